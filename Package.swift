@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests",
+        dependencies: [.target(name: name)] + dependencies,
+        path: "Tests/\(name)Tests",
+        swiftSettings: strict)
+}
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+
+let package = Package(
+    name: "introspect",
+    platforms: [.macOS(.v26)],
+    products: [
+        .executable(name: "introspectd", targets: ["introspectd"]),
+        .executable(name: "introspect-scan", targets: ["introspect-scan"]),
+        .executable(name: "introspect-bench", targets: ["introspect-bench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess.git", exact: "1.0.2"),
+    ],
+    targets: [
+        // What Swift cannot import by itself.
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
+        .systemLibrary(name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
+        .systemLibrary(
+            name: "CFUSE", path: "bench/CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+
+        // The library, lowest first: a module imports only what stands above it.
+        module("BlockStorage", ["CLinux"]),
+        module("DiskImages", ["BlockStorage"]),
+        module("Volumes", ["BlockStorage"]),
+        module("GuestFilesystems", []),
+        module("Introspection", ["BlockStorage", "DiskImages", "Volumes", "GuestFilesystems"]),
+        module("Tiering", ["BlockStorage"]),
+        module(
+            "Datastore",
+            ["CLinux", "BlockStorage", "DiskImages", "Volumes", "Introspection", "Tiering", nioCore, logging, crypto]),
+        module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging]),
+        module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
+
+        .executableTarget(
+            name: "introspectd",
+            dependencies: ["Datastore", "NFS", "SunRPC", arguments, logging, lifecycle],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "introspect-scan",
+            dependencies: ["Introspection", arguments],
+            swiftSettings: strict),
+
+        // The test bed that tests, demo and benchmark share, and the benchmark itself.
+        .target(
+            name: "TestBed", dependencies: ["CLinux", "CFUSE", subprocess],
+            path: "bench/TestBed", swiftSettings: strict),
+        .executableTarget(
+            name: "introspect-bench", dependencies: ["TestBed", arguments],
+            path: "bench/introspect-bench", swiftSettings: strict),
+
+        tests(of: "BlockStorage"),
+    ],
+    swiftLanguageModes: [.v6]
+)

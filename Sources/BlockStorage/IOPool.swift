@@ -1,0 +1,120 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// A fixed number of threads for work that blocks: file I/O and what needs its result.
+///
+/// Work is taken in the order of submission. ``shutDown()`` runs what was submitted before it and returns when
+/// the last of it is done; work submitted later is not run.
+public final class IOPool: Sendable {
+    /// A piece of work; it may block its thread.
+    public typealias Work = @Sendable () -> Void
+
+    private let queue: WorkQueue
+    private let threads: [pthread_t]
+
+    /// Starts `threadCount` threads, which `name` (15 bytes at most) identifies in `ps -L`.
+    public init(name: String, threadCount: Int) {
+        precondition(threadCount > 0)
+        let queue = WorkQueue(name: name)
+        self.queue = queue
+        threads = (0..<threadCount).map { _ in Self.startThread(queue) }
+    }
+
+    /// Hands `work` to the first thread that is idle.
+    public func submit(_ work: @escaping Work) {
+        queue.append(work)
+    }
+
+    /// Waits for all submitted work and ends the threads. Must not be called from one of them.
+    public func shutDown() {
+        guard queue.close() else { return }
+        for thread in threads {
+            pthread_join(thread, nil)
+        }
+    }
+
+    private static func startThread(_ queue: WorkQueue) -> pthread_t {
+        let start = Unmanaged.passRetained(queue)
+        var thread = pthread_t()
+        let status = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                let queue = Unmanaged<WorkQueue>.fromOpaque(argument).takeRetainedValue()
+                linux_set_thread_name(queue.name)
+                while let work = queue.next() {
+                    work()
+                }
+                return nil
+            }, start.toOpaque())
+        guard status == 0 else { fatalError("cannot start an I/O thread: \(String(cString: strerror(status)))") }
+        return thread
+    }
+}
+
+/// A queue with a condition variable, which `Synchronization.Mutex` has no counterpart of.
+private final class WorkQueue: @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    let name: String
+    private var items: [IOPool.Work?] = []
+    private var head = 0
+    private var isClosed = false
+
+    init(name: String) {
+        self.name = name
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(condition, nil)
+    }
+
+    deinit {
+        pthread_cond_destroy(condition)
+        pthread_mutex_destroy(mutex)
+        condition.deallocate()
+        mutex.deallocate()
+    }
+
+    func append(_ work: @escaping IOPool.Work) {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        guard !isClosed else { return }
+        items.append(work)
+        pthread_cond_signal(condition)
+    }
+
+    /// The next piece of work; waits for one, and returns nil when the queue is closed and empty.
+    func next() -> IOPool.Work? {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while head == items.count, !isClosed {
+            pthread_cond_wait(condition, mutex)
+        }
+        guard head < items.count else { return nil }
+        defer { compact() }
+        let work = items[head]
+        items[head] = nil
+        head += 1
+        return work
+    }
+
+    /// Returns whether this call is the one that closed the queue.
+    func close() -> Bool {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        guard !isClosed else { return false }
+        isClosed = true
+        pthread_cond_broadcast(condition)
+        return true
+    }
+
+    private func compact() {
+        if head == items.count {
+            items.removeAll(keepingCapacity: true)
+            head = 0
+        } else if head >= 1024, head * 2 >= items.count {
+            items.removeFirst(head)
+            head = 0
+        }
+    }
+}

@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct IntrospectDaemon: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "introspectd")
+}

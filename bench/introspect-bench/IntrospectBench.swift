@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct IntrospectBench: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "introspect-bench")
+}
