@@ -1,0 +1,153 @@
+import BlockStorage
+
+/// One guest file system as introspection knows it.
+public struct FileSystemStatus: Hashable, Sendable, Codable {
+    /// The volume it is on, as ``Volumes/Volume/name`` gives it: `disk`, `partition 2`, `vg0/root` …
+    public var volume: String
+    /// Its kind, as `mount -t` would name it: `ext2`, `ext3`, `ext4`.
+    public var kind: String
+    /// Its label; empty when it has none.
+    public var label: String
+    /// Its UUID in the usual notation.
+    public var uuid: String
+    /// The size of its blocks in bytes.
+    public var blockSize: Int
+    /// The number of its blocks.
+    public var blockCount: UInt64
+    /// The number of its inodes.
+    public var inodeCount: UInt64
+}
+
+/// How many bytes of a disk are of each class.
+public struct ClassTotals: Hashable, Sendable {
+    private var bytes = [Int](repeating: 0, count: BlockClass.allCases.count)
+
+    /// Nothing of any class.
+    public init() {}
+
+    /// The number of bytes of `blockClass`.
+    public subscript(blockClass: BlockClass) -> Int {
+        get { bytes[Int(blockClass.rawValue)] }
+        set { bytes[Int(blockClass.rawValue)] = newValue }
+    }
+
+    /// The classes that occur, in their order, with the number of bytes of each.
+    public var entries: [(blockClass: BlockClass, bytes: Int)] {
+        BlockClass.allCases.filter { self[$0] > 0 }.map { ($0, self[$0]) }
+    }
+}
+
+/// What introspection knows of one disk, now.
+public struct IntrospectionStatus: Sendable {
+    /// How far introspection has come with a disk.
+    public enum State: String, Sendable, Codable {
+        /// No scan has been installed.
+        case notScanned = "not-scanned"
+        /// Scanned; neither a file system nor a partition table nor LVM was recognised.
+        case unrecognised
+        /// Scanned, and kept up with since.
+        case current
+        /// In service, but something was missed or not understood: a rescan is due.
+        case stale
+    }
+
+    /// How far introspection has come.
+    public var state: State
+    /// The file systems that were recognised, in the order of their volumes.
+    public var fileSystems: [FileSystemStatus]
+    /// Bytes by class over the whole disk.
+    public var totals: ClassTotals
+    /// Bytes written that no structure has claimed yet.
+    public var pendingBytes: Int
+    /// Bytes whose pending state was given up unsettled since the last scan: they aged, or there were too many.
+    public var forgottenPendingBytes: Int
+    /// Blocks that were written and wait to be digested.
+    public var undigestedBlocks: Int
+    /// The memory that the class map takes, in bytes, its allocations' slack included.
+    public var mapMemoryBytes: Int
+    /// Why the map is stale, in words; nil when it is not.
+    public var staleReason: String?
+}
+
+/// How far a scan has come.
+public struct ScanProgress: Sendable {
+    /// Bytes read so far.
+    public var bytesRead: Int
+    /// Bytes to read in all, as far as known by now: grows as indirect blocks name others.
+    public var bytesExpected: Int
+
+    /// A scan that has read `bytesRead` of `bytesExpected` bytes.
+    public init(bytesRead: Int, bytesExpected: Int) {
+        self.bytesRead = bytesRead
+        self.bytesExpected = bytesExpected
+    }
+}
+
+/// What a scan found and what it took.
+public struct ScanReport: Sendable {
+    /// What is known now that the scan is installed.
+    public var status: IntrospectionStatus
+    /// Bytes read from the disk.
+    public var bytesRead: Int
+    /// Reads made.
+    public var readCount: Int
+    /// How long it took.
+    public var duration: Duration
+    /// Whether `isCancelled` ended it: nothing was installed then.
+    public var wasCancelled: Bool
+    /// What was wrong on the disk, a readable line each: where, what was found, what was expected.
+    public var problems: [String]
+}
+
+/// What the caller has to do after a recorded write.
+public struct WriteOutcome: Hashable, Sendable {
+    /// Whether blocks wait to be digested: call ``DiskIntrospector/digest(_:)`` soon.
+    public var needsDigest: Bool
+    /// Whether the map can no longer follow: call ``DiskIntrospector/scan(_:parallelism:progress:isCancelled:)``.
+    public var needsRescan: Bool
+
+    /// Nothing to do.
+    public static var nothing: WriteOutcome { WriteOutcome(needsDigest: false, needsRescan: false) }
+}
+
+/// What a digest changed.
+public struct DigestResult: Sendable {
+    /// The ranges of the disk whose class changed, each with its new class, in the order the changes were made.
+    ///
+    /// Not complete when ``hasMoreChanges`` says so.
+    public var changes: [(range: ByteRange, blockClass: BlockClass)]
+    /// Whether more changed than ``changes`` has room for.
+    public var hasMoreChanges: Bool
+    /// Whether blocks still wait: the call reached its limit of work, call it again.
+    public var needsDigest: Bool
+    /// Whether the map can no longer follow: a rescan is due.
+    public var needsRescan: Bool
+}
+
+/// What the block at an offset of the disk is.
+public struct Explanation: Hashable, Sendable, Codable {
+    /// The offset that was asked for, in bytes from the start of the virtual disk.
+    public var offset: Int
+    /// What the block is.
+    public var blockClass: BlockClass
+    /// The partition that holds the offset, as its number; nil outside of partitions.
+    public var partition: Int?
+    /// The volume's name; nil outside of volumes.
+    public var volume: String?
+    /// The kind of the file system; nil when there is none.
+    public var fileSystem: String?
+    /// The block's number in the file system.
+    public var block: UInt64?
+    /// The size of the file system's blocks in bytes.
+    public var blockSize: Int?
+    /// The inode that the block belongs to.
+    public var inode: UInt64?
+    /// A path of that inode in its file system, from `/`.
+    public var path: String?
+
+    /// An explanation that knows the class only.
+    public init(offset: Int, blockClass: BlockClass) {
+        self.offset = offset
+        self.blockClass = blockClass
+    }
+}

@@ -1,0 +1,27 @@
+/// Consecutive blocks of a guest file system that are metadata of one class and belong to one inode.
+public struct MetadataRun: Hashable, Sendable {
+    /// The first block, counted from the start of the file system in blocks of its own size.
+    public var block: UInt64
+    /// The number of blocks, at least 1.
+    public var count: UInt32
+    /// What the blocks are.
+    public var blockClass: BlockClass
+    /// For ``BlockClass/indirect``, how many steps lie between the block and the blocks it is there for: 1 for an
+    /// indirect block and for a leaf of an extent tree, 2 for a double indirect block and for an extent-tree node
+    /// of depth 1, and so on (an extent node's `eh_depth` plus 1; 6 at most). 0 for every other class.
+    public var level: UInt8
+    /// The inode number; 0 for the file system's fixed structures.
+    public var owner: UInt32
+
+    /// A run of `count` blocks from `block`.
+    public init(block: UInt64, count: UInt32, blockClass: BlockClass, level: UInt8 = 0, owner: UInt32 = 0) {
+        self.block = block
+        self.count = count
+        self.blockClass = blockClass
+        self.level = level
+        self.owner = owner
+    }
+
+    /// The first block after the run.
+    var end: UInt64 { block + UInt64(count) }
+}
