@@ -78,6 +78,8 @@ let package = Package(
             path: "bench/introspect-bench", swiftSettings: strict),
 
         tests(of: "BlockStorage"),
+        tests(of: "DiskImages"),
+        tests(of: "Volumes"),
     ],
     swiftLanguageModes: [.v6]
 )

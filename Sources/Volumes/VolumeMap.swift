@@ -1,0 +1,150 @@
+import BlockStorage
+
+/// Where the bytes of a volume are on its disk: linear and striped segments.
+///
+/// Striping is arithmetic: a segment takes the same memory whatever its size. No byte of the disk is in a map twice.
+public struct VolumeMap: Sendable, Hashable {
+    /// A run of the volume over one or more equally long columns of the disk.
+    struct Segment: Sendable, Hashable {
+        /// The first byte in the volume.
+        let volumeOffset: Int
+        /// The number of bytes in the volume.
+        let length: Int
+        /// Where each column begins on the disk, in bytes.
+        let columns: [Int]
+        /// How many bytes go to one column before the next one's turn; with one column, the whole length.
+        let stripeSize: Int
+
+        var volumeRange: ByteRange { ByteRange(offset: volumeOffset, length: length) }
+        var columnLength: Int { length / columns.count }
+    }
+
+    /// One column of a segment, for the way from the disk to the volume.
+    private struct Column: Sendable, Hashable {
+        let disk: ByteRange
+        let segment: Int
+        let index: Int
+    }
+
+    /// Sorted by offset in the volume, without overlap; gaps are bytes that are not on this disk.
+    let segments: [Segment]
+    /// Sorted by offset on the disk, without overlap.
+    private let columns: [Column]
+    /// How many bytes of the volume are on the disk.
+    let mappedBytes: Int
+
+    /// The map of a volume that is one range of the disk.
+    public init(linear range: ByteRange) {
+        guard !range.isEmpty else {
+            (segments, columns, mappedBytes) = ([], [], 0)
+            return
+        }
+        segments = [
+            Segment(volumeOffset: 0, length: range.length, columns: [range.offset], stripeSize: range.length)
+        ]
+        columns = [Column(disk: range, segment: 0, index: 0)]
+        mappedBytes = range.length
+    }
+
+    /// The map of `segments`, or nil unless they are sorted, disjoint in the volume and on the disk, and every column
+    /// is a whole number of stripes.
+    init?(segments: [Segment]) {
+        var columns: [Column] = []
+        var end = 0
+        var mapped = 0
+        for (number, segment) in segments.enumerated() {
+            guard segment.volumeOffset >= end, segment.length > 0, segment.volumeOffset <= Int.max - segment.length,
+                !segment.columns.isEmpty, segment.stripeSize > 0, segment.length % segment.columns.count == 0,
+                segment.columnLength % segment.stripeSize == 0
+            else { return nil }
+            end = segment.volumeRange.end
+            mapped += segment.length
+            for (index, offset) in segment.columns.enumerated() {
+                guard offset >= 0, offset <= Int.max - segment.columnLength else { return nil }
+                let disk = ByteRange(offset: offset, length: segment.columnLength)
+                columns.append(Column(disk: disk, segment: number, index: index))
+            }
+        }
+        columns.sort { $0.disk.offset < $1.disk.offset }
+        for (first, second) in zip(columns, columns.dropFirst()) {
+            guard first.disk.end <= second.disk.offset else { return nil }
+        }
+        self.segments = segments
+        self.columns = columns
+        mappedBytes = mapped
+    }
+
+    /// The end of the last segment, in bytes of the volume.
+    var end: Int { segments.last?.volumeRange.end ?? 0 }
+
+    /// The ranges of the disk that belong to the volume, sorted.
+    var diskRanges: [ByteRange] { columns.map(\.disk) }
+
+    /// Calls `body` for each run of `range` that is on the disk, in the order of the volume.
+    public func forEachDiskRange<Failure: Error>(
+        of range: ByteRange, _ body: (_ diskRange: ByteRange, _ volumeOffset: Int) throws(Failure) -> Void
+    ) throws(Failure) {
+        var number = segments.partitioningIndex { $0.volumeRange.end > range.offset }
+        while number < segments.count, let piece = segments[number].volumeRange.intersection(range) {
+            let segment = segments[number]
+            var offset = piece.offset
+            while offset < piece.end {
+                let (stripe, inStripe) = (offset - segment.volumeOffset)
+                    .quotientAndRemainder(dividingBy: segment.stripeSize)
+                let (row, column) = stripe.quotientAndRemainder(dividingBy: segment.columns.count)
+                let length = min(segment.stripeSize - inStripe, piece.end - offset)
+                let diskOffset = segment.columns[column] + row * segment.stripeSize + inStripe
+                try body(ByteRange(offset: diskOffset, length: length), offset)
+                offset += length
+            }
+            number += 1
+        }
+    }
+
+    /// Calls `body` for each run of `range` on the disk that belongs to the volume, in the order of the disk.
+    public func forEachVolumeRange<Failure: Error>(
+        ofDisk range: ByteRange, _ body: (_ volumeRange: ByteRange, _ diskOffset: Int) throws(Failure) -> Void
+    ) throws(Failure) {
+        var number = columns.partitioningIndex { $0.disk.end > range.offset }
+        while number < columns.count, let piece = columns[number].disk.intersection(range) {
+            let column = columns[number]
+            let segment = segments[column.segment]
+            var offset = piece.offset
+            while offset < piece.end {
+                let (row, inStripe) = (offset - column.disk.offset)
+                    .quotientAndRemainder(dividingBy: segment.stripeSize)
+                let length = min(segment.stripeSize - inStripe, piece.end - offset)
+                let stripe = row * segment.columns.count + column.index
+                let volumeOffset = segment.volumeOffset + stripe * segment.stripeSize + inStripe
+                try body(ByteRange(offset: volumeOffset, length: length), offset)
+                offset += length
+            }
+            number += 1
+        }
+    }
+
+    /// The volume's byte that is at `offset` of the disk, or nil when that byte is not part of the volume.
+    public func volumeOffset(ofDiskOffset offset: Int) -> Int? {
+        guard offset >= 0, offset < Int.max else { return nil }
+        var result: Int?
+        forEachVolumeRange(ofDisk: ByteRange(offset: offset, length: 1)) { range, _ in result = range.offset }
+        return result
+    }
+}
+
+extension Array {
+    /// The first index whose element satisfies `predicate`, given that all elements after it do too; else the count.
+    func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = low + (high - low) / 2
+            if predicate(self[middle]) {
+                high = middle
+            } else {
+                low = middle + 1
+            }
+        }
+        return low
+    }
+}
