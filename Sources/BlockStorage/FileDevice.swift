@@ -125,7 +125,8 @@ public final class FileDevice: BlockDevice {
         }
     }
 
-    private func writeFully(_ bytes: UnsafeRawBufferPointer, at offset: Int, to descriptor: Int32) throws(StorageError) {
+    private func writeFully(_ bytes: UnsafeRawBufferPointer, at offset: Int, to descriptor: Int32) throws(StorageError)
+    {
         var done = 0
         while done < bytes.count {
             let count = pwrite(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, offset + done)

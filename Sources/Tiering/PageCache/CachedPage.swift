@@ -1,0 +1,79 @@
+/// How much a page is worth to the cache: a page never makes room for one of lower priority.
+///
+/// What the levels stand for is the caller's affair; 0 is bulk data, which shares what the others leave.
+public struct CachePriority: RawRepresentable, Hashable, Comparable, Sendable {
+    /// The number of levels.
+    public static let levelCount = 5
+    /// Bulk data: evicted first, and never at the cost of a page of another level.
+    public static let data = CachePriority(rawValue: 0)
+
+    /// The level, from 0 to `levelCount - 1`.
+    public let rawValue: UInt8
+
+    /// A level; values past the last are the last.
+    @inlinable
+    public init(rawValue: UInt8) {
+        self.rawValue = min(rawValue, UInt8(Self.levelCount - 1))
+    }
+
+    /// Whether `left` is worth less.
+    @inlinable
+    public static func < (left: CachePriority, right: CachePriority) -> Bool { left.rawValue < right.rawValue }
+}
+
+/// What the cache is told about a page: its priority, and a label under which hits and misses are counted.
+public struct PageKind: Hashable, Sendable {
+    /// The number of different labels.
+    public static let labelCount = 32
+
+    /// The priority.
+    public let priority: CachePriority
+    /// The caller's label for statistics, below `labelCount`.
+    public let label: UInt8
+
+    /// A kind of page; `label` is taken modulo `labelCount`.
+    @inlinable
+    public init(priority: CachePriority, label: UInt8) {
+        self.priority = priority
+        self.label = label % UInt8(Self.labelCount)
+    }
+}
+
+/// A page's name: the number of its image in the upper 20 bits, one above its index in the image in the lower 44.
+struct PageKey: Hashable {
+    static let indexBits: UInt64 = 44
+    static let none = PageKey(rawValue: 0)
+
+    let rawValue: UInt64
+
+    private init(rawValue: UInt64) {
+        self.rawValue = rawValue
+    }
+
+    init(image: UInt32, index: Int) {
+        rawValue = UInt64(image) << Self.indexBits | UInt64(truncatingIfNeeded: index &+ 1)
+    }
+
+    var image: UInt32 { UInt32(truncatingIfNeeded: rawValue >> Self.indexBits) }
+
+    var index: Int { Int(rawValue & (1 << Self.indexBits - 1)) - 1 }
+
+    /// A well-mixed hash of the key (the finaliser of SplitMix64).
+    var hash: UInt64 {
+        var value = rawValue
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
+
+/// What a slot of the slab holds, and its place in the queue of its priority.
+struct PageSlot {
+    static let none = UInt32.max
+
+    var key = PageKey.none
+    var previous = PageSlot.none
+    var next = PageSlot.none
+    var kind = PageKind(priority: .data, label: 0)
+    var wasUsed = false
+}

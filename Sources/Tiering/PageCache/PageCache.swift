@@ -1,0 +1,236 @@
+import BlockStorage
+import Glibc
+import Synchronization
+
+/// A RAM cache of 4 KiB pages of images, over one page-aligned slab of fixed size.
+///
+/// All images share the budget, which includes the index. The cache is divided into shards by groups of 64
+/// neighbouring pages, each under a lock of its own, so that a READ of up to 256 KiB takes one or two locks. No call
+/// blocks on anything but such a lock, and none allocates memory except where it returns an array.
+///
+/// The cache knows nothing of files: keeping it equal to the image is the duty of whoever fills it, who sees to it
+/// that no page is inserted from bytes that were read before a later write (see the datastore's `RangeTable`).
+public final class PageCache: Sendable {
+    /// The bytes of a page.
+    public static let pageSize = 4096
+    /// The smallest cache, in bytes.
+    public static let minimumByteCount = 1 << 20
+
+    static let groupShift = 6
+    private static let maximumShardCount = 16
+    private static let minimumPagesPerShard = 1024
+
+    /// The memory in bytes that slab and index take when full.
+    public let byteCount: Int
+    /// The number of pages that fit.
+    public let pageCount: Int
+
+    private let slab: Slab
+    private let shards: Shards
+
+    /// Makes an empty cache that takes at most `byteCount` bytes (at least ``minimumByteCount``), or nil when the
+    /// operating system does not have them.
+    public init?(byteCount requested: Int) {
+        let budget = max(requested, Self.minimumByteCount)
+        let perPage = Self.pageSize + MemoryLayout<PageSlot>.stride
+        let estimate = budget / (perPage + 16)
+        var shardCount = 1
+        while shardCount < Self.maximumShardCount, estimate / (shardCount * 2) >= Self.minimumPagesPerShard {
+            shardCount *= 2
+        }
+        let slotsPerShard = estimate / shardCount
+        guard let slab = Slab(byteCount: slotsPerShard * shardCount * Self.pageSize) else { return nil }
+        self.slab = slab
+        shards = Shards(count: shardCount, slotCount: slotsPerShard, slab: slab.base)
+        pageCount = slotsPerShard * shardCount
+        byteCount = pageCount * perPage + shardCount * PageTable.byteCount(slotCount: slotsPerShard)
+    }
+
+    /// Copies `range` of `image` to `destination` (of the same length) if every page of it is cached.
+    ///
+    /// - Returns: whether it was; when not, `destination` may have been written in part, and no hit is counted.
+    public func read(image: UInt32, range: ByteRange, into destination: UnsafeMutableRawBufferPointer) -> Bool {
+        guard isCached(image: image, range: range) else { return false }
+        return forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                let key = PageKey(image: image, index: index)
+                guard let page = shard.use(key) else { return false }
+                shard.countHit(key)
+                Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
+            }
+            return true
+        }
+    }
+
+    /// Whether every page of `range` is cached now.
+    public func isCached(image: UInt32, range: ByteRange) -> Bool {
+        forEachGroup(of: range) { shard, pages in
+            pages.allSatisfy { shard.page(PageKey(image: image, index: $0)) != nil }
+        }
+    }
+
+    /// Copies what is cached of `range` to `destination` and counts it as hits.
+    ///
+    /// - Returns: the parts of `range` that are missing, merged and in order.
+    public func readPresent(
+        image: UInt32, range: ByteRange, into destination: UnsafeMutableRawBufferPointer
+    ) -> [ByteRange] {
+        var missing: [ByteRange] = []
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                let key = PageKey(image: image, index: index)
+                if let page = shard.use(key) {
+                    shard.countHit(key)
+                    Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
+                } else if let part = Self.range(ofPage: index).intersection(range) {
+                    missing.appendMerging(part)
+                }
+            }
+            return true
+        }
+        return missing
+    }
+
+    /// The parts of `range` that are not cached, merged and in order, without a trace in statistics or use bits.
+    public func missing(image: UInt32, range: ByteRange) -> [ByteRange] {
+        var missing: [ByteRange] = []
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages where shard.page(PageKey(image: image, index: index)) == nil {
+                guard let part = Self.range(ofPage: index).intersection(range) else { continue }
+                missing.appendMerging(part)
+            }
+            return true
+        }
+        return missing
+    }
+
+    /// Caches the whole pages of `bytes`, which stand at `offset` of `image`; pages that are there get the new
+    /// contents and kind, pages that find no room are left out.
+    ///
+    /// A page that `bytes` covers in part is updated when it is there.
+    public func insert(image: UInt32, offset: Int, bytes: UnsafeRawBufferPointer, kind: PageKind) {
+        let range = ByteRange(offset: offset, length: bytes.count)
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                let key = PageKey(image: image, index: index)
+                let isWhole = range.contains(Self.range(ofPage: index))
+                guard let page = isWhole ? shard.place(key, kind: kind) : shard.page(key) else { continue }
+                Self.copy(bytes, of: range, toPage: page, index: index)
+            }
+            return true
+        }
+    }
+
+    /// Overwrites what is cached of the range that `bytes` stands for; caches nothing new.
+    public func update(image: UInt32, offset: Int, bytes: UnsafeRawBufferPointer) {
+        let range = ByteRange(offset: offset, length: bytes.count)
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                guard let page = shard.page(PageKey(image: image, index: index)) else { continue }
+                Self.copy(bytes, of: range, toPage: page, index: index)
+            }
+            return true
+        }
+    }
+
+    /// Forgets every page that `range` touches.
+    public func remove(image: UInt32, range: ByteRange) {
+        guard range.length / Self.pageSize < pageCount else {
+            return removeAll(image: image, from: range.offset / Self.pageSize, to: range.end)
+        }
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                shard.remove(PageKey(image: image, index: index))
+            }
+            return true
+        }
+    }
+
+    /// Forgets every page of `image`.
+    public func removeAll(image: UInt32) {
+        removeAll(image: image, from: 0, to: Int.max)
+    }
+
+    /// Gives the cached pages of `range` another kind.
+    public func reclassify(image: UInt32, range: ByteRange, kind: PageKind) {
+        _ = forEachGroup(of: range) { shard, pages in
+            for index in pages {
+                shard.reclassify(PageKey(image: image, index: index), kind: kind)
+            }
+            return true
+        }
+    }
+
+    /// Counts pages that had to be read.
+    public func countMisses(_ count: Int, label: UInt8) {
+        shards.withShard(0) { $0.countMisses(count, label: label) }
+    }
+
+    /// The counts of all shards together.
+    public func statistics() -> CacheStatistics {
+        var total = CacheStatistics()
+        for number in 0..<shards.count {
+            shards.withShard(number) { shard in
+                var part = shard.statistics
+                part.resident = shard.residentPages()
+                total.add(part)
+            }
+        }
+        return total
+    }
+
+    private func removeAll(image: UInt32, from firstPage: Int, to end: Int) {
+        for number in 0..<shards.count {
+            shards.withShard(number) { $0.removeAll(of: image, from: firstPage, to: end) }
+        }
+    }
+
+    private static func range(ofPage index: Int) -> ByteRange {
+        ByteRange(offset: index * pageSize, length: pageSize)
+    }
+
+    /// Calls `body` with the pages of `range` that lie in one group, under its shard's lock, until it returns false.
+    private func forEachGroup(
+        of range: ByteRange, _ body: (inout PageCacheShard, Range<Int>) -> Bool
+    ) -> Bool {
+        guard !range.isEmpty else { return true }
+        let last = (range.end - 1) / Self.pageSize
+        var index = range.offset / Self.pageSize
+        while index <= last {
+            let group = index >> Self.groupShift
+            let end = min(last + 1, (group + 1) << Self.groupShift)
+            guard shards.withShard(ofGroup: group, { body(&$0, index..<end) }) else { return false }
+            index = end
+        }
+        return true
+    }
+
+    private static func copy(
+        page: UnsafeRawPointer, index: Int, of range: ByteRange, to destination: UnsafeMutableRawBufferPointer
+    ) {
+        let start = max(range.offset, index * pageSize)
+        let end = min(range.end, (index + 1) * pageSize)
+        guard let base = destination.baseAddress else { return }
+        memcpy(base + (start - range.offset), page + (start - index * pageSize), end - start)
+    }
+
+    private static func copy(
+        _ bytes: UnsafeRawBufferPointer, of range: ByteRange, toPage page: UnsafeMutableRawPointer, index: Int
+    ) {
+        let start = max(range.offset, index * pageSize)
+        let end = min(range.end, (index + 1) * pageSize)
+        guard let base = bytes.baseAddress else { return }
+        memcpy(page + (start - index * pageSize), base + (start - range.offset), end - start)
+    }
+}
+
+extension [ByteRange] {
+    /// Appends `range`, or lengthens the last one when they touch.
+    fileprivate mutating func appendMerging(_ range: ByteRange) {
+        if let last, last.end == range.offset {
+            self[count - 1] = ByteRange(offset: last.offset, length: last.length + range.length)
+        } else {
+            append(range)
+        }
+    }
+}

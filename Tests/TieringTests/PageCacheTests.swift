@@ -1,0 +1,136 @@
+import BlockStorage
+import Testing
+
+@testable import Tiering
+
+struct PageCacheTests {
+    private let data = PageKind(priority: .data, label: 0)
+    private let metadata = PageKind(priority: CachePriority(rawValue: 3), label: 1)
+
+    private func page(_ value: UInt8, count: Int = 1) -> [UInt8] {
+        [UInt8](repeating: value, count: count * PageCache.pageSize)
+    }
+
+    private func insert(_ cache: PageCache, image: UInt32 = 1, page index: Int, _ value: UInt8, _ kind: PageKind) {
+        page(value).withUnsafeBytes {
+            cache.insert(image: image, offset: index * PageCache.pageSize, bytes: $0, kind: kind)
+        }
+    }
+
+    private func read(_ cache: PageCache, image: UInt32 = 1, _ range: ByteRange) -> [UInt8]? {
+        var bytes = [UInt8](repeating: 0, count: range.length)
+        return bytes.withUnsafeMutableBytes { cache.read(image: image, range: range, into: $0) } ? bytes : nil
+    }
+
+    private func isCached(_ cache: PageCache, page index: Int) -> Bool {
+        cache.isCached(image: 1, range: ByteRange(offset: index * PageCache.pageSize, length: 1))
+    }
+
+    @Test func rangeIsReadOnlyWhenEveryPageIsThere() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        insert(cache, page: 10, 1, data)
+        insert(cache, page: 11, 2, data)
+        let bytes = try #require(read(cache, ByteRange(offset: 10 * 4096 + 100, length: 4096)))
+        #expect(bytes == [UInt8](repeating: 1, count: 3996) + [UInt8](repeating: 2, count: 100))
+        #expect(read(cache, ByteRange(offset: 11 * 4096, length: 4097)) == nil)
+        #expect(read(cache, image: 2, ByteRange(offset: 10 * 4096, length: 1)) == nil)
+    }
+
+    @Test func partOfAPageIsUpdatedInPlaceAndNeverCachedAlone() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        insert(cache, page: 0, 1, data)
+        [UInt8](repeating: 9, count: 5000).withUnsafeBytes {
+            cache.insert(image: 1, offset: 1000, bytes: $0, kind: data)
+        }
+        #expect(read(cache, ByteRange(offset: 999, length: 2)) == [1, 9])
+        #expect(!isCached(cache, page: 1))
+    }
+
+    @Test func streamOfDataNeverEvictsMetadata() throws {
+        let cache = try #require(PageCache(byteCount: 4 << 20))
+        let metadataPages = cache.pageCount * 3 / 4
+        for index in 0..<metadataPages { insert(cache, page: index, 1, metadata) }
+        for index in 100_000..<110_000 { insert(cache, page: index, 2, data) }
+        #expect((0..<metadataPages).allSatisfy { isCached(cache, page: $0) })
+    }
+
+    @Test func metadataLeavesDataItsReserve() throws {
+        let cache = try #require(PageCache(byteCount: 4 << 20))
+        for index in 0..<cache.pageCount * 2 { insert(cache, page: index, 1, metadata) }
+        for index in 100_000..<110_000 { insert(cache, page: index, 2, data) }
+        let resident = cache.statistics().resident
+        #expect(resident[0] == cache.pageCount >> PageCacheShard.dataReserveShift)
+        #expect(resident[0] + resident[1] == cache.pageCount)
+    }
+
+    @Test func usedPageOutlivesUnusedOnesOfItsLevel() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        for index in 0..<cache.pageCount { insert(cache, page: index, 1, data) }
+        _ = read(cache, ByteRange(offset: 0, length: 1))
+        for index in 0..<cache.pageCount / 2 { insert(cache, page: 50_000 + index, 1, data) }
+        #expect(isCached(cache, page: 0))
+        #expect(!isCached(cache, page: 1))
+    }
+
+    @Test func removedPagesAreGoneAndTheirNeighboursStay() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        for index in 0..<20 { insert(cache, page: index, UInt8(index), data) }
+        cache.remove(image: 1, range: ByteRange(offset: 5 * 4096 + 4095, length: 2))
+        #expect((0..<20).filter { !isCached(cache, page: $0) } == [5, 6])
+        cache.remove(image: 1, range: ByteRange(offset: 10 * 4096, length: Int.max - 10 * 4096))
+        #expect((0..<20).filter { isCached(cache, page: $0) } == [0, 1, 2, 3, 4, 7, 8, 9])
+    }
+
+    @Test func missingPartsAreMergedAndClipped() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        insert(cache, page: 2, 7, data)
+        var bytes = [UInt8](repeating: 0, count: 5 * 4096)
+        let missing = bytes.withUnsafeMutableBytes {
+            cache.readPresent(image: 1, range: ByteRange(offset: 100, length: 5 * 4096), into: $0)
+        }
+        #expect(
+            missing == [
+                ByteRange(offset: 100, length: 2 * 4096 - 100),
+                ByteRange(offset: 3 * 4096, length: 2 * 4096 + 100),
+            ])
+        #expect(bytes[2 * 4096 - 100] == 7 && bytes[3 * 4096 - 101] == 7 && bytes[3 * 4096 - 100] == 0)
+    }
+
+    /// The cache against a dictionary, under a seeded mix of all calls: what it holds is always the latest.
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func neverAnswersWithAnOlderPage(seed: UInt64) throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        var latest: [Int: UInt8] = [:]
+        var state = seed
+        func random(_ bound: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % bound
+        }
+        for step in 0..<20_000 {
+            let index = random(600)
+            let kind = PageKind(priority: CachePriority(rawValue: UInt8(random(5))), label: 2)
+            switch random(5) {
+            case 0, 1:
+                let value = UInt8(truncatingIfNeeded: step)
+                latest[index] = value
+                insert(cache, page: index, value, kind)
+            case 2:
+                cache.remove(image: 1, range: ByteRange(offset: index * 4096, length: 4096))
+                latest[index] = nil
+            case 3:
+                cache.reclassify(image: 1, range: ByteRange(offset: index * 4096, length: 1), kind: kind)
+            default:
+                guard let bytes = read(cache, ByteRange(offset: index * 4096, length: 4096)) else { continue }
+                #expect(bytes == page(try #require(latest[index])))
+            }
+        }
+    }
+
+    @Test func memoryStaysWithinTheBudget() throws {
+        for budget in [1 << 20, 7_000_000, 64 << 20] {
+            let cache = try #require(PageCache(byteCount: budget))
+            #expect(cache.byteCount <= budget)
+            #expect(cache.byteCount > budget * 9 / 10)
+        }
+    }
+}
