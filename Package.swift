@@ -80,6 +80,7 @@ let package = Package(
         tests(of: "BlockStorage"),
         tests(of: "DiskImages"),
         tests(of: "Volumes"),
+        tests(of: "GuestFilesystems"),
         tests(of: "Tiering", ["BlockStorage"]),
     ],
     swiftLanguageModes: [.v6]
