@@ -71,7 +71,7 @@ let package = Package(
 
         // The test bed that tests, demo and benchmark share, and the benchmark itself.
         .target(
-            name: "TestBed", dependencies: ["CLinux", "CFUSE", subprocess],
+            name: "TestBed", dependencies: ["CLinux", "CFUSE"],
             path: "bench/TestBed", swiftSettings: strict),
         .executableTarget(
             name: "introspect-bench", dependencies: ["TestBed", arguments],
