@@ -83,6 +83,7 @@ let package = Package(
             exclude: ["mount3.x", "nfs3.x", "regenerate.sh"], cSettings: [.disableWarning("unused-variable")]),
 
         tests(of: "BlockStorage"),
+        tests(of: "TestBed"),
         tests(of: "DiskImages"),
         tests(of: "Volumes"),
         tests(of: "GuestFilesystems"),

@@ -2,5 +2,8 @@ import ArgumentParser
 
 @main
 struct IntrospectBench: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "introspect-bench")
+    static let configuration = CommandConfiguration(
+        commandName: "introspect-bench",
+        abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
+        subcommands: [DiskCommandLine.self])
 }

@@ -19,7 +19,8 @@ struct ReadBuffer {
 
     /// How far the stream has come at `time`.
     private func reach(of stream: Stream, at time: Int) -> Int {
-        let bytes = Double(max(0, time - stream.time)) / Double(parameters.revolution)
+        let bytes =
+            Double(max(0, time - stream.time)) / Double(parameters.revolution)
             * Double(parameters.bytesPerTrack)
         return min(stream.limit, stream.position + Int(min(bytes, 1e15)))
     }

@@ -11,6 +11,7 @@
 public struct MechanicalDisk: Sendable {
     private struct Entry {
         let command: DiskCommand
+        /// When the drive took it.
         let arrival: Int
     }
 
@@ -28,9 +29,9 @@ public struct MechanicalDisk: Sendable {
     public private(set) var time = 0
 
     /// Commands that the host holds: the drive is full, or a flush is in the way.
-    private var waiting: [Entry] = []
+    private var waiting: [DiskCommand] = []
     private var accepted: [Entry] = []
-    private var flushing: Entry?
+    private var flushing: DiskCommand?
     private var head: (work: HeadWork, end: Int)?
     private var onInterface: [DiskCompletion] = []
     private var interfaceIsFree = 0
@@ -60,7 +61,7 @@ public struct MechanicalDisk: Sendable {
         run(until: time)
         self.time = max(self.time, time)
         statistics.count(command)
-        waiting.append(Entry(command: command, arrival: self.time))
+        waiting.append(command)
         proceed()
     }
 
@@ -105,7 +106,7 @@ public struct MechanicalDisk: Sendable {
         } while answerFromBuffer()
         if let flush = flushing, writeBuffer.isClean {
             flushing = nil
-            answerOverInterface(flush.command)
+            answerOverInterface(flush)
         }
         if head == nil {
             startHead()
@@ -121,12 +122,12 @@ public struct MechanicalDisk: Sendable {
 
     private mutating func admit() {
         while let first = waiting.first, flushing == nil {
-            if first.command.kind == .flush {
+            if first.kind == .flush {
                 guard !isHoldingCommands else { return }
                 flushing = first
             } else {
                 guard accepted.count + onInterface.count < max(1, parameters.queueDepth) else { return }
-                accepted.append(first)
+                accepted.append(Entry(command: first, arrival: time))
             }
             waiting.removeFirst()
         }

@@ -1,0 +1,99 @@
+import CFUSE
+import FoundationEssentials
+import Glibc
+
+/// A FUSE file system with one file that answers as a mechanical disk does.
+///
+/// | file | what it is |
+/// |---|---|
+/// | `disk` | the disk's bytes; opened past the page cache, so that every request reaches the model |
+/// | `statistics.json` | ``DiskStatistics``, at the moment of reading |
+/// | `control` | write `timing on` or `timing off` to have answers take the disk's time, or none |
+///
+/// The kernel's own queue in front of the disk is a loop device's, put on the file with `--direct-io=on`.
+public final class DiskServer: Sendable {
+    /// What to serve, and where.
+    public struct Configuration: Sendable {
+        /// The directory to mount on.
+        public var mountPoint: String
+        /// The size in bytes of the file.
+        public var size: Int
+        /// The sparse file behind it; nil for memory.
+        public var backingFile: String?
+        /// What the disk is like.
+        public var parameters: DiskParameters
+        /// Whether answers take the disk's time from the start.
+        public var isTiming: Bool
+
+        /// The configuration of these parts.
+        public init(
+            mountPoint: String, size: Int, backingFile: String? = nil, parameters: DiskParameters, isTiming: Bool
+        ) {
+            self.mountPoint = mountPoint
+            self.size = size
+            self.backingFile = backingFile
+            self.parameters = parameters
+            self.isTiming = isTiming
+        }
+    }
+
+    /// The largest request in bytes that the kernel sends.
+    static let maximumRequest = 1 << 20
+    /// How many requests of a loop device the kernel sends before it waits for answers.
+    static let maximumBackground = 128
+
+    let store: BackingStore
+    let clock: DiskClock
+    private let configuration: Configuration
+
+    /// Takes the backing store; nothing is mounted yet.
+    public init(_ configuration: Configuration) throws(TestBedError) {
+        store = try BackingStore(path: configuration.backingFile, size: configuration.size)
+        clock = DiskClock(parameters: configuration.parameters, isTiming: configuration.isTiming)
+        self.configuration = configuration
+    }
+
+    /// Mounts, and serves until SIGINT, SIGTERM or SIGHUP, or until the file system is unmounted.
+    public func run() throws(TestBedError) {
+        let words = ["introspect-disk", "-o", "fsname=introspect-disk,max_read=\(Self.maximumRequest)"]
+        var arguments = words.map { strdup($0) }
+        defer { arguments.forEach { free($0) } }
+        let session = arguments.withUnsafeMutableBufferPointer { pointers in
+            var list = fuse_args(argc: Int32(pointers.count), argv: pointers.baseAddress, allocated: 0)
+            var operations = DiskFiles.operations
+            return fuse_session_new(
+                &list, &operations, MemoryLayout<fuse_lowlevel_ops>.size, Unmanaged.passUnretained(self).toOpaque())
+        }
+        guard let session else { throw TestBedError("FUSE refuses a session") }
+        defer { fuse_session_destroy(session) }
+        guard fuse_set_signal_handlers(session) == 0 else { throw TestBedError("FUSE refuses signal handlers") }
+        defer { fuse_remove_signal_handlers(session) }
+        guard fuse_session_mount(session, configuration.mountPoint) == 0 else {
+            throw TestBedError("cannot mount a FUSE file system on \(configuration.mountPoint)")
+        }
+        defer { fuse_session_unmount(session) }
+        let thread = Thread.start { [clock] in clock.run() }
+        let status = fuse_session_loop(session)
+        clock.stop()
+        thread.join()
+        guard status >= 0 else { throw TestBedError("FUSE: \(String(cString: strerror(-status)))") }
+    }
+
+    /// The counters as JSON, with the parameters that they were counted under.
+    func statisticsDocument() -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        guard let document = try? encoder.encode(clock.statistics) else { return [] }
+        return Array(document) + [UInt8(ascii: "\n")]
+    }
+
+    /// Obeys a line written to `control`; whether it was understood.
+    func obey(_ line: String) -> Bool {
+        switch line.split(whereSeparator: \.isWhitespace).joined(separator: " ") {
+        case "timing on": clock.setTiming(true)
+        case "timing off": clock.setTiming(false)
+        default: return false
+        }
+        return true
+    }
+}
