@@ -3,8 +3,11 @@ import PackageDescription
 
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
-func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+/// Lets a module define types of its own that borrow memory (`~Escapable`).
+let lifetimes: [SwiftSetting] = [.enableExperimentalFeature("Lifetimes")]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = [], _ settings: [SwiftSetting] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict + settings)
 }
 
 func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -57,7 +60,7 @@ let package = Package(
         module(
             "Datastore",
             ["CLinux", "BlockStorage", "DiskImages", "Volumes", "Introspection", "Tiering", nioCore, logging, crypto]),
-        module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging]),
+        module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging], lifetimes),
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
 
         .executableTarget(
@@ -88,6 +91,7 @@ let package = Package(
         tests(of: "Volumes"),
         tests(of: "GuestFilesystems"),
         tests(of: "Tiering", ["BlockStorage"]),
+        tests(of: "SunRPC", [nioCore, nioPosix, logging]),
     ],
     swiftLanguageModes: [.v6]
 )
