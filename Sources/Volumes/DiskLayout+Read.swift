@@ -5,9 +5,76 @@ extension DiskLayout {
     ///
     /// Throws only when the disk cannot be read: what its bytes get wrong is in ``problems``.
     public static func read(from disk: some BlockDevice) throws(StorageError) -> DiskLayout {
-        let whole = ByteRange(offset: 0, length: disk.size)
-        return DiskLayout(
-            partitionTable: .none, sectorSize: 512, partitions: [], volumes: [Volume(name: "disk", range: whole)],
-            degradedVolumes: [], structures: [], problems: [])
+        var reader = LayoutReader(disk: disk)
+        try reader.readPartitionTable()
+        return try reader.layoutWithVolumes()
+    }
+}
+
+extension LayoutReader {
+    /// Finds out what kind of table the disk has and reads it.
+    mutating func readPartitionTable() throws(StorageError) {
+        guard let sector = try read(ByteRange(offset: 0, length: BootRecord.length)),
+            let record = BootRecord(parsing: sector)
+        else {
+            // Linux and the firmware go by the protective entry, so a header without one is a relic.
+            if let sector = try read(ByteRange(offset: 512, length: 512)), GPTHeader.hasSignature(sector) {
+                report(512, "a GPT header, but no protective master boot record at 0: the GPT is not in use")
+            }
+            return
+        }
+        let used = record.entries.filter(\.isUsed)
+        if used.contains(where: \.isProtective), try readGUIDPartitionTable() {
+            partitionTable = used.allSatisfy(\.isProtective) ? .gpt : .hybrid
+        } else {
+            partitionTable = .mbr
+            try readPartitions(of: record)
+        }
+    }
+
+    /// Finds the volumes on the partitions and returns all that was found.
+    consuming func layoutWithVolumes() throws(StorageError) -> DiskLayout {
+        let places =
+            partitions.isEmpty
+            ? [(name: "disk", range: ByteRange(offset: 0, length: size))]
+            : partitions.filter { !$0.isContainer }.sorted { $0.index < $1.index }
+                .map { (name: "partition \($0.index)", range: $0.range) }
+        var plain: [Volume] = []
+        var physicalVolumes: [LVMPhysicalVolume] = []
+        for place in places {
+            if let physicalVolume = try readPhysicalVolume(in: place.range, named: place.name) {
+                physicalVolumes.append(physicalVolume)
+            } else {
+                plain.append(Volume(name: place.name, range: place.range))
+            }
+        }
+        let logical = logicalVolumes(on: physicalVolumes)
+        let candidates = plain + logical.filter(\.isComplete) + logical.filter { !$0.isComplete }
+        let volumes = withoutOverlaps(candidates)
+        return layout(volumes: volumes.filter(\.isComplete), degradedVolumes: volumes.filter { !$0.isComplete })
+    }
+
+    /// The volumes without those that hold bytes of one listed earlier.
+    private mutating func withoutOverlaps(_ volumes: [Volume]) -> [Volume] {
+        let claims = volumes.indices.flatMap { index in
+            volumes[index].map.diskRanges.map { (index: index, range: $0) }
+        }
+        .sorted { $0.range.offset < $1.range.offset }
+        var refused: Set<Int> = []
+        var last: (index: Int, range: ByteRange)?
+        for claim in claims where !refused.contains(claim.index) {
+            guard let other = last, other.range.end > claim.range.offset, other.index != claim.index else {
+                last = claim
+                continue
+            }
+            let loser = max(claim.index, other.index)
+            report(
+                claim.range.offset,
+                "\(volumes[claim.index].name) and \(volumes[other.index].name) share bytes, expected none;"
+                    + " \(volumes[loser].name) is left out")
+            refused.insert(loser)
+            if loser == other.index { last = claim }
+        }
+        return volumes.indices.filter { !refused.contains($0) }.map { volumes[$0] }
     }
 }

@@ -1,0 +1,18 @@
+/// The cyclic redundancy check of IEEE 802.3, as zlib, GPT (UEFI 5.3.2) and LVM2 (`calc_crc` of lvm2) use it.
+enum CRC32 {
+    private static let table: [UInt32] = (0..<256).map { index in
+        (0..<8).reduce(UInt32(index)) { value, _ in value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xedb8_8320 }
+    }
+
+    /// The checksum of `bytes` as zlib and GPT define it: registers start as ones and are inverted at the end.
+    static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
+        ~update(.max, with: bytes)
+    }
+
+    /// The register after `bytes`, given the register before them; LVM2 uses it without inversion.
+    static func update(_ register: UInt32, with bytes: some Sequence<UInt8>) -> UInt32 {
+        table.withUnsafeBufferPointer { table in
+            bytes.reduce(register) { $0 >> 8 ^ table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] }
+        }
+    }
+}
