@@ -85,10 +85,12 @@ let package = Package(
             name: "RPCGenClient", dependencies: ["CTIRPC"], path: "Tests/RPCGenClient",
             exclude: ["mount3.x", "nfs3.x", "regenerate.sh"], cSettings: [.disableWarning("unused-variable")]),
 
+        // What tests of several modules use: running tools, temporary directories, numbers from a seed.
+        .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),
         tests(of: "BlockStorage"),
         tests(of: "TestBed"),
-        tests(of: "DiskImages"),
-        tests(of: "Volumes"),
+        tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
+        tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems"),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),

@@ -4,15 +4,21 @@ enum CRC32 {
         (0..<8).reduce(UInt32(index)) { value, _ in value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xedb8_8320 }
     }
 
-    /// The checksum of `bytes` as zlib and GPT define it: registers start as ones and are inverted at the end.
-    static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
+    /// The checksum of `bytes` as zlib and GPT define it: the register starts as ones and is inverted at the end.
+    static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt32 {
         ~update(.max, with: bytes)
     }
 
     /// The register after `bytes`, given the register before them; LVM2 uses it without inversion.
-    static func update(_ register: UInt32, with bytes: some Sequence<UInt8>) -> UInt32 {
+    static func update(_ register: UInt32, with bytes: ArraySlice<UInt8>) -> UInt32 {
         table.withUnsafeBufferPointer { table in
-            bytes.reduce(register) { $0 >> 8 ^ table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] }
+            bytes.withUnsafeBufferPointer { bytes in
+                var register = register
+                for byte in bytes {
+                    register = register >> 8 ^ table[Int(UInt8(truncatingIfNeeded: register) ^ byte)]
+                }
+                return register
+            }
         }
     }
 }

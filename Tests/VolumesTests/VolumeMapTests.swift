@@ -1,4 +1,5 @@
 import BlockStorage
+import TestTools
 import Testing
 
 @testable import Volumes

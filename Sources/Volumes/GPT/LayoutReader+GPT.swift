@@ -48,7 +48,7 @@ extension LayoutReader {
             return .failure(error)
         }
         guard let entries = try read(header.entriesRange) else { return nil }
-        let checksum = CRC32.checksum(entries)
+        let checksum = CRC32.checksum(entries[...])
         guard checksum == header.entriesChecksum else {
             return .failure(
                 VolumeProblem(
@@ -65,7 +65,7 @@ extension LayoutReader {
     /// Takes `table` for the disk's, and looks at the other copy.
     private mutating func adopt(_ table: Table, isBackup: Bool) throws(StorageError) {
         sectorSize = table.sectorSize
-        addStructure(ByteRange(offset: 0, length: sectorSize), .partitionTable)
+        addStructure(ByteRange(offset: 0, length: BootRecord.length), .partitionTable)
         addStructures(of: table)
         for entry in table.entries {
             addPartition(entry, of: table)

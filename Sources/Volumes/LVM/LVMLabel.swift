@@ -79,7 +79,7 @@ enum LVMChecksum {
     /// `INITIAL_CRC` of lvm2's `crc.h`.
     private static let initial: UInt32 = 0xf597_a6cf
 
-    static func of(_ bytes: some Sequence<UInt8>) -> UInt32 {
+    static func of(_ bytes: ArraySlice<UInt8>) -> UInt32 {
         CRC32.update(initial, with: bytes)
     }
 }

@@ -96,7 +96,7 @@ extension LVMPhysicalVolume.Description {
         func problem(_ message: String) -> VolumeProblem {
             VolumeProblem(offset: offset, message: "LVM2 metadata: " + message)
         }
-        let computed = LVMChecksum.of(text)
+        let computed = LVMChecksum.of(text[...])
         guard checksum == computed else {
             throw problem("checksum of the text \(computed.hexadecimal), expected \(checksum.hexadecimal)")
         }
