@@ -94,6 +94,13 @@ let package = Package(
         tests(of: "GuestFilesystems"),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),
+
+        // Images that real tools make, and what libext2fs knows of them.
+        .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),
+        .target(name: "FixtureKit", path: "Tests/FixtureKit", swiftSettings: strict),
+        .testTarget(
+            name: "FixtureTests", dependencies: ["ExtOracle", "FixtureKit"],
+            path: "Tests/FixtureTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
