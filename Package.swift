@@ -97,9 +97,9 @@ let package = Package(
 
         // Images that real tools make, and what libext2fs knows of them.
         .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),
-        .target(name: "FixtureKit", path: "Tests/FixtureKit", swiftSettings: strict),
+        .target(name: "FixtureKit", dependencies: ["TestTools"], path: "Tests/FixtureKit", swiftSettings: strict),
         .testTarget(
-            name: "FixtureTests", dependencies: ["ExtOracle", "FixtureKit"],
+            name: "FixtureTests", dependencies: ["ExtOracle", "FixtureKit", "TestTools"],
             path: "Tests/FixtureTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -1,4 +1,5 @@
 import Foundation
+import TestTools
 
 extension Fixture {
     /// The fixture's files, made when they are not there yet or when a recipe has changed since.
@@ -17,10 +18,7 @@ extension Fixture {
         let wanted = try Self.recipeText()
         if (try? String(contentsOf: stamp, encoding: .utf8)) != wanted {
             try? FileManager.default.removeItem(at: directory)
-            let result = try run(Self.recipes.appending(path: "make").path, [name, directory.path])
-            guard result.status == 0 else {
-                throw FixtureError(description: "Fixtures/make \(name): \(result.output)")
-            }
+            try runTool("bash", [Self.recipes.appending(path: "make").path, name, directory.path])
             try wanted.write(to: stamp, atomically: true, encoding: .utf8)
         }
         return try FixtureImage(directory: directory)
@@ -32,19 +30,4 @@ extension Fixture {
             try String(contentsOf: recipes.appending(path: $0), encoding: .utf8)
         }.joined()
     }
-}
-
-/// Runs a tool to its end; `output` is what it wrote, errors included. Throws when it cannot be started.
-public func run(_ path: String, _ arguments: [String]) throws -> (status: Int32, output: String) {
-    let process = Process()
-    let pipe = Pipe()
-    process.executableURL = URL(filePath: path)
-    process.arguments = arguments
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = pipe
-    process.standardError = pipe
-    try process.run()
-    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return (process.terminationStatus, output)
 }

@@ -32,7 +32,8 @@ public func runTool(
         try process.run()
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
-            let complaints = try String(contentsOfFile: names[2], encoding: .utf8)
+            let complaints = try names.dropFirst().reversed().map { try String(contentsOfFile: $0, encoding: .utf8) }
+                .joined()
             throw ToolFailure(description: "\(tool) \(arguments): status \(process.terminationStatus): \(complaints)")
         }
         return String(decoding: try Data(contentsOf: URL(fileURLWithPath: names[1])), as: UTF8.self)
