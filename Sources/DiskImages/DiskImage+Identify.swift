@@ -1,5 +1,4 @@
 import BlockStorage
-import Glibc
 
 extension DiskImage {
     /// The disk that the file at `path` is, taken as it is, whatever it holds.
@@ -10,19 +9,119 @@ extension DiskImage {
 
     /// The image that the file at `path` is part of, going by name and content.
     ///
-    /// Returns nil when neither says that it is one: then only the user knows whether it is a raw disk.
+    /// A flat extent (`NAME-flat.vmdk`) is a disk of its own. One of several (`NAME-f001.vmdk`) gives the whole disk
+    /// when the descriptor beside it (`NAME.vmdk`) lists it. Returns nil when neither name nor content says that the
+    /// file is an image: then only the user knows whether it is a raw disk. Throws an ``ImageError`` with the code
+    /// `unsupported` for formats that are recognised and not understood.
     public static func identify(path: String) throws(ImageError) -> DiskImage? {
         let file = try ImageFile(path: path)
+        let head = try file.read(at: 0, count: VMDKDescriptor.maximumLength)
+        if VMDKDescriptor.isDescriptor(head) {
+            guard file.size <= VMDKDescriptor.maximumLength else {
+                throw ImageError(
+                    .malformed, path: path,
+                    message: "VMDK descriptor of \(file.size) bytes, expected at most \(VMDKDescriptor.maximumLength)")
+            }
+            return try vmdk(path: path, descriptor: VMDKDescriptor(parsing: head, path: path))
+        }
         if path.hasSuffix("-flat.vmdk") {
             return try oneFile(format: .vmdkFlat, path: path, size: file.size)
+        }
+        if let descriptor = descriptorPath(ofNumberedExtent: path) {
+            return try imageOfDescriptor(at: descriptor, listing: path)
+        }
+        let tailOffset = max(0, file.size - ForeignFormat.tailLength)
+        let tail = try file.read(at: tailOffset, count: ForeignFormat.tailLength)
+        if let format = ForeignFormat.name(head: head, tail: tail) {
+            throw ImageError(
+                .unsupported(format), path: path,
+                message: "a \(format) image, which is not understood; expected a raw disk or a flat VMDK")
         }
         return nil
     }
 
     private static func oneFile(format: ImageFormat, path: String, size: Int) throws(ImageError) -> DiskImage {
         let extents = size > 0 ? [ImageExtent(diskOffset: 0, length: size, source: .file(index: 0, offset: 0))] : []
-        guard let image = DiskImage(format: format, files: [HostFile(path: path, role: .extent)], extents: extents)
-        else { throw ImageError(.malformed, path: path, message: "not a run of bytes") }
+        return try image(format: format, files: [HostFile(path: path, role: .extent)], extents: extents)
+    }
+
+    private static func image(
+        format: ImageFormat, files: [HostFile], extents: [ImageExtent]
+    ) throws(ImageError) -> DiskImage {
+        guard let image = DiskImage(format: format, files: files, extents: extents) else {
+            throw ImageError(
+                .malformed, path: files.first?.path ?? "",
+                message: "two extents share bytes of a file, expected each byte of the disk in a place of its own")
+        }
         return image
+    }
+
+    /// The disk that a descriptor describes, with its files checked.
+    private static func vmdk(path: String, descriptor: VMDKDescriptor) throws(ImageError) -> DiskImage {
+        let (directory, descriptorName) = split(path)
+        var files = [HostFile(path: path, role: .descriptor)]
+        var known: [String: (index: Int, size: Int)] = [:]
+        var extents: [ImageExtent] = []
+        var end = 0
+        for extent in descriptor.extents {
+            guard extent.length <= Int.max - end else {
+                throw ImageError(
+                    .malformed, path: path, offset: extent.lineOffset,
+                    message: "the extents add up to more than any disk")
+            }
+            var source = ImageExtent.Source.zero
+            if case .file(let name, let offset) = extent.source {
+                let file: (index: Int, size: Int)
+                if let seen = known[name] {
+                    file = seen
+                } else {
+                    guard name != descriptorName else {
+                        throw ImageError(
+                            .forbiddenFile, path: path, offset: extent.lineOffset,
+                            message: "the descriptor lists itself as an extent, expected another file")
+                    }
+                    file = (files.count, try ImageFile.sizeOfExtent(path: directory + name))
+                    files.append(HostFile(path: directory + name, role: .extent))
+                    known[name] = file
+                }
+                guard offset <= file.size, extent.length <= file.size - offset else {
+                    throw ImageError(
+                        .malformed, path: directory + name, offset: offset,
+                        message: "\(path) expects \(extent.length) bytes here, but the file ends at \(file.size)")
+                }
+                source = .file(index: file.index, offset: offset)
+            }
+            extents.append(ImageExtent(diskOffset: end, length: extent.length, source: source))
+            end += extent.length
+        }
+        return try image(format: .vmdk, files: files, extents: extents)
+    }
+
+    /// The image of a descriptor, given that there is one and that it lists `extent`.
+    private static func imageOfDescriptor(
+        at path: String, listing extent: String
+    ) throws(ImageError) -> DiskImage? {
+        do throws(ImageError) {
+            guard let image = try identify(path: path), image.format == .vmdk,
+                image.files.contains(where: { $0.path == extent })
+            else { return nil }
+            return image
+        } catch  where error.isNoSuchFile && error.path == path {
+            return nil
+        }
+    }
+
+    /// `NAME.vmdk` for `NAME-f001.vmdk`: the way VMware names the extents of a disk in several files.
+    private static func descriptorPath(ofNumberedExtent path: String) -> String? {
+        guard path.hasSuffix(".vmdk"), let dash = path.lastIndex(of: "-") else { return nil }
+        let number = path[dash...].dropFirst().dropLast(".vmdk".count)
+        guard number.first == "f", number.count > 1, number.dropFirst().allSatisfy(\.isNumber) else { return nil }
+        return path[..<dash] + ".vmdk"
+    }
+
+    /// The directory, with the slash that ends it, and the name of the file.
+    private static func split(_ path: String) -> (directory: String, name: String) {
+        guard let slash = path.lastIndex(of: "/") else { return ("", path) }
+        return (String(path[...slash]), String(path[path.index(after: slash)...]))
     }
 }

@@ -32,6 +32,9 @@ public struct ImageError: Error, Hashable, Sendable {
         self.message = message
     }
 
+    /// Whether the file is not there at all.
+    var isNoSuchFile: Bool { code == .system(ENOENT) }
+
     /// The error that the last system call of this thread left in `errno`.
     static func lastSystemError(_ operation: String, path: String) -> ImageError {
         let number = errno

@@ -43,6 +43,17 @@ struct ImageFile: ~Copyable {
         return bytes
     }
 
+    /// The size of the file that a descriptor names as an extent: a regular file, and not through a symbolic link,
+    /// which might lead anywhere.
+    static func sizeOfExtent(path: String) throws(ImageError) -> Int {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { throw ImageError.lastSystemError("extent", path: path) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw ImageError(.forbiddenFile, path: path, message: "an extent that is no regular file")
+        }
+        return Int(status.st_size)
+    }
+
     private static func size(of descriptor: Int32, path: String) throws(ImageError) -> Int {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw ImageError.lastSystemError("stat", path: path) }

@@ -1,0 +1,185 @@
+/// The text that describes a VMware disk: its kind and its extents (VMware "Virtual Disk Format 5.0").
+struct VMDKDescriptor {
+    /// A line of the extent description.
+    struct Extent: Hashable {
+        /// Where the bytes are.
+        enum Source: Hashable {
+            /// In a file beside the descriptor, from a byte on.
+            case file(name: String, offset: Int)
+            /// Nowhere: they are zeros.
+            case zero
+        }
+
+        /// Where the line begins in the descriptor.
+        let lineOffset: Int
+        /// The number of bytes.
+        let length: Int
+        let source: Source
+    }
+
+    /// The longest descriptor that is read.
+    static let maximumLength = 64 << 10
+    /// The greatest number of extents: 4 TiB in files of 2 GiB.
+    static let maximumExtents = 2048
+    private static let sectorLength = 512
+    private static let supportedTypes = ["monolithicFlat", "twoGbMaxExtentFlat", "vmfs"]
+
+    /// The extents in the order of the disk; at least one.
+    let extents: [Extent]
+
+    /// Whether a file that begins with `head` is a descriptor.
+    static func isDescriptor(_ head: [UInt8]) -> Bool {
+        let signature = "# disk descriptorfile"
+        let start = String(decoding: head.prefix(signature.utf8.count), as: UTF8.self)
+        return start.lowercased() == signature
+    }
+
+    /// Reads a descriptor; `path` is its file, for errors.
+    init(parsing bytes: [UInt8], path: String) throws(ImageError) {
+        var createType: String?
+        var extentLines: [(offset: Int, access: Access, fields: LineFields)] = []
+        for (offset, line) in Self.lines(of: bytes) {
+            var fields = LineFields(line)
+            guard let first = fields.next() else { continue }
+            if let access = Access(rawValue: first.uppercased()) {
+                extentLines.append((offset, access, fields))
+            } else if let (key, value) = Self.assignment(line) {
+                switch key.lowercased() {
+                case "createtype": createType = value
+                case "parentcid": try Self.checkParent(value, path: path, offset: offset)
+                default: continue
+                }
+            }
+        }
+        try Self.checkType(createType, path: path)
+        guard !extentLines.isEmpty, extentLines.count <= Self.maximumExtents else {
+            throw ImageError(
+                .malformed, path: path,
+                message: "\(extentLines.count) extents in the VMDK descriptor, expected 1 to \(Self.maximumExtents)")
+        }
+        var extents: [Extent] = []
+        for (offset, access, fields) in extentLines {
+            extents.append(try Self.extent(access, fields, path: path, offset: offset))
+        }
+        self.extents = extents
+    }
+
+    private static func checkType(_ createType: String?, path: String) throws(ImageError) {
+        guard let createType else {
+            throw ImageError(.malformed, path: path, message: "the VMDK descriptor has no createType")
+        }
+        guard supportedTypes.contains(createType) else {
+            let type = createType.prefix(40).filter { $0.isLetter || $0.isNumber }
+            throw ImageError(
+                .unsupported("VMDK \(type)"), path: path,
+                message: "VMDK of type \(type), expected one of \(supportedTypes.joined(separator: ", "))")
+        }
+    }
+
+    private enum Access: String {
+        case readWrite = "RW"
+        case readOnly = "RDONLY"
+        case none = "NOACCESS"
+    }
+
+    /// A disk with a parent holds only what differs from it.
+    private static func checkParent(_ value: String, path: String, offset: Int) throws(ImageError) {
+        guard value.lowercased() != "ffffffff" else { return }
+        throw ImageError(
+            .unsupported("VMDK snapshot"), path: path, offset: offset,
+            message: "a VMDK that holds the differences from a parent disk, expected parentCID ffffffff")
+    }
+
+    /// Reads what follows the access of an extent line: sectors, type, file name, first sector.
+    private static func extent(
+        _ access: Access, _ fields: LineFields, path: String, offset: Int
+    ) throws(ImageError) -> Extent {
+        var fields = fields
+        func problem(_ message: String) -> ImageError {
+            ImageError(.malformed, path: path, offset: offset, message: "extent: \(message)")
+        }
+        guard let size = fields.next(), let length = bytes(ofSectors: size), length > 0 else {
+            throw problem("expected its size in sectors")
+        }
+        guard access != .none else {
+            throw ImageError(
+                .unsupported("VMDK with NOACCESS extents"), path: path, offset: offset,
+                message: "an extent without access, expected RW or RDONLY")
+        }
+        let type = fields.next()?.uppercased() ?? ""
+        switch type {
+        case "ZERO":
+            return Extent(lineOffset: offset, length: length, source: .zero)
+        case "FLAT", "VMFS":
+            guard let name = fields.next() else { throw problem("expected a file name in quotes") }
+            try checkName(name, path: path, offset: offset)
+            guard let start = bytes(ofSectors: fields.next() ?? "0"), start <= Int.max - length else {
+                throw problem("expected the number of its first sector in \(name)")
+            }
+            return Extent(lineOffset: offset, length: length, source: .file(name: name, offset: start))
+        default:
+            let type = type.prefix(20).filter { $0.isLetter || $0.isNumber }
+            throw ImageError(
+                .unsupported("VMDK with \(type) extents"), path: path, offset: offset,
+                message: "an extent of type \(type), expected FLAT, VMFS or ZERO")
+        }
+    }
+
+    /// A descriptor is a guest's or a client's file: it must not lead to others than those beside it.
+    private static func checkName(_ name: String, path: String, offset: Int) throws(ImageError) {
+        let isPlain =
+            !name.isEmpty && name.utf8.count <= 255 && name != "." && name != ".."
+            && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: "/") }
+        guard isPlain else {
+            throw ImageError(
+                .forbiddenFile, path: path, offset: offset,
+                message: "extent: expected the plain name of a file in the descriptor's directory")
+        }
+    }
+
+    private static func bytes(ofSectors text: String) -> Int? {
+        guard let sectors = Int(text), sectors >= 0 else { return nil }
+        let (bytes, overflow) = sectors.multipliedReportingOverflow(by: sectorLength)
+        return overflow ? nil : bytes
+    }
+
+    /// The lines that are not empty and no comments, with where they begin.
+    private static func lines(of bytes: [UInt8]) -> [(offset: Int, text: String)] {
+        bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") || $0 == 0 }
+            .map { ($0.startIndex, String(decoding: $0, as: UTF8.self)) }
+            .filter { !$0.1.hasPrefix("#") }
+    }
+
+    /// The two sides of `key = "value"`, without quotes.
+    private static func assignment(_ line: String) -> (key: String, value: String)? {
+        guard let equals = line.firstIndex(of: "=") else { return nil }
+        func isPadding(_ character: Character) -> Bool { character.isWhitespace || character == "\"" }
+        let value = line[line.index(after: equals)...].drop(while: isPadding).reversed().drop(while: isPadding)
+        let key = line[..<equals].filter { !$0.isWhitespace }
+        return (key, String(value.reversed()))
+    }
+}
+
+/// The blank-separated fields of a line; quotes hold one together.
+private struct LineFields {
+    private var rest: Substring
+
+    init(_ line: String) {
+        rest = line[...]
+    }
+
+    /// The next field without its quotes; nil at the end, and for a quote that is not closed.
+    mutating func next() -> String? {
+        rest = rest.drop(while: \.isWhitespace)
+        guard let first = rest.first else { return nil }
+        if first == "\"" {
+            let inside = rest.dropFirst()
+            guard let end = inside.firstIndex(of: "\"") else { return nil }
+            rest = inside[inside.index(after: end)...]
+            return String(inside[..<end])
+        }
+        let field = rest.prefix { !$0.isWhitespace && $0 != "\"" }
+        rest = rest[field.endIndex...]
+        return String(field)
+    }
+}

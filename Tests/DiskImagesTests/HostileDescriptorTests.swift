@@ -1,0 +1,188 @@
+import BlockStorage
+import Foundation
+import TestTools
+import Testing
+
+@testable import DiskImages
+
+/// Descriptors that a guest or a client may have written to get at what is not theirs, or to bring the server down.
+struct HostileDescriptorTests {
+    @Test func descriptorOfESXIWithZerosAndSeveralRunsOfOneFile() throws {
+        try withDirectory { directory in
+            let path = try write(
+                "# Disk DescriptorFile\r\nversion=1\r\nencoding = \"UTF-8\"\r\nparentCID = ffffffff\r\ncreateType = \"vmfs\"\r\n"
+                    + "RW 4 VMFS \"a b-flat.vmdk\"\r\nRW 2 ZERO\r\nRDONLY 3 FLAT \"a b-flat.vmdk\" 5\r\n"
+                    + "ddb.adapterType = \"lsilogic\"\r\n", to: "\(directory)/disk.vmdk")
+            try write(String(repeating: "x", count: 8 * 512), to: "\(directory)/a b-flat.vmdk")
+            let image = try #require(try DiskImage.identify(path: path))
+            #expect(image.size == 9 * 512)
+            #expect(
+                image.extents == [
+                    ImageExtent(diskOffset: 0, length: 2048, source: .file(index: 1, offset: 0)),
+                    ImageExtent(diskOffset: 2048, length: 1024, source: .zero),
+                    ImageExtent(diskOffset: 3072, length: 1536, source: .file(index: 1, offset: 2560)),
+                ])
+            let disk = try VirtualDisk.open(image, access: .readWrite, mode: .buffered)
+            let x = UInt8(ascii: "x")
+            #expect(
+                try disk.read(ByteRange(offset: 2047, length: 1026)) == [x] + [UInt8](repeating: 0, count: 1024) + [x])
+            let error = #expect(throws: StorageError.self) { try disk.write([1, 2], at: 2047) }
+            #expect(error?.code == .readOnly)
+            #expect(try disk.read(ByteRange(offset: 2047, length: 1)) == [x])
+        }
+    }
+
+    @Test(arguments: [
+        "../secret-flat.vmdk", "/etc/passwd", "sub/x-flat.vmdk", "..", ".", "", "x\u{7}", "link-flat.vmdk", "pipe",
+        "sub",
+        "disk.vmdk", String(repeating: "x", count: 256),
+    ])
+    func extentsLeadNowhereElse(name: String) throws {
+        try withDirectory { directory in
+            try write("secret", to: "\(directory)/sub/x-flat.vmdk")
+            try FileManager.default.createSymbolicLink(
+                atPath: "\(directory)/link-flat.vmdk", withDestinationPath: "/etc/passwd")
+            #expect(mkfifo("\(directory)/pipe", 0o600) == 0)
+            let error = try self.error(of: "RW 1 FLAT \"\(name)\" 0", in: directory)
+            #expect(error?.code == .forbiddenFile)
+        }
+    }
+
+    @Test func extentPastTheEndOfItsFileNamesFileOffsetAndExpectation() throws {
+        try withDirectory { directory in
+            try write(String(repeating: "x", count: 1000), to: "\(directory)/x-flat.vmdk")
+            let error = try self.error(of: "RW 2 FLAT \"x-flat.vmdk\" 1", in: directory)
+            #expect(error?.code == .malformed)
+            #expect(
+                error?.description
+                    == "\(directory)/x-flat.vmdk at 512: \(directory)/disk.vmdk expects 1024 bytes here, but the file ends"
+                    + " at 1000")
+        }
+    }
+
+    @Test func missingExtentIsNamed() throws {
+        try withDirectory { directory in
+            let error = try self.error(of: "RW 2 FLAT \"x-flat.vmdk\" 0", in: directory)
+            #expect(error?.code == .system(ENOENT))
+            #expect(error?.path == "\(directory)/x-flat.vmdk")
+        }
+    }
+
+    @Test(arguments: [
+        "RW 36028797018963968 FLAT \"x-flat.vmdk\" 0", "RW 1 FLAT \"x-flat.vmdk\" 36028797018963968",
+        "RW 18014398509481983 FLAT \"x-flat.vmdk\" 18014398509481983", "RW 99999999999999999999 ZERO",
+        "RW 0 FLAT \"x-flat.vmdk\" 0", "RW -1 FLAT \"x-flat.vmdk\" 0", "RW 1 FLAT \"x-flat.vmdk\" -1", "RW",
+        "RW 1 FLAT",
+        "RW 1 FLAT \"x-flat.vmdk", "RW 18014398509481983 ZERO\nRW 18014398509481983 ZERO",
+        "RW 1 FLAT \"x-flat.vmdk\" 0\nRW 1 FLAT \"x-flat.vmdk\" 0", "version=1",
+    ])
+    func numbersThatMakeNoSenseAreMalformed(lines: String) throws {
+        try withDirectory { directory in
+            try write(String(repeating: "x", count: 2048), to: "\(directory)/x-flat.vmdk")
+            let error = try self.error(of: lines, in: directory)
+            #expect(error?.code == .malformed)
+        }
+    }
+
+    @Test(arguments: [
+        ("RW 1 SPARSE \"x\"", "vmfs", "VMDK with SPARSE extents"),
+        ("NOACCESS 1 FLAT \"x\" 0", "vmfs", "VMDK with NOACCESS extents"),
+        ("parentCID=12345678", "vmfs", "VMDK snapshot"),
+        ("RW 1 ZERO", "vmfsSparse", "VMDK vmfsSparse"),
+    ])
+    func whatIsNotUnderstoodIsNamed(lines: String, createType: String, name: String) throws {
+        try withDirectory { directory in
+            let error = try self.error(of: lines, createType: createType, in: directory)
+            #expect(error?.code == .unsupported(name))
+        }
+    }
+
+    @Test func sizesAreBounded() throws {
+        try withDirectory { directory in
+            let many = String(repeating: "RW 1 ZERO\n", count: VMDKDescriptor.maximumExtents + 1)
+            let tooMany = try error(of: many, in: directory)
+            #expect(tooMany?.code == .malformed)
+            let long = String(repeating: "# comment\n", count: 7000)
+            let error = try self.error(of: long + "RW 1 ZERO", in: directory)
+            #expect(error?.message.contains("expected at most 65536") == true)
+        }
+    }
+
+    @Test func numberedExtentWithoutADescriptorThatListsItIsNoImage() throws {
+        try withDirectory { directory in
+            let path = try write("x", to: "\(directory)/disk-f001.vmdk")
+            #expect(try DiskImage.identify(path: path) == nil)
+            try write("createType=\"vmfs\"", to: "\(directory)/disk.vmdk")
+            #expect(try DiskImage.identify(path: path) == nil)
+        }
+    }
+
+    @Test func filesThatAreNotThereOrNoFiles() throws {
+        try withDirectory { directory in
+            #expect(throws: ImageError.self) { try DiskImage.identify(path: "\(directory)/none") }
+            let error = #expect(throws: ImageError.self) { try DiskImage.identify(path: directory) }
+            #expect(error?.code == .forbiddenFile)
+            #expect(mkfifo("\(directory)/pipe", 0o600) == 0)
+            #expect(throws: ImageError.self) { try DiskImage.raw(path: "\(directory)/pipe") }
+            let empty = try write("", to: "\(directory)/empty")
+            #expect(try DiskImage.identify(path: empty) == nil)
+            #expect(try DiskImage.raw(path: empty).size == 0)
+        }
+    }
+
+    @Test func damagedDescriptorsAreReadOrRefused() throws {
+        let original = [UInt8](
+            """
+            # Disk DescriptorFile
+            version=1
+            parentCID=ffffffff
+            createType="twoGbMaxExtentFlat"
+            RW 4194304 FLAT "b-f001.vmdk" 0
+            RW 4194304 FLAT "b-f002.vmdk" 0
+            RW 2097152 ZERO
+            """.utf8)
+        var generator = SplitMix64(seed: 4)
+        var accepted = 0
+        for _ in 0..<50_000 {
+            var bytes = original
+            for _ in 0..<Int.random(in: 1...4, using: &generator) {
+                let position = Int.random(in: bytes.indices, using: &generator)
+                switch Int.random(in: 0..<4, using: &generator) {
+                case 0: bytes[position] = UInt8.random(in: 0...255, using: &generator)
+                case 1: bytes[position] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
+                case 2: bytes.insert(UInt8(ascii: "9"), at: position)
+                default: bytes.remove(at: position)
+                }
+            }
+            guard let descriptor = try? VMDKDescriptor(parsing: bytes, path: "x") else { continue }
+            accepted += 1
+            for extent in descriptor.extents {
+                #expect(extent.length > 0)
+                guard case .file(let name, let offset) = extent.source else { continue }
+                #expect(!name.contains("/") && offset >= 0 && offset <= Int.max - extent.length)
+            }
+        }
+        #expect(accepted > 1000)
+    }
+
+    /// What identifying a descriptor with `lines` throws.
+    private func error(of lines: String, createType: String = "vmfs", in directory: String) throws -> ImageError? {
+        let path = try write(
+            "# Disk DescriptorFile\ncreateType=\"\(createType)\"\n\(lines)\n", to: "\(directory)/disk.vmdk")
+        return #expect(throws: ImageError.self) { try DiskImage.identify(path: path) }
+    }
+
+    @discardableResult
+    private func write(_ text: String, to path: String) throws -> String {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        return path
+    }
+
+    /// A directory with a directory `sub` in it.
+    private func withDirectory(_ body: (String) throws -> Void) throws {
+        try withTemporaryDirectory { directory in
+            try FileManager.default.createDirectory(atPath: "\(directory)/sub", withIntermediateDirectories: false)
+            try body(directory)
+        }
+    }
+}
