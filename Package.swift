@@ -92,6 +92,7 @@ let package = Package(
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems"),
+        tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "Volumes"]),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),
 

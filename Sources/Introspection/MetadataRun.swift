@@ -12,14 +12,22 @@ public struct MetadataRun: Hashable, Sendable {
     public var level: UInt8
     /// The inode number; 0 for the file system's fixed structures.
     public var owner: UInt32
+    /// Whether what is in the blocks decides the class of other blocks, so that a write to them must be digested:
+    /// so it is for indirect blocks of level 2 and above, and for every indirect block of an inode whose contents
+    /// are metadata themselves, such as a directory.
+    public var pointsAtMetadata: Bool
 
-    /// A run of `count` blocks from `block`.
-    public init(block: UInt64, count: UInt32, blockClass: BlockClass, level: UInt8 = 0, owner: UInt32 = 0) {
+    /// A run of `count` blocks from `block`; unless told otherwise, an indirect block of level 1 points at data.
+    public init(
+        block: UInt64, count: UInt32, blockClass: BlockClass, level: UInt8 = 0, owner: UInt32 = 0,
+        pointsAtMetadata: Bool? = nil
+    ) {
         self.block = block
         self.count = count
         self.blockClass = blockClass
         self.level = level
         self.owner = owner
+        self.pointsAtMetadata = pointsAtMetadata ?? (blockClass == .indirect && level >= 2)
     }
 
     /// The first block after the run.

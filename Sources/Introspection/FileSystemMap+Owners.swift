@@ -1,0 +1,218 @@
+extension FileSystemMap {
+    /// The runs that `inode` owns, sorted.
+    func runs(of inode: UInt32) -> [MetadataRun] {
+        var runs: [MetadataRun] = []
+        forEachRun(of: inode) { runs.append($0.metadataRun) }
+        return runs
+    }
+
+    /// Whether `inode` owns any metadata.
+    func hasRuns(_ inode: UInt32) -> Bool {
+        guard let position = owners.firstPosition(after: .init(owner: inode, block: 0)) else { return false }
+        return owners[position].key.owner == inode
+    }
+
+    /// Whether the inode's own pointers are those that its runs were made of.
+    ///
+    /// - Parameters:
+    ///   - roots: What the inode itself points at, canonical (see ``canonical(_:)``).
+    ///   - digest: Its hash (see ``digest(of:)``).
+    func isUnchanged(_ inode: UInt32, roots: [MetadataRun], digest: UInt32) -> Bool {
+        if let position = digests.lastPosition(notAfter: inode), digests[position].owner == inode {
+            return digests[position].digest == digest
+        }
+        var index = 0
+        var isEqual = true
+        forEachRun(of: inode) { run in
+            if index >= roots.count || roots[index] != run.metadataRun { isEqual = false }
+            index += 1
+        }
+        return isEqual && index == roots.count
+    }
+
+    /// Fills an empty map at once: what a scan found, in any order, runs of one inode included.
+    ///
+    /// - Parameter roots: For each inode with runs, its canonical roots; those that equal its runs cost no memory.
+    mutating func load(_ runs: [MetadataRun], roots: (UInt32) -> [MetadataRun]) {
+        var sorted = runs.sorted { ($0.owner, $0.block) < ($1.owner, $1.block) }[...]
+        var ready: [MetadataRun] = []
+        var rootDigests: [RootDigest] = []
+        var taken = BlockRunSet()
+        while let first = sorted.first {
+            let owner = first.owner
+            let end = sorted.firstIndex { $0.owner != owner } ?? sorted.endIndex
+            var own: [MetadataRun] = []
+            for piece in clipped(Array(sorted[..<end]), of: owner) {
+                let range = piece.block..<piece.end
+                var isTaken = false
+                taken.forEach(in: range) { _, _ in isTaken = true }
+                guard !isTaken else { continue }
+                taken.insert(range)
+                own.append(piece)
+            }
+            sorted = sorted[end...]
+            let roots = roots(owner)
+            if roots != own {
+                rootDigests.append(RootDigest(owner: owner, digest: Self.digest(of: roots)))
+            }
+            ready += own
+        }
+        owners = SortedChunks(sorted: ready.map { OwnerEntry(owner: $0.owner, block: $0.block) })
+        digests = SortedChunks(sorted: rootDigests)
+        ready.sort { $0.block < $1.block }
+        dynamic = SortedChunks(sorted: ready.map { DynamicRun(block: $0.block, count: $0.count, like: $0) })
+    }
+
+    /// Makes `runs` all that `inode` owns: drops what it owned before.
+    ///
+    /// Blocks of fixed structures stay what they are. A block that another inode owns changes hands; when this
+    /// inode's runs change again, the other one must be walked once more, and is in the returned list then: of two
+    /// claims, one was old or nonsense.
+    ///
+    /// - Parameters:
+    ///   - runs: In any order; they are cut to the file system.
+    ///   - digest: The hash of the inode's roots, or nil when `runs` are the roots.
+    ///   - changed: Called with the ranges that may have changed their class.
+    /// - Returns: Inodes to walk again.
+    mutating func setRuns(
+        of inode: UInt32, _ runs: [MetadataRun], digest: UInt32?, changed: (Range<UInt64>) -> Void
+    ) -> [UInt32] {
+        if let digest {
+            digests.insert(RootDigest(owner: inode, digest: digest))
+        } else {
+            digests.remove(inode)
+        }
+        let old = self.runs(of: inode)
+        let new = clipped(runs, of: inode)
+        guard old != new else { return [] }
+        let losers = takeLosers(of: inode)
+        for run in old {
+            dynamic.remove(run.block)
+            owners.remove(.init(owner: inode, block: run.block))
+        }
+        for run in new {
+            takeFromOthers(run)
+            dynamic.insert(DynamicRun(block: run.block, count: run.count, like: run))
+            owners.insert(OwnerEntry(owner: inode, block: run.block))
+            pending.remove(run.block..<run.end)
+        }
+        Self.forEachDifference(old, new, changed)
+        return losers
+    }
+
+    /// Runs sorted, with neighbours that differ in nothing else joined.
+    static func canonical(_ runs: [MetadataRun]) -> [MetadataRun] {
+        var result: [MetadataRun] = []
+        result.reserveCapacity(runs.count)
+        for run in runs.sorted(by: { $0.block < $1.block }) where run.count > 0 {
+            if let last = result.last, last.end == run.block, last.blockClass == run.blockClass,
+                last.level == run.level, last.owner == run.owner, last.pointsAtMetadata == run.pointsAtMetadata,
+                UInt64(last.count) + UInt64(run.count) <= BlockRunSet.longestRun
+            {
+                result[result.count - 1].count += run.count
+            } else {
+                result.append(run)
+            }
+        }
+        return result
+    }
+
+    /// A hash of canonical runs: 32 bits of FNV-1a over 64-bit words, mixed. The same in every process.
+    static func digest(of runs: [MetadataRun]) -> UInt32 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        func add(_ word: UInt64) {
+            hash = (hash ^ word).multipliedFullWidth(by: 0x9e37_79b9_7f4a_7c15).low
+            hash ^= hash >> 29
+        }
+        for run in runs {
+            add(run.block)
+            add(UInt64(run.count) << 32 | UInt64(run.blockClass.rawValue) << 8 | UInt64(run.level))
+        }
+        return UInt32(truncatingIfNeeded: hash >> 32)
+    }
+
+    private func forEachRun(of inode: UInt32, _ body: (DynamicRun) -> Void) {
+        var next = owners.firstPosition(after: .init(owner: inode, block: 0))
+        while let position = next, owners[position].key.owner == inode {
+            if let run = dynamic.lastPosition(notAfter: owners[position].key.block) {
+                body(dynamic[run])
+            }
+            next = owners.position(after: position)
+        }
+    }
+
+    /// `runs` in canonical form, without what is outside the file system, in fixed structures, or there twice.
+    private func clipped(_ runs: [MetadataRun], of inode: UInt32) -> [MetadataRun] {
+        var result: [MetadataRun] = []
+        var next: UInt64 = 1
+        for run in Self.canonical(runs) where run.end > next && run.block < blockCount {
+            forEachUnfixed(in: max(run.block, next)..<run.end) { range in
+                var piece = run
+                piece.block = range.lowerBound
+                piece.count = UInt32(range.count)
+                piece.owner = inode
+                result.append(piece)
+            }
+            next = run.end
+        }
+        return result
+    }
+
+    /// Takes the blocks of `run` from the inodes that own them, and remembers that they were taken.
+    private mutating func takeFromOthers(_ run: MetadataRun) {
+        var position = dynamic.lastPosition(notAfter: run.block) ?? dynamic.firstPosition
+        while let found = position {
+            let other = dynamic[found]
+            guard other.block < run.end else { return }
+            guard other.end > run.block else {
+                position = dynamic.position(after: found)
+                continue
+            }
+            remember(Conflict(winner: run.owner, loser: other.owner))
+            dynamic.remove(other.block)
+            owners.remove(.init(owner: other.owner, block: other.block))
+            let parts = [other.block..<max(other.block, run.block), min(other.end, run.end)..<other.end]
+            for part in parts where !part.isEmpty {
+                dynamic.insert(
+                    DynamicRun(block: part.lowerBound, count: UInt32(part.count), like: other.metadataRun))
+                owners.insert(OwnerEntry(owner: other.owner, block: part.lowerBound))
+            }
+            position = dynamic.lastPosition(notAfter: run.block) ?? dynamic.firstPosition
+        }
+    }
+
+    private mutating func remember(_ conflict: Conflict) {
+        if conflicts.contains(where: { $0.winner == conflict.winner && $0.loser == conflict.loser }) { return }
+        guard conflicts.count < Self.conflictLimit else {
+            lostConflicts = true
+            return
+        }
+        conflicts.append(conflict)
+    }
+
+    private mutating func takeLosers(of winner: UInt32) -> [UInt32] {
+        guard !conflicts.isEmpty else { return [] }
+        let losers = conflicts.filter { $0.winner == winner }.map(\.loser)
+        conflicts.removeAll { $0.winner == winner }
+        return losers
+    }
+
+    /// Calls `body` with the runs that are in one of two sorted lists only.
+    private static func forEachDifference(
+        _ old: [MetadataRun], _ new: [MetadataRun], _ body: (Range<UInt64>) -> Void
+    ) {
+        var (oldIndex, newIndex) = (0, 0)
+        while oldIndex < old.count || newIndex < new.count {
+            if oldIndex < old.count, newIndex < new.count, old[oldIndex] == new[newIndex] {
+                oldIndex += 1
+                newIndex += 1
+            } else if newIndex == new.count || oldIndex < old.count && old[oldIndex].block <= new[newIndex].block {
+                body(old[oldIndex].block..<old[oldIndex].end)
+                oldIndex += 1
+            } else {
+                body(new[newIndex].block..<new[newIndex].end)
+                newIndex += 1
+            }
+        }
+    }
+}
