@@ -14,6 +14,26 @@ public protocol ClassifiedReader: Sendable {
     func read(
         _ range: ByteRange, as blockClass: BlockClass, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StorageError)
+    /// Fills those parts of `buffer` that `pieces` name, which are sorted, disjoint and inside `range`.
+    ///
+    /// `buffer` is `range.length` bytes long and starts with the range. The bytes between pieces are not wanted:
+    /// they may be read along, since one access is quicker than two, but are not worth keeping.
+    func read(
+        _ range: ByteRange, pieces: [ClassifiedRange], into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError)
+}
+
+extension ClassifiedReader {
+    /// Reads each piece by itself.
+    public func read(
+        _ range: ByteRange, pieces: [ClassifiedRange], into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        for piece in pieces {
+            let start = piece.range.offset - range.offset
+            let part = UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + piece.range.length])
+            try read(piece.range, as: piece.blockClass, into: part)
+        }
+    }
 }
 
 /// Reads a virtual disk straight from a device, whatever the class.
@@ -34,5 +54,11 @@ public struct DeviceReader: ClassifiedReader {
     ) throws(StorageError) {
         try device.checkRange(range, operation: "read")
         try device.read(into: buffer, at: range.offset)
+    }
+    /// Reads `range` in one access.
+    public func read(
+        _ range: ByteRange, pieces: [ClassifiedRange], into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        try read(range, as: .unknown, into: buffer)
     }
 }

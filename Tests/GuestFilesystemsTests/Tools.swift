@@ -26,9 +26,11 @@ struct ToolFailure: Error {
     let complaints: String
 }
 
-/// A directory that is gone after `body`.
+/// A directory that is gone after `body`; in memory where that can be had.
 func withTemporaryDirectory<Result>(_ body: (String) throws -> Result) throws -> Result {
-    let path = NSTemporaryDirectory() + "/guest-filesystems-\(UUID().uuidString)"
+    let memory = "/dev/shm"
+    let parent = FileManager.default.isWritableFile(atPath: memory) ? memory : NSTemporaryDirectory()
+    let path = "\(parent)/introspect-tests-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: path) }
     return try body(path)

@@ -31,12 +31,20 @@ public struct ExtGroupDescriptor: Hashable, Sendable {
     public let freeInodeCount: UInt32
     /// Directories.
     public let directoryCount: UInt32
-    /// What was never written.
-    public let flags: Flags
+    /// What was never written; may be emptied where the checksum is wrong.
+    public var flags: Flags
     /// Inodes at the end of the table that were never used.
     public let unusedInodeCount: UInt32
     /// `bg_checksum`.
     public let checksum: UInt16
+
+    /// A descriptor that places nothing, for one that cannot be read.
+    public init() {
+        (blockBitmap, inodeBitmap, inodeTable) = (0, 0, 0)
+        (freeBlockCount, freeInodeCount, directoryCount, unusedInodeCount) = (0, 0, 0, 0)
+        flags = []
+        checksum = 0
+    }
 
     /// Parses a descriptor of `size` bytes (32, or 64 and more with 64-bit numbers) at byte `offset` of `bytes`.
     public init(parsing bytes: RawSpan, at offset: Int = 0, size: Int) throws(ExtFormatError) {

@@ -1,0 +1,59 @@
+import BlockStorage
+import GuestFilesystems
+
+extension ExtScan {
+    /// Levels below the inodes that a file system can have: an extent tree's nodes, and contents.
+    private static let levelLimit = ExtExtentNode.maximumDepth + 2
+
+    /// Reads what inodes point at, then what that points at, until nothing is left.
+    func followLevels() {
+        for level in 0..<Self.levelLimit {
+            let found = takeFound()
+            guard !found.isEmpty else { return }
+            if level == 0 {
+                result.roots = found.map(\.run).sorted { ($0.owner, $0.block) < ($1.owner, $1.block) }
+            }
+            let accepted = claims.claim(found)
+            guard claims.runs.count <= environment.options.runLimit(blockCount: geometry.endBlock) else {
+                workers[0].hasOverflowed = true
+                return
+            }
+            guard read(accepted.filter { $0.run.blockClass != .journal }) else { return }
+        }
+    }
+
+    /// Empties what the threads have found.
+    private func takeFound() -> [WantedRun] {
+        var found: [WantedRun] = []
+        found.reserveCapacity(workers.reduce(0) { $0 + $1.found.count })
+        for worker in workers {
+            found += worker.found
+            worker.found = []
+        }
+        return found
+    }
+
+    /// Reads runs and visits nodes and directories among them. Returns false when the scan is to end.
+    private func read(_ wanted: [WantedRun]) -> Bool {
+        let limit = UInt64(max(1, environment.options.requestLimit / geometry.blockSize))
+        let parts = wanted.flatMap { run in
+            stride(from: 0, to: UInt64(run.run.count), by: Int(limit)).map {
+                run.part(from: $0, count: min(limit, UInt64(run.run.count) - $0))
+            }
+        }
+        let runs = parts.map {
+            ClassifiedRange(range(of: $0.run.block, count: Int($0.run.count)), $0.run.blockClass)
+        }
+        let (visitDirectory, blockSize) = (visitDirectory, geometry.blockSize)
+        return read(runs) { worker, item, span in
+            let part = parts[item]
+            if part.isParsed || part.run.level == 1 && worker.collectsData {
+                worker.visit(part, span)
+            } else if part.run.blockClass == .directory, let visitDirectory {
+                for start in stride(from: 0, to: span.byteCount, by: blockSize) {
+                    visitDirectory(part.run.owner, span.extracting(start..<start + blockSize))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import BlockStorage
+import GuestFilesystems
+import Volumes
+
+/// The scan of one ext file system: what a kernel would need to know of it, in large sorted reads.
+///
+/// Descriptors first; then, group by group in the order of the disk, bitmaps and those parts of the inode tables that
+/// are in use; then what inodes point at, level by level. No block is followed twice, whatever points at it.
+final class ExtScan {
+    /// Called with the bytes of each block of a directory, on any of the scan's threads: the directory's inode
+    /// number, the block's place in it, the bytes.
+    typealias DirectoryVisitor = @Sendable (_ inode: UInt32, _ bytes: RawSpan) -> Void
+
+    /// Where the scan reads, and with which threads.
+    struct Environment {
+        let reader: VolumeReader
+        let workers: ScanWorkers
+        let meter: ScanMeter
+        let options: ScanOptions
+        /// Called between reads on the calling thread; false ends the scan early.
+        let goOn: () -> Bool
+    }
+
+    let environment: Environment
+    let geometry: ExtGeometry
+    let collectsData: Bool
+    let visitDirectory: DirectoryVisitor?
+    let workers: [ScanWorker]
+    var result: ScannedFileSystem
+    var claims = ClaimedRuns()
+    private var problemCount = 0
+
+    /// - Parameters:
+    ///   - collectsData: whether the contents of plain files are wanted, with their owners.
+    ///   - visitDirectory: called with the bytes of each block of a directory.
+    init(
+        _ environment: Environment, superblock: ExtSuperblock, collectsData: Bool = false,
+        visitDirectory: DirectoryVisitor? = nil
+    ) {
+        self.environment = environment
+        self.collectsData = collectsData
+        self.visitDirectory = visitDirectory
+        let geometry = ExtGeometry(superblock)
+        self.geometry = geometry
+        let options = environment.options
+        workers = (0..<environment.workers.count).map { _ in
+            ScanWorker(
+                geometry: geometry, bufferSize: max(options.requestLimit, geometry.blockSize),
+                collectsData: collectsData, runLimit: options.runLimit(blockCount: superblock.blockCount))
+        }
+        result = ScannedFileSystem(
+            volume: environment.reader.volume, geometry: geometry, descriptors: [],
+            allocation: AllocationBitmap(geometry: geometry))
+    }
+
+    /// Scans, and returns what was found; incomplete when it was ended early.
+    func run() -> ScannedFileSystem {
+        result.descriptors = readDescriptors()
+        claims = geometry.fixedRuns(result.descriptors)
+        readGroups()
+        followLevels()
+        finish()
+        return result
+    }
+
+    /// Adds a line to the problems, unless there are enough.
+    func report(_ problem: @autoclosure () -> String) {
+        problemCount += 1
+        if problemCount <= environment.options.problemLimit {
+            result.problems.append("\(result.volume.name): \(problem())")
+        }
+    }
+
+    /// Reads `runs`, which are sorted and disjoint, and calls `body` with the bytes of each, from all threads.
+    ///
+    /// Runs that cannot be read are counted and left out. Returns false when the scan is to end.
+    @discardableResult
+    func read(
+        _ runs: [ClassifiedRange], _ body: @Sendable (ScanWorker, _ item: Int, RawSpan) -> Void
+    ) -> Bool {
+        let plan = ReadPlan(runs.lazy.map(\.range), options: environment.options)
+        environment.meter.expect(bytes: plan.requests.reduce(0) { $0 + $1.range.length })
+        let (reader, meter, workers) = (environment.reader, environment.meter, workers)
+        var goesOn = true
+        environment.workers.forEach(plan.requests.count) {
+            goesOn = goesOn && environment.goOn()
+            return goesOn
+        } _: { thread, number in
+            let worker = workers[thread]
+            let request = plan.requests[number]
+            worker.read(request, runs[request.items], reader, meter) { body(worker, $0, $1) }
+        }
+        return goesOn
+    }
+
+    private func finish() {
+        var faults = ExtTreeFaults()
+        var failures = 0
+        for worker in workers {
+            result.counts += worker.counts
+            result.dataRuns += worker.dataRuns
+            faults.add(worker.tree.faults)
+            failures += worker.readFailures
+        }
+        result.dataRuns.sort { ($0.block, $0.owner) < ($1.block, $1.owner) }
+        result.runs = claims.runs.filter { $0.owner != 0 }
+        if failures > 0, let error = workers.lazy.compactMap(\.firstReadFailure).first {
+            report("\(failures) reads failed; the first: \(error)")
+        }
+        if workers.contains(where: \.hasOverflowed) {
+            report("more metadata than \(workers[0].runLimit) runs: only a part was read")
+        }
+        if let (inode, block) = faults.firstPointerOutside {
+            report(
+                """
+                \(faults.pointersOutside) pointers outside the file system, the first in inode \(inode) to block \
+                \(block), expected less than \(geometry.endBlock)
+                """)
+        }
+        if let (inode, error) = faults.firstBadNode {
+            report("\(faults.badNodes) bad extent nodes, the first of inode \(inode): \(error)")
+        }
+        if let conflict = claims.firstConflict {
+            report(
+                """
+                \(claims.conflictCount) blocks are claimed twice, the first at block \(conflict.block) by inode \
+                \(conflict.owner)
+                """)
+        }
+        if problemCount > environment.options.problemLimit {
+            result.problems.append(
+                "\(result.volume.name): \(problemCount - environment.options.problemLimit) further problems")
+        }
+    }
+}
+
+extension ScanWorker {
+    /// Reads a request and calls `body` with the bytes of each of its runs.
+    func read(
+        _ request: ReadPlan.Request, _ runs: ArraySlice<ClassifiedRange>, _ reader: VolumeReader, _ meter: ScanMeter,
+        _ body: (_ item: Int, RawSpan) -> Void
+    ) {
+        let target = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<request.range.length])
+        do throws(StorageError) {
+            if runs.count == 1, let only = runs.first {
+                try reader.read(request.range, as: only.blockClass, into: target)
+            } else {
+                try reader.read(request.range, pieces: Array(runs), into: target)
+            }
+        } catch {
+            readFailures += 1
+            firstReadFailure = firstReadFailure ?? error
+            return
+        }
+        meter.countRead(bytes: request.range.length)
+        for (item, run) in zip(request.items, runs) {
+            let start = run.range.offset - request.range.offset
+            body(item, UnsafeRawBufferPointer(rebasing: target[start..<start + run.range.length]).bytes)
+        }
+    }
+}

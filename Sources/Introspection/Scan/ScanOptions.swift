@@ -1,0 +1,25 @@
+/// How a scan reads, and how much it takes on.
+public struct ScanOptions: Sendable {
+    /// The largest read in bytes.
+    public var requestLimit = 1 << 20
+    /// How many unwanted bytes between two wanted blocks are read along rather than skipped.
+    public var gapTolerance = 64 << 10
+    /// Reads at a time.
+    public var parallelism = 4
+    /// The most groups a file system may have: 128 TiB with the usual 128 MiB a group.
+    public var groupLimit = 1 << 20
+    /// The most bytes that the bitmaps of a file system may take.
+    public var bitmapLimit = 1 << 30
+    /// The most runs of metadata that a file system may have; nil for what ``runLimit(blockCount:)`` works out.
+    public var runLimit: Int?
+    /// The most problems that are kept for a file system; further ones are only counted.
+    public var problemLimit = 50
+
+    /// The defaults.
+    public init() {}
+
+    /// A quarter of the blocks and some more: beyond what any real file system has, and bounded for hostile ones.
+    func runLimit(blockCount: UInt64) -> Int {
+        runLimit ?? Int(min(blockCount / 4 + 65_536, 16 << 20))
+    }
+}

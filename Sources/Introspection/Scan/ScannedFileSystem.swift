@@ -1,0 +1,87 @@
+import GuestFilesystems
+import Volumes
+
+/// What a scan found out about one guest file system.
+struct ScannedFileSystem: Sendable {
+    /// The volume it is on.
+    let volume: Volume
+    /// Superblock and layout.
+    let geometry: ExtGeometry
+    /// The descriptors of all groups.
+    var descriptors: [ExtGroupDescriptor]
+    /// Which blocks are allocated.
+    var allocation: AllocationBitmap
+    /// Metadata that files and directories own, sorted and disjoint, without what is fixed.
+    ///
+    /// A block of extended attributes that several inodes share is in here once, under the lowest of their numbers.
+    var runs: [MetadataRun] = []
+    /// What inodes themselves point at of ``runs``: nodes, and contents that are metadata; sorted by owner and block.
+    var roots: [MetadataRun] = []
+    /// Contents of plain files with their owners, sorted by block; only when the scan was asked for them.
+    var dataRuns: [OwnedRun] = []
+    /// What was counted on the way.
+    var counts = FileCounts()
+    /// What is wrong, a readable line each.
+    var problems: [String] = []
+}
+
+/// Files of a file system by kind.
+struct FileCounts: Hashable, Sendable {
+    /// Inodes in use.
+    var inodes = 0
+    /// Regular files.
+    var files = 0
+    /// Directories.
+    var directories = 0
+    /// Symbolic links.
+    var symbolicLinks = 0
+
+    static func += (left: inout Self, right: Self) {
+        left.inodes += right.inodes
+        left.files += right.files
+        left.directories += right.directories
+        left.symbolicLinks += right.symbolicLinks
+    }
+}
+
+/// Blocks that an inode owns, and where they are in its contents.
+struct OwnedRun: Hashable, Sendable {
+    /// The first block.
+    var block: UInt64
+    /// The number of blocks.
+    var count: UInt32
+    /// The inode.
+    var owner: UInt32
+    /// The first block's place in the file, in blocks.
+    var logicalBlock: UInt64
+
+    /// The first block after the run.
+    var end: UInt64 { block + UInt64(count) }
+}
+
+extension ExtGeometry {
+    /// The fixed structures of the file system: what superblock and group descriptors place, sorted and disjoint.
+    ///
+    /// Structures that `descriptors` place outside the file system are left out.
+    func fixedRuns(_ descriptors: [ExtGroupDescriptor]) -> ClaimedRuns {
+        var runs: [MetadataRun] = []
+        func add(_ blocks: Range<UInt64>, _ blockClass: BlockClass) {
+            guard !blocks.isEmpty else { return }
+            runs.append(
+                MetadataRun(
+                    block: blocks.lowerBound, count: UInt32(truncatingIfNeeded: blocks.count), blockClass: blockClass))
+        }
+        for (group, descriptor) in descriptors.enumerated() {
+            let overhead = overhead(ofGroup: group)
+            add(overhead.superblock, .superblock)
+            add(overhead.descriptors, .groupDescriptor)
+            add(overhead.reservedDescriptors, .groupDescriptor)
+            if let block = blockBitmap(descriptor) { add(block..<block + 1, .blockBitmap) }
+            if let block = inodeBitmap(descriptor) { add(block..<block + 1, .inodeBitmap) }
+            if let table = inodeTable(descriptor) { add(table, .inodeTable) }
+        }
+        let guardBlock = superblock.multipleMountProtectionBlock
+        if contains(guardBlock) { add(guardBlock..<guardBlock + 1, .superblock) }
+        return ClaimedRuns(runs)
+    }
+}
