@@ -1,14 +1,110 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
+const int linux_at_empty_path = AT_EMPTY_PATH;
 const int linux_o_direct = O_DIRECT;
+const int linux_o_path = O_PATH;
+const int linux_o_tmpfile = O_TMPFILE;
+const uint64_t linux_resolve_beneath = RESOLVE_BENEATH;
+const uint64_t linux_resolve_no_symlinks = RESOLVE_NO_SYMLINKS;
+const uint64_t linux_resolve_no_xdev = RESOLVE_NO_XDEV;
+const long linux_utime_now = UTIME_NOW;
+const long linux_utime_omit = UTIME_OMIT;
+
+int linux_birth_time(int file, int64_t *seconds, uint32_t *nanoseconds) {
+    struct statx status;
+    if (statx(file, "", AT_EMPTY_PATH, STATX_BTIME, &status) != 0) {
+        return -1;
+    }
+    if (!(status.stx_mask & STATX_BTIME)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    *seconds = status.stx_btime.tv_sec;
+    *nanoseconds = status.stx_btime.tv_nsec;
+    return 0;
+}
+
+uint32_t linux_device_major(uint64_t device) {
+    return major(device);
+}
+
+uint32_t linux_device_minor(uint64_t device) {
+    return minor(device);
+}
+
+uint64_t linux_device_number(uint32_t major, uint32_t minor) {
+    return makedev(major, minor);
+}
+
+int linux_faccessat2(int directory, const char *path, int mode, int flags) {
+    return (int)syscall(SYS_faccessat2, directory, path, mode, flags);
+}
+
+int64_t linux_file_system_type(int file) {
+    struct statfs status;
+    return fstatfs(file, &status) == 0 ? status.f_type : -1;
+}
+
+ssize_t linux_getdents64(int directory, void *buffer, size_t count) {
+    return syscall(SYS_getdents64, directory, buffer, count);
+}
 
 int linux_memfd_create(const char *name) {
     return memfd_create(name, MFD_CLOEXEC);
+}
+
+int linux_name_to_handle_at(int directory, const char *path, uint8_t *bytes, uint32_t *count, int *type, int flags) {
+    struct {
+        struct file_handle header;
+        uint8_t bytes[MAX_HANDLE_SZ];
+    } handle;
+    int mount;
+    handle.header.handle_bytes = *count < MAX_HANDLE_SZ ? *count : MAX_HANDLE_SZ;
+    if (name_to_handle_at(directory, path, &handle.header, &mount, flags) != 0) {
+        return -1;
+    }
+    memcpy(bytes, handle.bytes, handle.header.handle_bytes);
+    *count = handle.header.handle_bytes;
+    *type = handle.header.handle_type;
+    return 0;
+}
+
+int linux_open_by_handle_at(int mount, const uint8_t *bytes, uint32_t count, int type, int flags) {
+    struct {
+        struct file_handle header;
+        uint8_t bytes[MAX_HANDLE_SZ];
+    } handle;
+    if (count > MAX_HANDLE_SZ) {
+        errno = EINVAL;
+        return -1;
+    }
+    handle.header.handle_bytes = count;
+    handle.header.handle_type = type;
+    memcpy(handle.bytes, bytes, count);
+    return open_by_handle_at(mount, &handle.header, flags);
+}
+
+int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uint64_t resolve) {
+    struct open_how how = {.flags = (uint32_t)flags, .mode = mode, .resolve = resolve};
+    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+int linux_set_thread_groups(size_t count, const uint32_t *groups) {
+    return (int)syscall(SYS_setgroups, count, groups);
 }
 
 int linux_set_thread_name(const char *name) {
@@ -17,4 +113,16 @@ int linux_set_thread_name(const char *name) {
 
 int linux_set_timer_slack(unsigned long nanoseconds) {
     return prctl(PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0);
+}
+
+uint32_t linux_setfsgid(uint32_t gid) {
+    return (uint32_t)syscall(SYS_setfsgid, gid);
+}
+
+uint32_t linux_setfsuid(uint32_t uid) {
+    return (uint32_t)syscall(SYS_setfsuid, uid);
+}
+
+int linux_syncfs(int file) {
+    return syncfs(file);
 }

@@ -3,16 +3,86 @@
 #ifndef INTROSPECT_CLINUX_H
 #define INTROSPECT_CLINUX_H
 
-/// memfd_create with MFD_CLOEXEC: a file that lives in memory.
-int linux_memfd_create(const char *name);
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/// AT_EMPTY_PATH.
+extern const int linux_at_empty_path;
 
 /// O_DIRECT, whose value differs between architectures.
 extern const int linux_o_direct;
+
+/// O_PATH.
+extern const int linux_o_path;
+
+/// O_TMPFILE.
+extern const int linux_o_tmpfile;
+
+/// RESOLVE_BENEATH of openat2.
+extern const uint64_t linux_resolve_beneath;
+
+/// RESOLVE_NO_SYMLINKS of openat2.
+extern const uint64_t linux_resolve_no_symlinks;
+
+/// RESOLVE_NO_XDEV of openat2.
+extern const uint64_t linux_resolve_no_xdev;
+
+/// UTIME_NOW.
+extern const long linux_utime_now;
+
+/// UTIME_OMIT.
+extern const long linux_utime_omit;
+
+/// statx(STATX_BTIME) of an open file; EOPNOTSUPP when the file system does not keep birth times.
+int linux_birth_time(int file, int64_t *seconds, uint32_t *nanoseconds);
+
+/// major().
+uint32_t linux_device_major(uint64_t device);
+
+/// minor().
+uint32_t linux_device_minor(uint64_t device);
+
+/// makedev().
+uint64_t linux_device_number(uint32_t major, uint32_t minor);
+
+/// faccessat2(), by the system call: older C libraries emulate it wrongly.
+int linux_faccessat2(int directory, const char *path, int mode, int flags);
+
+/// The f_type of fstatfs(), or -1.
+int64_t linux_file_system_type(int file);
+
+/// getdents64().
+ssize_t linux_getdents64(int directory, void *buffer, size_t count);
+
+/// memfd_create with MFD_CLOEXEC: a file that lives in memory.
+int linux_memfd_create(const char *name);
+
+/// name_to_handle_at(); `count` is the room at `bytes` and becomes the number of bytes.
+int linux_name_to_handle_at(int directory, const char *path, uint8_t *bytes, uint32_t *count, int *type, int flags);
+
+/// open_by_handle_at().
+int linux_open_by_handle_at(int mount, const uint8_t *bytes, uint32_t count, int type, int flags);
+
+/// openat2().
+int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uint64_t resolve);
+
+/// setgroups() of the calling thread alone: the C library's sets those of all threads.
+int linux_set_thread_groups(size_t count, const uint32_t *groups);
 
 /// prctl(PR_SET_NAME): names the calling thread; at most 15 bytes count.
 int linux_set_thread_name(const char *name);
 
 /// prctl(PR_SET_TIMERSLACK): how late, in nanoseconds, the calling thread's sleeps may end.
 int linux_set_timer_slack(unsigned long nanoseconds);
+
+/// setfsgid(): sets the calling thread's group for access to files; returns the one before.
+uint32_t linux_setfsgid(uint32_t gid);
+
+/// setfsuid(): sets the calling thread's user for access to files; returns the one before.
+uint32_t linux_setfsuid(uint32_t uid);
+
+/// syncfs().
+int linux_syncfs(int file);
 
 #endif

@@ -10,6 +10,11 @@ public struct FileHandle: Sendable {
     /// The number of bytes.
     public let count: Int
 
+    init(words: InlineArray<8, UInt64>, count: Int) {
+        self.words = words
+        self.count = count
+    }
+
     /// The handle of `bytes`, or nil when there are none or more than 64.
     public init?(_ bytes: UnsafeRawBufferPointer) {
         guard !bytes.isEmpty, bytes.count <= Self.maximumCount else { return nil }

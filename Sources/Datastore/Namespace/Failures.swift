@@ -31,17 +31,3 @@ public struct LinkFailure: Error, Sendable {
     /// The directory of the new name.
     public var directory: WeakCacheConsistency
 }
-
-/// The failure of an operation that changes nothing: clients get the object's attributes all the same.
-public struct QueryFailure: Error, Sendable {
-    /// What went wrong.
-    public var error: DatastoreError
-    /// The object that the handle names (of LOOKUP, the directory), as it is now.
-    public var attributes: FileAttributes?
-
-    /// The failure `error` on an object with `attributes`.
-    public init(_ error: DatastoreError, attributes: FileAttributes? = nil) {
-        self.error = error
-        self.attributes = attributes
-    }
-}

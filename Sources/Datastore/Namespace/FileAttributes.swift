@@ -103,6 +103,21 @@ public struct FileAttributes: Equatable, Sendable {
         self.changeTime = changeTime
     }
 
+    /// The attributes that fstat(2) gave of an object of the export `fsid`; nil for a type that NFS does not know.
+    init?(_ status: stat, fsid: UInt64) {
+        guard let type = FileType(mode: status.st_mode) else { return nil }
+        let device = UInt64(status.st_rdev)
+        self.init(
+            type: type, mode: status.st_mode & 0o7777, linkCount: UInt32(truncatingIfNeeded: status.st_nlink),
+            uid: status.st_uid, gid: status.st_gid, size: UInt64(max(0, status.st_size)),
+            used: UInt64(max(0, status.st_blocks)) * 512, deviceMajor: linux_device_major(device),
+            deviceMinor: linux_device_minor(device), fsid: fsid, fileid: UInt64(status.st_ino),
+            accessTime: FileTime(ExclusiveCreation.isMarkedAccessTime(status) ? status.st_ctim : status.st_atim),
+            modificationTime: FileTime(
+                ExclusiveCreation.isMarkedModificationTime(status) ? status.st_ctim : status.st_mtim),
+            changeTime: FileTime(status.st_ctim))
+    }
+
     /// The part that weak cache consistency data carries.
     public var consistency: WeakCacheConsistency.Attributes {
         WeakCacheConsistency.Attributes(size: size, modificationTime: modificationTime, changeTime: changeTime)

@@ -1,0 +1,97 @@
+import CLinux
+import Glibc
+
+/// Lets the kernel check permissions for a client's user: sets the calling thread's user, group and supplementary
+/// groups for the time of a call.
+///
+/// Linux keeps these for each thread, and drops a root thread's power over files (`CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
+/// `CAP_CHOWN` …) while its file system user is not 0 (credentials(7), capabilities(7)). This takes a process with
+/// effective user 0, `CAP_SETUID` and `CAP_SETGID`; any other process does everything as its own user.
+final class Impersonation: Sendable {
+    /// Whether the process can act for other users.
+    let isPossible: Bool
+    /// Who the process is.
+    let server: Credentials
+    /// What a thread has for supplementary groups; they are left as they were set last, because they mean nothing
+    /// once the thread is root again, and setting them is the dearest of the calls.
+    private let groupsKey: pthread_key_t
+
+    private final class ThreadGroups {
+        var groups: [UInt32]?
+    }
+
+    init() {
+        var key = pthread_key_t()
+        let status = pthread_key_create(&key) { pointer in
+            guard let pointer else { return }
+            Unmanaged<ThreadGroups>.fromOpaque(pointer).release()
+        }
+        guard status == 0 else { fatalError("no thread-specific storage: \(String(cString: strerror(status)))") }
+        groupsKey = key
+        server = Self.ownCredentials()
+        isPossible = server.uid == 0 && Self.probe(server)
+    }
+
+    deinit {
+        pthread_key_delete(groupsKey)
+    }
+
+    /// Calls `body` as the user `credentials`; throws `access` when the kernel does not know such a user.
+    func run<R>(
+        as credentials: Credentials, _ body: () throws(DatastoreError) -> R
+    ) throws(DatastoreError) -> R {
+        guard isPossible, credentials.uid != server.uid || credentials.gid != server.gid else { return try body() }
+        defer {
+            _ = linux_setfsuid(server.uid)
+            _ = linux_setfsgid(server.gid)
+        }
+        try assume(credentials)
+        return try body()
+    }
+
+    private func assume(_ credentials: Credentials) throws(DatastoreError) {
+        if credentials.uid != server.uid {
+            try setGroups(credentials.groups)
+        }
+        _ = linux_setfsgid(credentials.gid)
+        _ = linux_setfsuid(credentials.uid)
+        // The calls report nothing: setting the number that no one has tells what is set.
+        guard linux_setfsgid(.max) == credentials.gid, linux_setfsuid(.max) == credentials.uid else {
+            throw DatastoreError(.access, "user \(credentials.uid), group \(credentials.gid): unknown to this system")
+        }
+    }
+
+    private func setGroups(_ groups: [UInt32]) throws(DatastoreError) {
+        let thread: ThreadGroups
+        if let pointer = pthread_getspecific(groupsKey) {
+            thread = Unmanaged<ThreadGroups>.fromOpaque(pointer).takeUnretainedValue()
+        } else {
+            thread = ThreadGroups()
+            pthread_setspecific(groupsKey, Unmanaged.passRetained(thread).toOpaque())
+        }
+        guard thread.groups != groups else { return }
+        thread.groups = nil
+        guard linux_set_thread_groups(groups.count, groups) == 0 else {
+            throw DatastoreError(.access, "groups \(groups): unknown to this system")
+        }
+        thread.groups = groups
+    }
+
+    private static func ownCredentials() -> Credentials {
+        var groups = [gid_t](repeating: 0, count: 65536)
+        let count = getgroups(Int32(groups.count), &groups)
+        return Credentials(uid: geteuid(), gid: getegid(), groups: Array(groups.prefix(max(0, Int(count)))))
+    }
+
+    /// Tries what `run` needs, on this thread; the groups are set to what they are.
+    private static func probe(_ server: Credentials) -> Bool {
+        defer {
+            _ = linux_setfsuid(server.uid)
+            _ = linux_setfsgid(server.gid)
+        }
+        _ = linux_setfsgid(Credentials.anonymousID)
+        _ = linux_setfsuid(Credentials.anonymousID)
+        return linux_setfsgid(.max) == Credentials.anonymousID && linux_setfsuid(.max) == Credentials.anonymousID
+            && linux_set_thread_groups(server.groups.count, server.groups) == 0
+    }
+}

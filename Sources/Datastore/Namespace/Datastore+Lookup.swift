@@ -1,0 +1,76 @@
+import CLinux
+import Glibc
+
+extension Datastore {
+    /// The handle of the directory `path`, an export or a directory below one (MNT, RFC 1813 section 5.2.1).
+    ///
+    /// Throws `access` when the client may not use the export, `noEntry` when nothing of the path is exported, and
+    /// what looking up a name fails with. Symbolic links below the export are not followed.
+    public func mount(_ path: String, client: ClientAddress) throws(DatastoreError) -> FileHandle {
+        let components = path.split(separator: "/").filter { $0 != "." }
+        let wanted = "/" + components.joined(separator: "/")
+        guard let root = roots.values.first(where: { Self.path(wanted, isIn: $0.export.path) }) else {
+            throw DatastoreError(.noEntry, "\(path): not exported")
+        }
+        guard root.export.admits(client) else { throw DatastoreError(.access, "\(path): not for this client") }
+        var directory = try root.open()
+        var place: (directory: OwnedDescriptor, name: FileName)?
+        let exportDepth = root.export.path.split(separator: "/").count
+        for component in components.dropFirst(exportDepth) {
+            let name = FileName(String(component))
+            try name.validate(dots: .access)
+            let entry = try root.openEntry(name, of: directory.rawValue, flags: linux_o_path)
+            try entry.checkDirectory()
+            place = (directory, name)
+            // Without kernel handles every directory on the way is needed to find the last one again.
+            _ = try handle(of: entry, at: place)
+            directory = entry
+        }
+        return try handle(of: directory, at: place)
+    }
+
+    /// LOOKUP (RFC 1813 section 3.3.3): the object of one name in a directory.
+    ///
+    /// `.` is the directory itself, `..` the one above it, and of an export's directory the same directory. Symbolic
+    /// links are found, not followed. A mount point of another file system throws `access`.
+    public func lookup(
+        _ handle: FileHandle, _ name: FileName, as credentials: Credentials
+    ) throws(DatastoreError) -> LookupResult {
+        try name.validate()
+        let directory = try open(handle, flags: linux_o_path | O_DIRECTORY)
+        let user = effective(credentials, on: directory.root)
+        let found = try lookup(name, in: directory, as: user)
+        return LookupResult(
+            handle: found.handle, attributes: found.file.openedAttributes, directory: try? directory.attributes())
+    }
+
+    /// Opens `name` in `directory` as a path only, as `user`, with its handle.
+    func lookup(
+        _ name: FileName, in directory: OwnedDescriptor, as user: Credentials
+    ) throws(DatastoreError) -> (file: OwnedDescriptor, handle: FileHandle) {
+        guard !name.isCurrentDirectory, !name.isParentDirectory else {
+            try impersonation.run(as: user) { () throws(DatastoreError) in
+                guard linux_faccessat2(directory.rawValue, "", X_OK, linux_at_empty_path | AT_EACCESS) == 0 else {
+                    throw DatastoreError.lastSystemError("lookup")
+                }
+            }
+            let file = name.isCurrentDirectory ? directory : try directory.root.openParent(of: directory)
+            return (file, try self.handle(of: file, at: nil))
+        }
+        let file = try impersonation.run(as: user) { () throws(DatastoreError) in
+            try directory.root.openEntry(name, of: directory.rawValue, flags: linux_o_path)
+        }
+        return (file, try self.handle(of: file, at: (directory, name)))
+    }
+
+    /// READLINK (RFC 1813 section 3.3.5): the text of a symbolic link; anything else throws `invalidArgument`.
+    public func readLink(_ handle: FileHandle, as credentials: Credentials) throws(DatastoreError) -> LinkTarget {
+        let link = try open(handle, flags: linux_o_path)
+        guard link.type == .symbolicLink else { throw DatastoreError(.invalidArgument, "not a symbolic link") }
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlinkat(link.rawValue, "", &text, text.count)
+        guard count >= 0 else { throw DatastoreError.lastSystemError("read link") }
+        let bytes = text[..<count].map { UInt8(bitPattern: $0) }
+        return LinkTarget(bytes: bytes, attributes: link.openedAttributes)
+    }
+}

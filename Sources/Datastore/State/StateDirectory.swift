@@ -1,0 +1,97 @@
+import Glibc
+
+/// The directory in which the server keeps what must outlive it: the key of its file handles.
+///
+/// It is the one that is configured (`--state`), else the first of `$STATE_DIRECTORY`, which systemd sets, else
+/// `$XDG_STATE_HOME/introspect`, else for root `/var/lib/introspect` and for other users
+/// `~/.local/state/introspect`. It is made with mode 0700 when it is missing.
+struct StateDirectory {
+    /// The absolute path without symbolic links.
+    let path: String
+
+    /// Finds the directory and makes it where it is missing.
+    init(configured: String?) throws(DatastoreError) {
+        let wanted: String
+        if let configured { wanted = configured } else { wanted = try Self.defaultPath() }
+        try Self.make(wanted)
+        guard let resolved = realpath(wanted, nil) else {
+            throw DatastoreError.lastSystemError("state directory \(wanted)")
+        }
+        defer { free(resolved) }
+        path = String(cString: resolved)
+    }
+
+    /// Reads `name`, or writes what `content` returns there first, durably; several servers may try at once, and all
+    /// get the same bytes.
+    func readOrCreate(_ name: String, content: () -> [UInt8]) throws(DatastoreError) -> [UInt8] {
+        let file = "\(path)/\(name)"
+        if let bytes = try read(file) { return bytes }
+        try create(file, content())
+        guard let bytes = try read(file) else { throw DatastoreError(.serverFault, "\(file): vanished") }
+        return bytes
+    }
+
+    /// The bytes of `file`, or nil when there is none; throws when others may read it.
+    private func read(_ file: String) throws(DatastoreError) -> [UInt8]? {
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else {
+            guard errno == ENOENT else { throw DatastoreError.lastSystemError(file) }
+            return nil
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw DatastoreError.lastSystemError(file) }
+        guard status.st_mode & 0o077 == 0 else {
+            throw DatastoreError(.serverFault, "\(file): others may read it, its mode must be 0600")
+        }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        guard count >= 0 else { throw DatastoreError.lastSystemError(file) }
+        return Array(bytes[..<count])
+    }
+
+    /// Writes a file beside `file` and links it there, so that `file` is never seen half-written.
+    private func create(_ file: String, _ content: [UInt8]) throws(DatastoreError) {
+        let temporary = "\(file).\(getpid()).\(UInt32.random(in: 0 ... .max))"
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw DatastoreError.lastSystemError(temporary) }
+        defer {
+            close(descriptor)
+            unlink(temporary)
+        }
+        guard write(descriptor, content, content.count) == content.count, fsync(descriptor) == 0 else {
+            throw DatastoreError.lastSystemError(temporary)
+        }
+        guard link(temporary, file) == 0 || errno == EEXIST else { throw DatastoreError.lastSystemError(file) }
+        let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { throw DatastoreError.lastSystemError(path) }
+        defer { close(directory) }
+        guard fsync(directory) == 0 else { throw DatastoreError.lastSystemError(path) }
+    }
+
+    private static func defaultPath() throws(DatastoreError) -> String {
+        if let directories = variable("STATE_DIRECTORY"), let first = directories.split(separator: ":").first {
+            return String(first)
+        }
+        if let directory = variable("XDG_STATE_HOME") { return "\(directory)/introspect" }
+        if geteuid() == 0 { return "/var/lib/introspect" }
+        if let home = variable("HOME") { return "\(home)/.local/state/introspect" }
+        throw DatastoreError(.serverFault, "no state directory: name one, or set HOME")
+    }
+
+    private static func variable(_ name: String) -> String? {
+        guard let value = getenv(name) else { return nil }
+        let text = String(cString: value)
+        return text.isEmpty ? nil : text
+    }
+
+    private static func make(_ path: String) throws(DatastoreError) {
+        var part = path.hasPrefix("/") ? "/" : ""
+        for component in path.split(separator: "/") {
+            part += part.isEmpty || part.hasSuffix("/") ? component : "/" + component
+            guard mkdir(part, 0o700) == 0 || errno == EEXIST else {
+                throw DatastoreError.lastSystemError("state directory \(path)")
+            }
+        }
+    }
+}
