@@ -23,7 +23,7 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
-let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
 
 let package = Package(
@@ -65,7 +65,7 @@ let package = Package(
 
         .executableTarget(
             name: "introspectd",
-            dependencies: ["Datastore", "NFS", "SunRPC", arguments, logging, lifecycle],
+            dependencies: ["Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals],
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",
@@ -94,6 +94,7 @@ let package = Package(
         tests(of: "GuestFilesystems"),
         tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "Volumes"]),
         tests(of: "Tiering", ["BlockStorage"]),
+        tests(of: "Datastore", ["BlockStorage", "TestTools", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),
 
         // Images that real tools make, and what libext2fs knows of them.

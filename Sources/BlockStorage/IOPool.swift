@@ -53,59 +53,49 @@ public final class IOPool: Sendable {
     }
 }
 
-/// A queue with a condition variable, which `Synchronization.Mutex` has no counterpart of.
+/// The work that waits for a thread.
 private final class WorkQueue: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     let name: String
+    private let monitor = Monitor()
     private var items: [IOPool.Work?] = []
     private var head = 0
     private var isClosed = false
 
     init(name: String) {
         self.name = name
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
     }
 
     func append(_ work: @escaping IOPool.Work) {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        guard !isClosed else { return }
-        items.append(work)
-        pthread_cond_signal(condition)
+        monitor.withLock {
+            guard !isClosed else { return }
+            items.append(work)
+            monitor.signal()
+        }
     }
 
     /// The next piece of work; waits for one, and returns nil when the queue is closed and empty.
     func next() -> IOPool.Work? {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        while head == items.count, !isClosed {
-            pthread_cond_wait(condition, mutex)
+        monitor.withLock {
+            while head == items.count, !isClosed {
+                monitor.wait()
+            }
+            guard head < items.count else { return nil }
+            let work = items[head]
+            items[head] = nil
+            head += 1
+            compact()
+            return work
         }
-        guard head < items.count else { return nil }
-        defer { compact() }
-        let work = items[head]
-        items[head] = nil
-        head += 1
-        return work
     }
 
     /// Returns whether this call is the one that closed the queue.
     func close() -> Bool {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        guard !isClosed else { return false }
-        isClosed = true
-        pthread_cond_broadcast(condition)
-        return true
+        monitor.withLock {
+            guard !isClosed else { return false }
+            isClosed = true
+            monitor.broadcast()
+            return true
+        }
     }
 
     private func compact() {

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -21,6 +22,9 @@ const int linux_o_tmpfile = O_TMPFILE;
 const uint64_t linux_resolve_beneath = RESOLVE_BENEATH;
 const uint64_t linux_resolve_no_symlinks = RESOLVE_NO_SYMLINKS;
 const uint64_t linux_resolve_no_xdev = RESOLVE_NO_XDEV;
+const int linux_rwf_dsync = RWF_DSYNC;
+const int linux_rwf_nowait = RWF_NOWAIT;
+const int linux_rwf_sync = RWF_SYNC;
 const long linux_utime_now = UTIME_NOW;
 const long linux_utime_omit = UTIME_OMIT;
 
@@ -101,6 +105,16 @@ int linux_open_by_handle_at(int mount, const uint8_t *bytes, uint32_t count, int
 int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uint64_t resolve) {
     struct open_how how = {.flags = (uint32_t)flags, .mode = mode, .resolve = resolve};
     return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+ssize_t linux_preadv2(int descriptor, void *buffer, size_t count, off_t offset, int flags) {
+    struct iovec vector = {.iov_base = buffer, .iov_len = count};
+    return preadv2(descriptor, &vector, 1, offset, flags);
+}
+
+ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags) {
+    struct iovec vector = {.iov_base = (void *)buffer, .iov_len = count};
+    return pwritev2(descriptor, &vector, 1, offset, flags);
 }
 
 int linux_set_thread_groups(size_t count, const uint32_t *groups) {

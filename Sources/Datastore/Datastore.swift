@@ -1,6 +1,7 @@
+import BlockStorage
 import Glibc
 import Logging
-import Synchronization
+import Tiering
 
 /// Directories served to clients: names, attributes and access control here, data in the I/O path.
 ///
@@ -18,8 +19,10 @@ public final class Datastore: Sendable {
     let impersonation = Impersonation()
     let locks = StripedLocks()
     let logger: Logger
-    /// Who is told of what happens to files other than by reading and writing.
-    let fileObserver = Mutex<(any FileObserver)?>(nil)
+    let verifier = WriteVerifier()
+    /// What clients read and write now.
+    let files: OpenFiles
+    let readAheadPool = IOPool(name: "read-ahead", threadCount: 2)
 
     private static let keyCount = 32
 
@@ -44,6 +47,10 @@ public final class Datastore: Sendable {
                 "state directory \(state.path): lies in the export \(export.path), whose clients could read it")
         }
         handles = HandleCodec(key: try Self.readKey(state))
+        guard let cache = PageCache(byteCount: configuration.cacheSize) else {
+            throw DatastoreError(.noSpace, "no memory for a cache of \(configuration.cacheSize) bytes")
+        }
+        files = OpenFiles(introspects: configuration.introspects, cache: cache, verifier: verifier, logger: logger)
         roots = Dictionary(opened.map { ($0.export.id, $0) }, uniquingKeysWith: { first, _ in first })
         for root in opened {
             let scheme = root.issuesKernelHandles ? "the kernel's handles" : "inode numbers"
@@ -74,18 +81,22 @@ public final class Datastore: Sendable {
         }
     }
 
+    /// Looks for disk images in the exports, so that they are known before a client opens them; returns at once.
+    public func openImages() {
+        files.background.scans.submit { [self] in
+            for root in roots.values {
+                files.openImages(under: root)
+            }
+        }
+    }
+
+    /// Puts everything on stable storage and ends the work in the background. No other method is called after this.
+    public func close() {
+        readAheadPool.shutDown()
+        files.close()
+    }
+
     static func path(_ path: String, isIn directory: String) -> Bool {
         path == directory || path.hasPrefix(directory.hasSuffix("/") ? directory : directory + "/")
     }
-}
-
-/// Who keeps files open or their data cached, and must know of changes that do not come as a WRITE.
-protocol FileObserver: Sendable {
-    /// Called around a change of the size of `file` to `size` bytes, which `change` makes.
-    func changeSize(
-        of file: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
-    ) throws(DatastoreError)
-
-    /// Called when the file's last name is gone: its handles are stale, its space is freed once nobody has it open.
-    func lastNameRemoved(device: UInt64, inode: UInt64)
 }

@@ -50,6 +50,10 @@ struct DiskCommandLine: ParsableCommand {
 struct ByteCount: ExpressibleByArgument {
     let bytes: Int
 
+    init(bytes: Int) {
+        self.bytes = bytes
+    }
+
     init?(argument: String) {
         let digits = argument.prefix { $0.isNumber }
         guard let number = Int(digits), number >= 0 else { return nil }

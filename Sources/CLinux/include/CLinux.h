@@ -28,6 +28,11 @@ extern const uint64_t linux_resolve_no_symlinks;
 /// RESOLVE_NO_XDEV of openat2.
 extern const uint64_t linux_resolve_no_xdev;
 
+/// RWF_DSYNC, RWF_NOWAIT and RWF_SYNC of preadv2 and pwritev2.
+extern const int linux_rwf_dsync;
+extern const int linux_rwf_nowait;
+extern const int linux_rwf_sync;
+
 /// UTIME_NOW.
 extern const long linux_utime_now;
 
@@ -66,6 +71,12 @@ int linux_open_by_handle_at(int mount, const uint8_t *bytes, uint32_t count, int
 
 /// openat2().
 int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uint64_t resolve);
+
+/// preadv2 into one buffer.
+ssize_t linux_preadv2(int descriptor, void *buffer, size_t count, off_t offset, int flags);
+
+/// pwritev2 from one buffer.
+ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags);
 
 /// setgroups() of the calling thread alone: the C library's sets those of all threads.
 int linux_set_thread_groups(size_t count, const uint32_t *groups);

@@ -29,6 +29,7 @@ extension Datastore {
             }
             if let size = changes.size { try changeSize(of: file, to: size, as: credentials) }
             try apply(changes.withoutOddTimes(of: file), to: file, as: credentials)
+            files.noteAttributeChange(of: file)
         }
         guard !changes.isEmpty else { return wcc }
         do throws(DatastoreError) {
@@ -78,13 +79,8 @@ extension Datastore {
             throw DatastoreError(.fileTooBig, "a size of \(size) bytes")
         }
         let writable = try openForWriting(file, as: effective(credentials, on: file.root))
-        let change = { () throws(DatastoreError) in
+        try files.changeSize(of: writable, to: size) { () throws(DatastoreError) in
             guard ftruncate(writable.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("truncate") }
-        }
-        if let observer = fileObserver.withLock({ $0 }) {
-            try observer.changeSize(of: writable, to: size, change)
-        } else {
-            try change()
         }
     }
 

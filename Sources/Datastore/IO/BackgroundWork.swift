@@ -1,0 +1,43 @@
+import BlockStorage
+import Glibc
+import Synchronization
+
+/// The threads of introspection, and the courtesy that they owe to clients.
+final class BackgroundWork: Sendable {
+    /// How long a background read gives way at most, in microseconds: scans must end, too.
+    private static let longestYield = 50_000
+    private static let yieldStep = 1_000
+
+    /// One thread for scans, one image after the other; each scan reads with threads of its own.
+    let scans = IOPool(name: "scan", threadCount: 1)
+    /// One thread for digests, which must not wait behind a scan.
+    let digests = IOPool(name: "digest", threadCount: 1)
+    private let clientReads = Atomic(0)
+    private let stopping = Atomic(false)
+
+    /// Whether the server is stopping.
+    var isStopping: Bool { stopping.load(ordering: .relaxed) }
+
+    /// Runs `body`, a client's access to the disk; reads in the background wait meanwhile.
+    func whileClientWaits<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        clientReads.add(1, ordering: .relaxed)
+        defer { clientReads.subtract(1, ordering: .relaxed) }
+        return try body()
+    }
+
+    /// Waits while clients wait for the disk, within bounds.
+    func yieldToClients() {
+        var waited = 0
+        while clientReads.load(ordering: .relaxed) > 0, waited < Self.longestYield, !isStopping {
+            usleep(useconds_t(Self.yieldStep))
+            waited += Self.yieldStep
+        }
+    }
+
+    /// Ends the work: what runs is cancelled, what waits is dropped as it comes up.
+    func stop() {
+        stopping.store(true, ordering: .relaxed)
+        scans.shutDown()
+        digests.shutDown()
+    }
+}

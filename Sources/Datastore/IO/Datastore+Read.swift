@@ -1,0 +1,117 @@
+import BlockStorage
+import Glibc
+public import NIOCore
+
+extension Datastore {
+    /// Reads without waiting, for callers on an event loop: from the cache of image blocks, or what the kernel has in
+    /// memory.
+    ///
+    /// Appends the bytes to `buffer`; they are copied once.
+    ///
+    /// - Returns: nil when the answer needs the disk; `buffer` is as it was then.
+    public func readFromCache(
+        _ handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
+    ) throws(DatastoreError) -> ReadResult? {
+        guard let file = files.file(for: handle) else { return nil }
+        let (range, attributes) = try prepareRead(of: file, offset: offset, count: count, as: credentials)
+        guard !range.isEmpty else { return result(of: range, attributes) }
+        var isRead = false
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
+            let target = UnsafeMutableRawBufferPointer(rebasing: bytes[..<range.length])
+            isRead = file.readWithoutWaiting(range, into: target)
+            return isRead ? range.length : 0
+        }
+        guard isRead else { return nil }
+        readAhead(of: file, after: range, fileSize: Int(attributes.size))
+        return result(of: range, attributes)
+    }
+
+    /// Reads from the cache or the disk; blocks.
+    ///
+    /// Appends the bytes to `buffer`. A read before the end of the file is never short.
+    public func read(
+        _ handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
+    ) throws(DatastoreError) -> ReadResult {
+        let file = try openFile(handle)
+        let (range, attributes) = try prepareRead(of: file, offset: offset, count: count, as: credentials)
+        guard !range.isEmpty else { return result(of: range, attributes) }
+        var failure: StorageError?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
+            let target = UnsafeMutableRawBufferPointer(rebasing: bytes[..<range.length])
+            do throws(StorageError) {
+                try files.background.whileClientWaits { () throws(StorageError) in
+                    try file.read(range, into: target)
+                }
+                return range.length
+            } catch {
+                failure = error
+                return 0
+            }
+        }
+        if let failure {
+            logger.error("\(failure)")
+            throw DatastoreError(failure)
+        }
+        readAhead(of: file, after: range, fileSize: Int(attributes.size))
+        return result(of: range, attributes)
+    }
+
+    /// Checks a read and cuts it off at the end of the file.
+    private func prepareRead(
+        of file: OpenFile, offset: UInt64, count: Int, as credentials: Credentials
+    ) throws(DatastoreError) -> (ByteRange, FileAttributes) {
+        let attributes = try currentAttributes(of: file)
+        try checkRead(attributes, as: credentials)
+        if file.takeForeignChange(attributes) { files.forgetContents(of: file) }
+        let start = Int(clamping: min(offset, attributes.size))
+        let length = min(max(count, 0), Int(clamping: attributes.size) - start)
+        return (ByteRange(offset: start, length: length), attributes)
+    }
+
+    private func result(of range: ByteRange, _ attributes: FileAttributes) -> ReadResult {
+        ReadResult(count: range.length, isEndOfFile: range.end >= attributes.size, attributes: attributes)
+    }
+
+    private func readAhead(of file: OpenFile, after range: ByteRange, fileSize: Int) {
+        guard let ahead = file.noteRead(range, fileSize: fileSize), let member = file.member else { return }
+        readAheadPool.submit {
+            // A failure is the client's to see when it asks for these bytes.
+            try? file.load(ahead, kinds: .ofMember(member))
+        }
+    }
+}
+
+extension Datastore {
+    /// The file of a handle, opened if need be; blocks.
+    func openFile(_ handle: FileHandle) throws(DatastoreError) -> OpenFile {
+        if let file = files.file(for: handle) { return file }
+        return files.enter(try openForData(handle), for: handle)
+    }
+
+    /// The attributes of an open file now; a file without a name is gone for clients.
+    func currentAttributes(of file: OpenFile) throws(DatastoreError) -> FileAttributes {
+        file.markUsed()
+        let attributes = try file.descriptor.attributes()
+        guard attributes.linkCount > 0 else {
+            files.forget(file.identity)
+            throw DatastoreError(.stale, "\(file.path) was removed")
+        }
+        return attributes
+    }
+
+    /// For reading and writing where that is possible; who may do which is checked call by call.
+    private func openForData(_ handle: FileHandle) throws(DatastoreError) -> OwnedDescriptor {
+        do throws(DatastoreError) {
+            return try open(handle, flags: O_RDWR)
+        } catch {
+            guard [.access, .readOnly, .notOwner].contains(error.code) else { throw error }
+            return try open(handle, flags: O_RDONLY)
+        }
+    }
+}
+
+extension DatastoreError {
+    init(_ error: StorageError) {
+        self.init(errorNumber: error.errorNumber, "\(error.device): \(error.operation)")
+    }
+}

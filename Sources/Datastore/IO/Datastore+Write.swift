@@ -1,0 +1,152 @@
+import BlockStorage
+import CLinux
+import Glibc
+public import NIOCore
+import Tiering
+
+extension Datastore {
+    /// The verifier of unstable writes, now.
+    public var writeVerifier: UInt64 { verifier.current }
+
+    /// Writes `bytes` at `offset`; blocks.
+    ///
+    /// The steps, and what protects each:
+    /// 1. The range is noted in the file's ``RangeTable``: overlapping writes follow one another, and no read that
+    ///    began earlier may put what it read into the cache (invariant 2).
+    /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again.
+    /// 3. A stable write asks the kernel for `RWF_DSYNC` or `RWF_SYNC`, so that it is durable before it is answered
+    ///    (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
+    /// 4. Introspection takes note; whatever it concludes changes no byte (invariant 6).
+    public func write(
+        _ handle: FileHandle, offset: UInt64, bytes: ByteBuffer, stability: WriteStability, as credentials: Credentials
+    ) throws(MutationFailure) -> WriteResult {
+        let verifier = writeVerifier
+        let file = try openFileForChange(handle, as: credentials)
+        guard let range = ByteRange(checkedOffset: offset, length: UInt64(bytes.readableBytes)) else {
+            throw MutationFailure(
+                DatastoreError(.fileTooBig, "\(file.path): write at \(offset)"),
+                wcc: WeakCacheConsistency(after: try? currentAttributes(of: file)))
+        }
+        let ticket = file.ranges.beginWrite(range.aligned(to: PageCache.pageSize))
+        let before = try? currentAttributes(of: file)
+        var failure: StorageError?
+        do throws(StorageError) {
+            try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
+                try file.write(source, at: range.offset, stability: stability)
+            }
+        } catch {
+            failure = error
+        }
+        let wcc = finishWrite(ticket, of: file, before: before, isDurable: stability == .fileSync)
+        if let failure {
+            throw MutationFailure(noteFailedWrite(failure), wcc: wcc)
+        }
+        return WriteResult(count: range.length, committed: stability, verifier: verifier, wcc: wcc)
+    }
+
+    private func finishWrite(
+        _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?, isDurable: Bool
+    ) -> WeakCacheConsistency {
+        var wcc = WeakCacheConsistency()
+        file.ranges.endWrite(ticket) { wasAlone in
+            wcc.after = try? currentAttributes(of: file)
+            if wasAlone { wcc.before = before?.consistency }
+            guard let after = wcc.after else { return }
+            file.noteOwnChange(after, hasGrown: after.size > before?.size ?? 0, isDurable: isDurable)
+        }
+        return wcc
+    }
+
+    /// What the kernel could not write it may have dropped: other unstable data of clients with it.
+    private func noteFailedWrite(_ failure: StorageError) -> DatastoreError {
+        if failure.errorNumber == EIO { verifier.renew() }
+        logger.error("\(failure)")
+        return DatastoreError(failure)
+    }
+
+    /// Makes the unstable writes of a range durable; `count` 0 means to the end of the file. Blocks, but not for
+    /// writes of other ranges.
+    public func commit(
+        _ handle: FileHandle, offset: UInt64, count: UInt32, as credentials: Credentials
+    ) throws(MutationFailure) -> CommitResult {
+        let file = try openFileForChange(handle, as: credentials)
+        let before = try? currentAttributes(of: file)
+        do throws(StorageError) {
+            if count > 0, let range = ByteRange(checkedOffset: offset, length: UInt64(count)) {
+                try file.flush(range)
+            } else {
+                try file.flush()
+            }
+        } catch {
+            verifier.renew()
+            logger.error("\(error): clients are told to send their unstable writes again")
+            throw MutationFailure(DatastoreError(error), wcc: WeakCacheConsistency(before: before?.consistency))
+        }
+        let after = try? currentAttributes(of: file)
+        return CommitResult(
+            verifier: writeVerifier,
+            wcc: WeakCacheConsistency(before: before == after ? before?.consistency : nil, after: after))
+    }
+
+    /// The open file of a handle, if the caller may change it.
+    private func openFileForChange(
+        _ handle: FileHandle, as credentials: Credentials
+    ) throws(MutationFailure) -> OpenFile {
+        let file: OpenFile
+        let attributes: FileAttributes
+        do throws(DatastoreError) {
+            file = try openFile(handle)
+            attributes = try currentAttributes(of: file)
+        } catch {
+            throw MutationFailure(error)
+        }
+        do throws(DatastoreError) {
+            try checkWrite(attributes, as: credentials)
+        } catch {
+            throw MutationFailure(
+                error, wcc: WeakCacheConsistency(before: attributes.consistency, after: attributes))
+        }
+        return file
+    }
+}
+
+extension OpenFile {
+    /// Writes to the cache and the file, and lets introspection know; the caller has noted the write in `ranges`.
+    func write(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability
+    ) throws(StorageError) {
+        guard !bytes.isEmpty else { return }
+        let member = member
+        if let member { cacheWrite(bytes, at: offset, member: member) }
+        do throws(StorageError) {
+            try writeFully(bytes, at: offset, stability: stability)
+        } catch {
+            forgetPages(of: ByteRange(offset: offset, length: bytes.count))
+            member?.session.requestScan()
+            throw error
+        }
+        member?.session.recordWrite(bytes, file: member?.index ?? 0, at: offset)
+    }
+
+    private func writeFully(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability
+    ) throws(StorageError) {
+        let flags: Int32 =
+            switch stability {
+            case .unstable: 0
+            case .dataSync: linux_rwf_dsync
+            case .fileSync: linux_rwf_sync
+            }
+        var done = 0
+        while done < bytes.count {
+            let rest = bytes.baseAddress.map { $0 + done }
+            let count = linux_pwritev2(descriptor.rawValue, rest, bytes.count - done, offset + done, flags)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                let range = ByteRange(offset: offset + done, length: bytes.count - done)
+                throw StorageError.lastSystemError(operation: "write", device: path, range: range)
+            }
+            done += count
+        }
+    }
+}

@@ -1,0 +1,116 @@
+import BlockStorage
+import Introspection
+import Tiering
+
+/// What the server knows and has done, for people and programs.
+public struct DatastoreReport: Codable, Sendable {
+    /// Pages of the RAM cache, counted by class.
+    public struct Cache: Codable, Sendable {
+        /// The memory that the cache may take, in bytes.
+        public var bytes: Int
+        /// The bytes of a page.
+        public var pageSize: Int
+        /// Pages that clients asked for and the cache had.
+        public var hits: [String: Int]
+        /// Pages that clients asked for and that had to be read.
+        public var misses: [String: Int]
+        /// Pages that made room for others.
+        public var evictions: [String: Int]
+        /// Pages in the cache now.
+        public var resident: [String: Int]
+    }
+
+    /// One disk image that introspection follows.
+    public struct Image: Codable, Sendable {
+        /// The image's file, or its descriptor.
+        public var path: String
+        /// The image format.
+        public var format: String
+        /// The size of the virtual disk in bytes.
+        public var size: Int
+        /// How far introspection has come.
+        public var state: String
+        /// Why the map is behind, if it is.
+        public var staleReason: String?
+        /// Whether a scan or digest runs or is due.
+        public var isBusy: Bool
+        /// The guest file systems.
+        public var fileSystems: [Introspection.FileSystemStatus]
+        /// Bytes of the disk by class.
+        public var classes: [String: Int]
+        /// Bytes written that no structure has claimed yet.
+        public var pendingBytes: Int
+        /// The memory of the class map in bytes.
+        public var mapMemoryBytes: Int
+        /// What the last scan took.
+        public var scan: Scan?
+    }
+
+    /// What a scan took.
+    public struct Scan: Codable, Sendable {
+        /// How long it took, in seconds.
+        public var seconds: Double
+        /// The bytes it read.
+        public var bytesRead: Int
+        /// The reads it made.
+        public var readCount: Int
+    }
+
+    /// The RAM cache.
+    public var cache: Cache
+    /// The images, by path.
+    public var images: [Image]
+}
+
+extension Datastore {
+    /// What the server knows and has done until now.
+    public func report() -> DatastoreReport {
+        let statistics = files.cache.statistics()
+        return DatastoreReport(
+            cache: DatastoreReport.Cache(
+                bytes: files.cache.byteCount, pageSize: PageCache.pageSize,
+                hits: byClass(statistics.hits), misses: byClass(statistics.misses),
+                evictions: byClass(statistics.evictions), resident: byClass(statistics.resident)),
+            images: files.sessions.map(DatastoreReport.Image.init))
+    }
+
+    /// Calls `body` for each image with its path and all runs of its virtual disk, in order: what introspection takes
+    /// each block for, now.
+    public func forEachClassMap(_ body: (_ path: String, _ runs: [(ByteRange, BlockClass)]) -> Void) {
+        for session in files.sessions where session.lastScan != nil {
+            var runs: [(ByteRange, BlockClass)] = []
+            session.introspector.forEachClass(in: ByteRange(offset: 0, length: session.image.size)) {
+                runs.append(($0, $1))
+            }
+            body(session.image.path, runs)
+        }
+    }
+
+    private func byClass(_ counts: [Int]) -> [String: Int] {
+        var named: [String: Int] = [:]
+        for blockClass in BlockClass.allCases where counts[Int(blockClass.rawValue)] > 0 {
+            named[blockClass.name] = counts[Int(blockClass.rawValue)]
+        }
+        return named
+    }
+}
+
+extension DatastoreReport.Image {
+    init(_ session: ImageSession) {
+        let status = session.introspector.status
+        path = session.image.path
+        format = session.image.format.rawValue
+        size = session.image.size
+        state = status.state.rawValue
+        staleReason = status.staleReason
+        isBusy = session.isBusy
+        fileSystems = status.fileSystems
+        classes = Dictionary(uniqueKeysWithValues: status.totals.entries.map { ($0.blockClass.name, $0.bytes) })
+        pendingBytes = status.pendingBytes
+        mapMemoryBytes = status.mapMemoryBytes
+        scan = session.lastScan.map {
+            DatastoreReport.Scan(
+                seconds: $0.duration / .seconds(1), bytesRead: $0.bytesRead, readCount: $0.readCount)
+        }
+    }
+}

@@ -1,0 +1,236 @@
+import BlockStorage
+import DiskImages
+import Introspection
+import Logging
+import Synchronization
+import Tiering
+
+/// A disk image that introspection follows: its files, what is known of its blocks, and the work in the background
+/// that keeps it known.
+///
+/// Scans and digests of one image run one at a time, on threads that no client waits for.
+final class ImageSession: Sendable {
+    /// A file's place in an image.
+    struct Member: Sendable {
+        let session: ImageSession
+        /// The file's index in the image's list of files.
+        let index: Int
+
+        /// Calls `body` with the classes of `range` of the file, for all of it that is part of the disk.
+        func forEachClass(in range: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
+            guard session.image.files[index].role == .extent else { return body(range, .imageFormat) }
+            session.image.forEachDiskRange(ofFile: index, range) { disk, fileOffset in
+                session.introspector.forEachClass(in: disk) { run, blockClass in
+                    let offset = fileOffset + run.offset - disk.offset
+                    body(ByteRange(offset: offset, length: run.length), blockClass)
+                }
+            }
+        }
+    }
+
+    /// The work that is due, and whether a thread is at it.
+    private struct State {
+        var wantsScan = true
+        var wantsDigest = false
+        var isRunning = false
+        var isClosed = false
+        var nextScan = ContinuousClock.now
+        var scanInterval = ImageSession.shortestScanInterval
+        var lastScan: ScanReport?
+    }
+
+    private static let shortestScanInterval = Duration.seconds(1)
+    private static let longestScanInterval = Duration.seconds(60)
+    private static let scanParallelism = 4
+    /// The map is locked for so many bytes of the disk at a time.
+    private static let reclassifiedAtOnce = 16 << 20
+
+    let image: DiskImage
+    let files: [OpenFile]
+    let introspector: DiskIntrospector
+    private let cache: PageCache
+    private let background: BackgroundWork
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    init(image: DiskImage, files: [OpenFile], cache: PageCache, background: BackgroundWork, logger: Logger) {
+        self.image = image
+        self.files = files
+        self.cache = cache
+        self.background = background
+        self.logger = logger
+        introspector = DiskIntrospector(name: image.path, diskSize: image.size)
+    }
+
+    /// What the last scan found; nil before the first has ended.
+    var lastScan: ScanReport? { state.withLock { $0.lastScan } }
+
+    /// Whether a scan or digest runs or is due.
+    var isBusy: Bool { state.withLock { $0.isRunning || $0.wantsScan || $0.wantsDigest } }
+
+    /// Makes the files members, so that from now on every write is recorded, and has the image scanned.
+    func start() {
+        for (index, file) in files.enumerated() {
+            file.setMember(Member(session: self, index: index))
+        }
+        startDueWork()
+    }
+
+    /// Ends the session; work in the background stops soon.
+    func close() {
+        state.withLock { $0.isClosed = true }
+        for file in files where file.member?.session === self {
+            file.setMember(nil)
+        }
+    }
+
+    /// Takes note of bytes that were written to the file `index` at `fileOffset`.
+    ///
+    /// Called in the order in which overlapping writes reach the file, after the cache shows them and before they are
+    /// acknowledged.
+    func recordWrite(_ bytes: UnsafeRawBufferPointer, file index: Int, at fileOffset: Int) {
+        var outcome = WriteOutcome.nothing
+        let range = ByteRange(offset: fileOffset, length: bytes.count)
+        if image.files[index].role == .descriptor { outcome.needsRescan = true }
+        image.forEachDiskRange(ofFile: index, range) { disk, offset in
+            let start = offset - fileOffset
+            let part = UnsafeRawBufferPointer(rebasing: bytes[start..<start + disk.length])
+            let result = introspector.recordWrite(part, at: disk.offset)
+            outcome.needsDigest = outcome.needsDigest || result.needsDigest
+            outcome.needsRescan = outcome.needsRescan || result.needsRescan
+        }
+        guard outcome != .nothing else { return }
+        request(scan: outcome.needsRescan, digest: outcome.needsDigest)
+    }
+
+    /// Has the image scanned again: its bytes are no longer what the map was made from.
+    func requestScan() {
+        request(scan: true, digest: false)
+    }
+
+    private func request(scan: Bool, digest: Bool) {
+        state.withLock {
+            $0.wantsScan = $0.wantsScan || scan
+            $0.wantsDigest = $0.wantsDigest || digest
+        }
+        startDueWork()
+    }
+
+    /// Hands work that is due to a thread; called after each request, and now and then for scans that had to wait.
+    func startDueWork() {
+        let scansNow: Bool? = state.withLock { state in
+            guard !state.isRunning, !state.isClosed else { return nil }
+            let isScanDue = state.wantsScan && state.nextScan <= .now
+            guard isScanDue || state.wantsDigest else { return nil }
+            state.isRunning = true
+            return isScanDue
+        }
+        guard let scansNow else { return }
+        (scansNow ? background.scans : background.digests).submit { [self] in
+            if scansNow { scan() } else { digest() }
+            state.withLock { $0.isRunning = false }
+            startDueWork()
+        }
+    }
+
+    // MARK: In the background
+
+    private var isCancelled: Bool {
+        background.isStopping || state.withLock { $0.isClosed }
+    }
+
+    private func scan() {
+        state.withLock { $0.wantsScan = false }
+        let reader = ImageReader(session: self, background: background)
+        do throws(StorageError) {
+            let report = try introspector.scan(
+                reader, parallelism: Self.scanParallelism, isCancelled: { self.isCancelled })
+            guard !report.wasCancelled else { return }
+            finish(report)
+        } catch {
+            logger.warning("\(image.path): cannot be scanned: \(error)")
+        }
+        state.withLock { state in
+            state.nextScan = .now + state.scanInterval
+            state.scanInterval = min(state.scanInterval * 2, Self.longestScanInterval)
+        }
+    }
+
+    private func finish(_ report: ScanReport) {
+        let isRecognised = report.status.state != .unrecognised
+        state.withLock {
+            $0.lastScan = report
+            $0.wantsDigest = true
+        }
+        if isRecognised { reclassifyCachedPages() }
+        for file in files where file.member?.session === self {
+            file.setCached(isRecognised)
+        }
+        guard isRecognised else {
+            logger.debug("\(image.path): holds nothing that introspection knows, served as a file")
+            return
+        }
+        let kinds = report.status.fileSystems.map { "\($0.kind) on \($0.volume)" }.joined(separator: ", ")
+        logger.info(
+            "\(image.path): scanned in \(report.duration): \(kinds.isEmpty ? "no file system" : kinds)",
+            metadata: [
+                "bytes": "\(report.bytesRead)", "reads": "\(report.readCount)",
+                "map-memory": "\(report.status.mapMemoryBytes)",
+            ])
+        for problem in report.problems {
+            logger.notice("\(image.path): \(problem)")
+        }
+    }
+
+    private func digest() {
+        state.withLock { $0.wantsDigest = false }
+        let result = introspector.digest(ImageReader(session: self, background: background))
+        for change in result.changes {
+            reclassify(change.range, as: change.blockClass)
+        }
+        if result.hasMoreChanges { reclassifyCachedPages() }
+        state.withLock {
+            $0.wantsDigest = $0.wantsDigest || result.needsDigest
+            $0.wantsScan = $0.wantsScan || result.needsRescan
+        }
+    }
+
+    /// Gives every cached page the priority that the map now says.
+    ///
+    /// A scan reads over small gaps between metadata, and classes change while pages are cached.
+    private func reclassifyCachedPages() {
+        for offset in stride(from: 0, to: image.size, by: Self.reclassifiedAtOnce) where !isCancelled {
+            introspector.forEachClass(in: ByteRange(offset: offset, length: Self.reclassifiedAtOnce)) {
+                reclassify($0, as: $1)
+            }
+        }
+    }
+
+    private func reclassify(_ diskRange: ByteRange, as blockClass: BlockClass) {
+        image.forEachFileRange(of: diskRange) { source, part in
+            guard case .file(let index, let offset) = source, let file = files.element(at: index) else { return }
+            let range = ByteRange(offset: offset, length: part.length)
+            guard let kind = blockClass.pageKind else { return cache.remove(image: file.cacheID, range: range) }
+            // A block smaller than a page must not lower what its neighbours raise.
+            let whole = blockClass.isMetadata ? range.aligned(to: PageCache.pageSize) : range.wholePages
+            guard let whole, !whole.isEmpty else { return }
+            cache.reclassify(image: file.cacheID, range: whole, kind: kind)
+        }
+    }
+}
+
+extension ByteRange {
+    /// The pages that lie in the range as a whole, or nil when there are none.
+    fileprivate var wholePages: ByteRange? {
+        let mask = PageCache.pageSize - 1
+        let start = (offset + mask) & ~mask
+        let end = end & ~mask
+        return start < end ? ByteRange(offset: start, length: end - start) : nil
+    }
+}
+
+extension Array {
+    fileprivate func element(at index: Int) -> Element? {
+        indices.contains(index) ? self[index] : nil
+    }
+}

@@ -1,0 +1,338 @@
+import BlockStorage
+import CLinux
+import Glibc
+import Synchronization
+import Tiering
+
+/// One file that clients read and write: its descriptors, what is under way on it, and what is known of it.
+///
+/// Files that belong to a recognised disk image are read past the kernel's page cache and kept in ours, by class; all
+/// others go through the kernel's page cache like any file.
+final class OpenFile: Sendable {
+    /// The file's place in the file system, which no two files share at one time.
+    struct Identity: Hashable, Sendable {
+        let device: UInt64
+        let inode: UInt64
+    }
+
+    /// What changes from write to write.
+    private struct State {
+        /// What the last of our writes left; a later change without one of ours is somebody else's.
+        var lastChange: WeakCacheConsistency.Attributes?
+        var lastWrite: ContinuousClock.Instant?
+        var isDirty = false
+        var needsIdentification = true
+        var member: ImageSession.Member?
+    }
+
+    let identity: Identity
+    let descriptor: OwnedDescriptor
+    /// The name of the file's pages in the cache.
+    let cacheID: UInt32
+    let ranges = RangeTable()
+    private let directDescriptor: Int32
+    private let cache: PageCache
+    private let buffers: BufferPool
+    private let sequentialReads = Mutex(SequentialReads())
+    private let state = Mutex(State())
+    /// Whether reads are answered from our cache: the image is recognised. Read on every access, hence not in `state`.
+    private let cached = Atomic(false)
+    private let used = Atomic(true)
+
+    init(_ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool) {
+        identity = Identity(device: descriptor.device, inode: descriptor.inode)
+        self.descriptor = descriptor
+        self.cacheID = cacheID
+        self.cache = cache
+        self.buffers = buffers
+        directDescriptor = open("/proc/self/fd/\(descriptor.rawValue)", O_RDONLY | O_CLOEXEC | linux_o_direct)
+    }
+
+    deinit {
+        cache.removeAll(image: cacheID)
+        if directDescriptor >= 0 { close(directDescriptor) }
+    }
+
+    /// A path by which the file was known when it was opened or renamed last; for messages and for finding an
+    /// image's other files.
+    var path: String { descriptor.currentPath ?? "inode \(identity.inode)" }
+
+    /// Whether reads are answered from the page cache of ours.
+    var isCached: Bool { cached.load(ordering: .acquiring) }
+
+    /// The image that the file is part of, if introspection follows it.
+    var member: ImageSession.Member? { state.withLock { $0.member } }
+
+    /// The size in bytes.
+    func size() throws(StorageError) -> Int {
+        var status = stat()
+        guard fstat(descriptor.rawValue, &status) == 0 else {
+            throw StorageError.lastSystemError(operation: "stat", device: path)
+        }
+        return status.st_size
+    }
+
+    /// Notes a client's access, for ``takeUse()``.
+    func markUsed() { used.store(true, ordering: .relaxed) }
+
+    /// Whether a client used the file since the last call.
+    func takeUse() -> Bool { used.exchange(false, ordering: .relaxed) }
+
+    // MARK: Membership of an image
+
+    /// Lets introspection follow the file, or stop following it; waits for the writes under way.
+    func setMember(_ member: ImageSession.Member?) {
+        ranges.whileNoWrite {
+            state.withLock {
+                $0.member = member
+                $0.needsIdentification = false
+            }
+        }
+        if member == nil { setCached(false) }
+    }
+
+    /// Switches between our cache and the kernel's.
+    func setCached(_ isCached: Bool) {
+        cached.store(isCached && member != nil, ordering: .releasing)
+        if !isCached { cache.removeAll(image: cacheID) }
+    }
+
+    /// Whether the file should be looked at (again) because it is new or has grown, and nobody has written to it for
+    /// `quiet`; asking counts as an answer.
+    func takeIdentificationRequest(quiet: Duration) -> Bool {
+        state.withLock { state in
+            guard state.needsIdentification else { return false }
+            if let lastWrite = state.lastWrite, ContinuousClock.now - lastWrite < quiet { return false }
+            state.needsIdentification = false
+            return true
+        }
+    }
+
+    func requestIdentification() {
+        state.withLock { $0.needsIdentification = true }
+    }
+
+    // MARK: Changes
+
+    /// Notes what a write of ours left, so that it is not taken for somebody else's.
+    func noteOwnChange(_ attributes: FileAttributes, hasGrown: Bool, isDurable: Bool) {
+        state.withLock {
+            $0.lastChange = attributes.consistency
+            if !isDurable { $0.isDirty = true }
+            guard hasGrown || $0.needsIdentification else { return }
+            $0.lastWrite = .now
+            $0.needsIdentification = true
+        }
+    }
+
+    /// Whether the file has been changed behind our back, given its attributes now. True once per change.
+    func takeForeignChange(_ attributes: FileAttributes) -> Bool {
+        ranges.inspect { isIdle in
+            state.withLock { state in
+                let now = attributes.consistency
+                guard let last = state.lastChange else {
+                    state.lastChange = now
+                    return false
+                }
+                let isNewer = now.modificationTime.isLater(than: last.modificationTime)
+                guard isIdle, isNewer || (now.modificationTime == last.modificationTime && now.size != last.size)
+                else { return false }
+                state.lastChange = now
+                return true
+            }
+        }
+    }
+
+    // MARK: Durability
+
+    /// Makes what was written to `range` durable, and returns without waiting for the rest of the file.
+    ///
+    /// `msync` of a mapping is the one system call that flushes a range of a file with everything needed to read it
+    /// back; `sync_file_range` promises neither the file's metadata nor the drive's cache.
+    func flush(_ range: ByteRange) throws(StorageError) {
+        let pages = range.aligned(to: PageCache.pageSize)
+        guard !pages.isEmpty else { return }
+        let address = mmap(nil, pages.length, PROT_READ, MAP_SHARED, descriptor.rawValue, pages.offset)
+        guard let address, address != MAP_FAILED else { return try flush() }
+        defer { munmap(address, pages.length) }
+        guard msync(address, pages.length, MS_SYNC) == 0 else {
+            throw StorageError.lastSystemError(operation: "flush", device: path, range: range)
+        }
+    }
+
+    /// Makes everything written durable, the attributes included.
+    func flush() throws(StorageError) {
+        state.withLock { $0.isDirty = false }
+        guard fsync(descriptor.rawValue) == 0 else {
+            throw StorageError.lastSystemError(operation: "flush", device: path)
+        }
+    }
+
+    /// Whether something was written that no flush of the whole file has made durable.
+    var isDirty: Bool { state.withLock { $0.isDirty } }
+
+    // MARK: Writing to the cache
+
+    /// Shows the bytes of a write to readers: whole pages are cached by what they were before the write, so that the
+    /// guest's metadata is in RAM from the moment it is written; parts of pages are updated where they are cached.
+    func cacheWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member) {
+        guard isCached else { return cache.update(image: cacheID, offset: offset, bytes: bytes) }
+        let range = ByteRange(offset: offset, length: bytes.count)
+        let kinds = PageKinds.ofMember(member)
+        kinds.forEachRun(of: range.aligned(to: PageCache.pageSize)) { run, kind in
+            guard let part = run.intersection(range) else { return }
+            let source = UnsafeRawBufferPointer(rebasing: bytes[part.offset - offset..<part.end - offset])
+            if let kind {
+                cache.insert(image: cacheID, offset: part.offset, bytes: source, kind: kind)
+            } else {
+                cache.update(image: cacheID, offset: part.offset, bytes: source)
+            }
+        }
+    }
+
+    /// Takes pages out of the cache that may not be what the file holds.
+    func forgetPages(of range: ByteRange) {
+        cache.remove(image: cacheID, range: range.aligned(to: PageCache.pageSize))
+    }
+
+    // MARK: Reading
+
+    /// Reads without waiting for the disk: all of `buffer`, or nothing that counts.
+    func readWithoutWaiting(_ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        if isCached {
+            return cache.read(image: cacheID, range: range, into: buffer)
+        }
+        let flags = linux_rwf_nowait
+        return linux_preadv2(descriptor.rawValue, buffer.baseAddress, range.length, range.offset, flags) == range.length
+    }
+
+    /// What should be read ahead, now that a client has read `range`.
+    func noteRead(_ range: ByteRange, fileSize: Int) -> ByteRange? {
+        guard isCached else { return nil }
+        return sequentialReads.withLock { $0.note(range, fileSize: fileSize) }
+    }
+
+    /// Reads `range`, which lies inside the file, from the cache or the disk.
+    func read(_ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
+        guard isCached, let member else {
+            return try Self.readFully(descriptor.rawValue, range, into: buffer, name: path)
+        }
+        for part in cache.readPresent(image: cacheID, range: range, into: buffer) {
+            let start = part.offset - range.offset
+            let target = UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + part.length])
+            try readMissing(part, into: target, kinds: .ofMember(member, countsMisses: true))
+        }
+    }
+
+    /// Reads what is not cached of `range` and caches it; for read-ahead and scans.
+    func load(_ range: ByteRange, kinds: PageKinds) throws(StorageError) {
+        for part in cache.missing(image: cacheID, range: range) {
+            try readMissing(part, into: nil, kinds: kinds)
+        }
+    }
+
+    /// Reads `range` as the cache shows it, caching what it lacks as `kinds` says.
+    func read(
+        _ range: ByteRange, kinds: PageKinds, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        guard !cache.read(image: cacheID, range: range, into: buffer) else { return }
+        try readMissing(range, into: buffer, kinds: kinds)
+    }
+
+    /// Reads whole pages around `range` from the disk, caches them unless a write came between, and copies `range`.
+    private func readMissing(
+        _ range: ByteRange, into target: UnsafeMutableRawBufferPointer?, kinds: PageKinds
+    ) throws(StorageError) {
+        let pages = range.aligned(to: PageCache.pageSize)
+        guard let ticket = ranges.beginFill(pages) else {
+            return try readAfterOthers(range, into: target, kinds: kinds)
+        }
+        var isRead = false
+        defer { if !isRead { ranges.endFill(ticket) {} } }
+        try buffers.withBuffer(pages.length) { (buffer) throws(StorageError) in
+            let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<pages.length])
+            try readDirect(pages, needing: range.end - pages.offset, into: bytes)
+            if let target, let base = target.baseAddress, let source = bytes.baseAddress {
+                memcpy(base, source + (range.offset - pages.offset), range.length)
+            }
+            isRead = true
+            ranges.endFill(ticket) {
+                kinds.forEachRun(of: pages) { run, kind in
+                    guard let kind else { return }
+                    let start = run.offset - pages.offset
+                    let part = UnsafeRawBufferPointer(rebasing: bytes[start..<start + run.length])
+                    cache.insert(image: cacheID, offset: run.offset, bytes: part, kind: kind)
+                }
+            }
+        }
+        kinds.countMisses(of: pages, in: cache)
+    }
+
+    /// Another fill of these pages has just ended: they are in the cache, unless a write or a full cache kept them out.
+    private func readAfterOthers(
+        _ range: ByteRange, into target: UnsafeMutableRawBufferPointer?, kinds: PageKinds
+    ) throws(StorageError) {
+        guard let target else { return }
+        guard !cache.read(image: cacheID, range: range, into: target) else { return }
+        let pages = range.aligned(to: PageCache.pageSize)
+        try buffers.withBuffer(pages.length) { (buffer) throws(StorageError) in
+            let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<pages.length])
+            try readDirect(pages, needing: range.end - pages.offset, into: bytes)
+            guard let base = target.baseAddress, let source = bytes.baseAddress else { return }
+            memcpy(base, source + (range.offset - pages.offset), range.length)
+        }
+        kinds.countMisses(of: pages, in: cache)
+    }
+
+    /// Fills `bytes` with `pages`, which may reach past the end of the file (zeros stand there), past the kernel's
+    /// page cache where the file system allows it.
+    private func readDirect(
+        _ pages: ByteRange, needing needed: Int, into bytes: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        var file = directDescriptor >= 0 ? directDescriptor : descriptor.rawValue
+        guard let base = bytes.baseAddress else { return }
+        var done = 0
+        while done < bytes.count {
+            let count = pread(file, base + done, bytes.count - done, pages.offset + done)
+            if count < 0, errno == EINTR { continue }
+            if count < 0, errno == EINVAL, file != descriptor.rawValue {
+                // The file system opens for direct I/O and then wants an alignment that we do not have.
+                file = descriptor.rawValue
+                continue
+            }
+            guard count >= 0 else {
+                throw StorageError.lastSystemError(operation: "read", device: path, range: pages)
+            }
+            if count == 0 { break }
+            done += count
+            if done % PageCache.pageSize != 0 { break }
+        }
+        guard done >= needed else {
+            throw StorageError(.unexpectedEnd, operation: "read", device: path, range: pages)
+        }
+        memset(base + done, 0, bytes.count - done)
+    }
+
+    private static func readFully(
+        _ file: Int32, _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer, name: @autoclosure () -> String
+    ) throws(StorageError) {
+        var done = 0
+        while done < range.length {
+            let count = pread(file, buffer.baseAddress.map { $0 + done }, range.length - done, range.offset + done)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                throw StorageError.lastSystemError(operation: "read", device: name(), range: range)
+            }
+            guard count > 0 else {
+                throw StorageError(.unexpectedEnd, operation: "read", device: name(), range: range)
+            }
+            done += count
+        }
+    }
+}
+
+extension FileTime {
+    fileprivate func isLater(than other: FileTime) -> Bool {
+        (seconds, nanoseconds) > (other.seconds, other.nanoseconds)
+    }
+}

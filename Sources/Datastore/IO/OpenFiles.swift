@@ -1,0 +1,297 @@
+import BlockStorage
+import DiskImages
+import Glibc
+import Logging
+import Synchronization
+import Tiering
+
+/// The files that clients read and write now, and the disk images that they are part of.
+///
+/// A file stays open while it is used, and for as long as it belongs to a recognised image; others are closed after a
+/// minute without use. Twice a second the table looks after what has to wait: files that grew are looked at again
+/// once they are quiet, scans that were put off are started.
+final class OpenFiles: Sendable {
+    /// Smaller files are no disks that would be worth a look.
+    static let smallestImage = 1 << 20
+    private static let idleTime = Duration.seconds(60)
+    private static let quietTime = Duration.seconds(2)
+    private static let roundsPerSecond = 2
+    private static let deepestWalk = 16
+    private static let longestWalk = 100_000
+
+    private struct Entry {
+        let file: OpenFile
+        var lastUse: ContinuousClock.Instant
+        var handles: Set<FileHandle>
+    }
+
+    private struct Table {
+        var byHandle: [FileHandle: OpenFile] = [:]
+        var byIdentity: [OpenFile.Identity: Entry] = [:]
+        var sessions: [String: ImageSession] = [:]
+        var nextCacheID: UInt32 = 1
+    }
+
+    let cache: PageCache
+    let background = BackgroundWork()
+    private let introspects: Bool
+    private let logger: Logger
+    private let verifier: WriteVerifier
+    private let buffers = BufferPool()
+    private let table = Mutex(Table())
+    private let rounds = IOPool(name: "open-files", threadCount: 1)
+
+    init(introspects: Bool, cache: PageCache, verifier: WriteVerifier, logger: Logger) {
+        self.introspects = introspects
+        self.cache = cache
+        self.verifier = verifier
+        self.logger = logger
+        rounds.submit { [weak self, background] in
+            while !background.isStopping {
+                usleep(1_000_000 / useconds_t(Self.roundsPerSecond))
+                self?.lookAfterFiles()
+            }
+        }
+    }
+
+    // MARK: Finding files
+
+    /// The open file of a handle; nil when it is not open.
+    func file(for handle: FileHandle) -> OpenFile? {
+        table.withLock { $0.byHandle[handle] }
+    }
+
+    /// Enters a file that has just been opened for `handle`, or returns the one that was open already.
+    func enter(_ descriptor: OwnedDescriptor, for handle: FileHandle?) -> OpenFile {
+        let identity = OpenFile.Identity(device: descriptor.device, inode: descriptor.inode)
+        return table.withLock { table in
+            let file = table.byIdentity[identity]?.file ?? makeFile(descriptor, in: &table)
+            table.byIdentity[identity, default: Entry(file: file, lastUse: .now, handles: [])].lastUse = .now
+            if let handle {
+                table.byHandle[handle] = file
+                table.byIdentity[identity]?.handles.insert(handle)
+            }
+            return file
+        }
+    }
+
+    /// The open file of an inode, for operations that change it by name; nil when it is not open.
+    func file(device: UInt64, inode: UInt64) -> OpenFile? {
+        table.withLock { $0.byIdentity[OpenFile.Identity(device: device, inode: inode)]?.file }
+    }
+
+    /// Runs `change`, which sets the size of `descriptor`'s file to `size`, with nothing else under way where the file
+    /// ends now or then, and with nothing cached of it afterwards.
+    func changeSize(
+        of descriptor: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
+    ) throws(DatastoreError) {
+        guard let file = file(device: descriptor.device, inode: descriptor.inode) else { return try change() }
+        let start = min(size, (try? file.size()) ?? 0)
+        let affected = ByteRange(offset: start, length: Int.max - start)
+        let ticket = file.ranges.beginWrite(affected.aligned(to: PageCache.pageSize))
+        defer {
+            file.ranges.endWrite(ticket) { _ in
+                file.forgetPages(of: affected)
+                guard let attributes = try? descriptor.attributes() else { return }
+                file.noteOwnChange(attributes, hasGrown: true, isDurable: false)
+            }
+        }
+        try change()
+    }
+
+    /// Takes note that the attributes of `descriptor`'s file were set by a client, so that a new time of change is not
+    /// taken for a change behind our back.
+    func noteAttributeChange(of descriptor: OwnedDescriptor) {
+        guard let file = file(device: descriptor.device, inode: descriptor.inode),
+            let attributes = try? descriptor.attributes()
+        else { return }
+        file.noteOwnChange(attributes, hasGrown: false, isDurable: true)
+    }
+
+    /// Closes a file whose last name is gone.
+    func forget(_ identity: OpenFile.Identity) {
+        let session = table.withLock { table -> ImageSession? in
+            guard let entry = table.byIdentity.removeValue(forKey: identity) else { return nil }
+            for handle in entry.handles { table.byHandle[handle] = nil }
+            guard let session = entry.file.member?.session else { return nil }
+            table.sessions[session.image.path] = nil
+            return session
+        }
+        session?.close()
+    }
+
+    /// The file was changed by somebody else: nothing that is known of its contents holds.
+    func forgetContents(of file: OpenFile) {
+        logger.notice("\(file.path): was changed by another program, its contents are read again")
+        cache.removeAll(image: file.cacheID)
+        file.requestIdentification()
+        file.member?.session.requestScan()
+    }
+
+    /// The images that introspection follows.
+    var sessions: [ImageSession] {
+        table.withLock { Array($0.sessions.values) }.sorted { $0.image.path < $1.image.path }
+    }
+
+    /// Opens the files of a directory tree that may be disk images, so that they are known before a client asks.
+    func openImages(under root: ExportRoot) {
+        guard introspects else { return }
+        var remaining = Self.longestWalk
+        openImages(in: root.export.path, root, depth: 0, remaining: &remaining)
+    }
+
+    private func openImages(in directory: String, _ root: ExportRoot, depth: Int, remaining: inout Int) {
+        guard depth < Self.deepestWalk, let stream = opendir(directory) else { return }
+        defer { closedir(stream) }
+        while remaining > 0, !background.isStopping, let entry = readdir(stream) {
+            remaining -= 1
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name != ".", name != ".." else { continue }
+            let path = "\(directory)/\(name)"
+            var status = stat()
+            guard lstat(path, &status) == 0 else { continue }
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: openImages(in: path, root, depth: depth + 1, remaining: &remaining)
+            case S_IFREG where Self.mayBeImage(path, size: status.st_size): _ = openPart(path, root)
+            default: break
+            }
+        }
+    }
+
+    private static func mayBeImage(_ path: String, size: Int) -> Bool {
+        size >= smallestImage || path.hasSuffix(".vmdk")
+    }
+
+    /// Makes everything durable and ends the work in the background; the table is not used after that.
+    func close() {
+        background.stop()
+        rounds.shutDown()
+        let files = table.withLock { $0.byIdentity.values.map(\.file) }
+        for file in files where file.isDirty {
+            flush(file)
+        }
+        for session in sessions {
+            session.close()
+        }
+    }
+
+    private func makeFile(_ descriptor: OwnedDescriptor, in table: inout Table) -> OpenFile {
+        defer { table.nextCacheID &+= 1 }
+        return OpenFile(descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers)
+    }
+
+    private func flush(_ file: OpenFile) {
+        do throws(StorageError) {
+            try file.flush()
+        } catch {
+            verifier.renew()
+            logger.error("\(error): unstable writes may be lost, clients are told to send theirs again")
+        }
+    }
+
+    // MARK: Twice a second
+
+    private func lookAfterFiles() {
+        let files = table.withLock { $0.byIdentity.values.map { ($0.file, $0.lastUse) } }
+        for (file, lastUse) in files {
+            if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
+                identify(file)
+            }
+            noteUse(of: file, since: lastUse)
+        }
+        closeIdleFiles()
+        for session in sessions {
+            session.startDueWork()
+        }
+    }
+
+    private func noteUse(of file: OpenFile, since lastUse: ContinuousClock.Instant) {
+        guard file.takeUse() else { return }
+        table.withLock { $0.byIdentity[file.identity]?.lastUse = .now }
+    }
+
+    private func closeIdleFiles() {
+        let idle = table.withLock { table -> [OpenFile] in
+            let limit = ContinuousClock.now - Self.idleTime
+            let idle = table.byIdentity.values.filter {
+                $0.lastUse < limit && !$0.file.isCached && $0.file.member?.session.isBusy != true
+            }
+            for entry in idle {
+                for handle in entry.handles { table.byHandle[handle] = nil }
+                table.byIdentity[entry.file.identity] = nil
+            }
+            return idle.map(\.file)
+        }
+        for file in idle {
+            if file.isDirty { flush(file) }
+            guard let session = file.member?.session else { continue }
+            table.withLock { _ = $0.sessions.removeValue(forKey: session.image.path) }
+            session.close()
+        }
+    }
+
+    // MARK: Recognising images
+
+    /// Has an image looked at as soon as its files are quiet.
+    private func identify(_ file: OpenFile) {
+        do throws(StorageError) {
+            guard Self.mayBeImage(file.path, size: try file.size()) else { return }
+        } catch {
+            return logger.warning("\(error)")
+        }
+        do throws(ImageError) {
+            let path = file.path
+            if let image = try DiskImage.identify(path: path) {
+                replaceSession(of: file, by: image)
+            } else {
+                replaceSession(of: file, by: try .raw(path: path))
+            }
+        } catch {
+            logger.notice("\(error); served as a file")
+            if let old = file.member?.session { end(old) }
+        }
+    }
+
+    private func replaceSession(of file: OpenFile, by image: DiskImage) {
+        if let old = file.member?.session {
+            // The flat file of a descriptor is a disk on its own, too, but the descriptor's session knows more.
+            guard old.files.count <= image.files.count else { return old.requestScan() }
+            guard old.image.size != image.size || old.image.files != image.files else { return old.requestScan() }
+            end(old)
+        }
+        var files: [OpenFile] = []
+        for hostFile in image.files {
+            guard let part = openPart(hostFile.path, file.descriptor.root) else {
+                return logger.warning("\(image.path): \(hostFile.path) cannot be opened, served as files")
+            }
+            files.append(part)
+        }
+        // Another image may have had one of the files: a descriptor takes its extents over.
+        for session in Set(files.compactMap { $0.member?.session.image.path }).compactMap(session) {
+            guard session.files.count <= files.count else { return }
+            end(session)
+        }
+        let session = ImageSession(image: image, files: files, cache: cache, background: background, logger: logger)
+        table.withLock { $0.sessions[image.path] = session }
+        session.start()
+    }
+
+    private func session(_ path: String) -> ImageSession? {
+        table.withLock { $0.sessions[path] }
+    }
+
+    private func end(_ session: ImageSession) {
+        table.withLock { _ = $0.sessions.removeValue(forKey: session.image.path) }
+        session.close()
+    }
+
+    private func openPart(_ path: String, _ root: ExportRoot) -> OpenFile? {
+        var rawValue = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
+        if rawValue < 0 { rawValue = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
+        guard rawValue >= 0, let descriptor = try? OwnedDescriptor(taking: rawValue, in: root) else { return nil }
+        guard descriptor.type == .regular, descriptor.device == root.device else { return nil }
+        return enter(descriptor, for: nil)
+    }
+}

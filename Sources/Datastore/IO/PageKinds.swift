@@ -1,0 +1,95 @@
+import BlockStorage
+import Introspection
+import Tiering
+
+extension BlockClass {
+    /// How the page cache keeps blocks of this class, or nil when it does not.
+    ///
+    /// The order is that of the seeks a cached block saves: an indirect block or directory stands between the guest
+    /// and many others, an inode table is read in order, a bitmap is read once. The journal is written only.
+    var pageKind: PageKind? {
+        let priority: UInt8
+        switch self {
+        case .journal: return nil
+        case .data, .free, .unknown: priority = 0
+        case .pending, .bootFile: priority = 1
+        case .imageFormat, .partitionTable, .lvmMetadata, .blockBitmap, .inodeBitmap: priority = 2
+        case .superblock, .groupDescriptor, .inodeTable, .extendedAttribute, .symlink: priority = 3
+        case .directory, .indirect: priority = 4
+        }
+        return PageKind(priority: CachePriority(rawValue: priority), label: rawValue)
+    }
+}
+
+/// Decides how the pages of a file are cached: each by the most valuable block in it.
+struct PageKinds {
+    private enum Source {
+        case member(ImageSession.Member)
+        case one(BlockClass)
+    }
+
+    private let source: Source
+    private let countsMisses: Bool
+
+    /// By the classes of the blocks, as introspection knows them now; `countsMisses` when a client asked for them.
+    static func ofMember(_ member: ImageSession.Member, countsMisses: Bool = false) -> PageKinds {
+        PageKinds(source: .member(member), countsMisses: countsMisses)
+    }
+
+    /// All as `blockClass`, which the caller knows.
+    static func all(_ blockClass: BlockClass) -> PageKinds {
+        PageKinds(source: .one(blockClass), countsMisses: false)
+    }
+
+    /// Calls `body` with runs of pages of one kind, in order; nil is for pages that are not to be cached.
+    func forEachRun(of pages: ByteRange, _ body: (ByteRange, PageKind?) -> Void) {
+        forEachClassRun(of: pages) { body($0, $1.pageKind) }
+    }
+
+    /// Counts `pages` as misses of their classes, if a client asked for them.
+    func countMisses(of pages: ByteRange, in cache: PageCache) {
+        guard countsMisses else { return }
+        forEachClassRun(of: pages) { run, blockClass in
+            cache.countMisses(run.length / PageCache.pageSize, label: blockClass.rawValue)
+        }
+    }
+
+    private func forEachClassRun(of pages: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
+        switch source {
+        case .one(let blockClass): body(pages, blockClass)
+        case .member(let member): Self.forEachClassRun(of: pages, member: member, body)
+        }
+    }
+
+    private static func forEachClassRun(
+        of pages: ByteRange, member: ImageSession.Member, _ body: (ByteRange, BlockClass) -> Void
+    ) {
+        let count = pages.length / PageCache.pageSize
+        withUnsafeTemporaryAllocation(of: BlockClass.self, capacity: count) { classes in
+            classes.initialize(repeating: .unknown)
+            member.forEachClass(in: pages) { run, blockClass in
+                let first = (run.offset - pages.offset) / PageCache.pageSize
+                let last = (run.end - 1 - pages.offset) / PageCache.pageSize
+                for index in first...last where blockClass.isWorthMore(than: classes[index]) {
+                    classes[index] = blockClass
+                }
+            }
+            var start = 0
+            for index in 1...count where index == count || classes[index] != classes[start] {
+                let offset = pages.offset + start * PageCache.pageSize
+                body(ByteRange(offset: offset, length: (index - start) * PageCache.pageSize), classes[start])
+                start = index
+            }
+        }
+    }
+}
+
+extension BlockClass {
+    /// Whether a page that holds blocks of both classes is kept for this one.
+    fileprivate func isWorthMore(than other: BlockClass) -> Bool {
+        guard other != .unknown else { return true }
+        guard let kind = pageKind else { return false }
+        guard let otherKind = other.pageKind else { return true }
+        return kind.priority > otherKind.priority
+    }
+}

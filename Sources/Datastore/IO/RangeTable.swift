@@ -1,0 +1,118 @@
+import BlockStorage
+
+/// The writes and cache fills that are under way on one file: what keeps the cache equal to the file.
+///
+/// - Writes that touch the same page run one after the other, so that the order in which they reach the file is the
+///   order in which they reach the cache and the introspection.
+/// - A fill (reading from the file to put the bytes into the cache) never waits for a write and never makes one wait.
+///   If a write touched its range at any moment between the start of the read and the insertion, what was read may be
+///   older than what the cache must show, and is not inserted.
+/// - A fill waits for another of the same range, and then finds it in the cache.
+///
+/// Together with ``OpenFile``, which updates the cache after the write is noted here and before it is acknowledged,
+/// this is invariant 2 for what RAM holds: a read gives the last acknowledged write.
+final class RangeTable: @unchecked Sendable {
+    struct WriteTicket {
+        fileprivate let id: UInt64
+        fileprivate let wasAlone: Bool
+        fileprivate let startedWrites: UInt64
+    }
+
+    struct FillTicket {
+        fileprivate let id: UInt64
+    }
+
+    private struct Write {
+        let id: UInt64
+        let range: ByteRange
+    }
+
+    private struct Fill {
+        let id: UInt64
+        let range: ByteRange
+        var isStale: Bool
+    }
+
+    private let monitor = Monitor()
+    private var writes: [Write] = []
+    private var fills: [Fill] = []
+    private var nextID: UInt64 = 0
+    private var startedWrites: UInt64 = 0
+
+    /// Notes a write of `range` (whole pages), once no other write of these pages is under way.
+    func beginWrite(_ range: ByteRange) -> WriteTicket {
+        monitor.withLock {
+            while writes.contains(where: { $0.range.overlaps(range) }) {
+                monitor.wait()
+            }
+            for index in fills.indices where fills[index].range.overlaps(range) {
+                fills[index].isStale = true
+            }
+            nextID += 1
+            startedWrites += 1
+            let ticket = WriteTicket(id: nextID, wasAlone: writes.isEmpty, startedWrites: startedWrites)
+            writes.append(Write(id: nextID, range: range))
+            return ticket
+        }
+    }
+
+    /// Ends a write, running `body` first, in one step with respect to the other calls.
+    ///
+    /// - Parameter body: is given whether no other write was under way at any time during this one.
+    func endWrite(_ ticket: WriteTicket, _ body: (_ wasAlone: Bool) -> Void = { _ in }) {
+        monitor.withLock {
+            body(ticket.wasAlone && ticket.startedWrites == startedWrites)
+            writes.removeAll { $0.id == ticket.id }
+            monitor.broadcast()
+        }
+    }
+
+    /// Notes a fill of `range` (whole pages).
+    ///
+    /// - Returns: nil when another fill of a part of the range was under way; it has ended, and the caller looks into
+    ///   the cache again.
+    func beginFill(_ range: ByteRange) -> FillTicket? {
+        monitor.withLock {
+            guard !waitForFill(of: range) else { return nil }
+            nextID += 1
+            fills.append(Fill(id: nextID, range: range, isStale: writes.contains { $0.range.overlaps(range) }))
+            return FillTicket(id: nextID)
+        }
+    }
+
+    /// Ends a fill; `insert` puts the bytes into the cache and is called only if they are not stale.
+    func endFill(_ ticket: FillTicket, insert: () -> Void) {
+        monitor.withLock {
+            if let fill = fills.first(where: { $0.id == ticket.id }), !fill.isStale {
+                insert()
+            }
+            fills.removeAll { $0.id == ticket.id }
+            monitor.broadcast()
+        }
+    }
+
+    /// Runs `body` while no write is under way.
+    func whileNoWrite(_ body: () -> Void) {
+        monitor.withLock {
+            while !writes.isEmpty {
+                monitor.wait()
+            }
+            body()
+        }
+    }
+
+    /// Runs `body`, which is told whether no write is under way, in one step with respect to the other calls.
+    func inspect<Result>(_ body: (_ isIdle: Bool) -> Result) -> Result {
+        monitor.withLock { body(writes.isEmpty) }
+    }
+
+    /// Waits until no fill touches `range`; returns whether there was one.
+    private func waitForFill(of range: ByteRange) -> Bool {
+        var waited = false
+        while fills.contains(where: { $0.range.overlaps(range) }) {
+            waited = true
+            monitor.wait()
+        }
+        return waited
+    }
+}
