@@ -88,7 +88,7 @@ let package = Package(
         // What tests of several modules use: running tools, temporary directories, numbers from a seed.
         .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),
         tests(of: "BlockStorage"),
-        tests(of: "TestBed"),
+        tests(of: "TestBed", ["CLinux"]),
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems"),

@@ -1,0 +1,35 @@
+# Debian packages: what the build needs, then what the tests and the demo need.
+PACKAGES = libext2fs-dev libfuse3-dev libtirpc-dev pkg-config \
+	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
+	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
+
+.PHONY: deps build demo test lint clean
+
+# Installs what is missing; when nothing is, it neither needs root nor asks the network.
+deps:
+	@missing=$$(for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo installing $$missing; \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing; \
+	fi
+
+build:
+	swift build
+
+demo:
+	swift build -c release --product introspectd
+	swift build -c release --product introspect-scan
+	swift build -c release --product introspect-bench
+	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
+
+test:
+	swift build --build-tests
+	swift test --skip-build
+
+lint:
+	swift format lint --strict -r Package.swift Sources Tests bench
+
+clean:
+	swift package clean
