@@ -71,8 +71,10 @@ final class ExportRoot: Sendable {
         _ name: FileName, of directory: Int32, flags: Int32, mode: UInt32 = 0
     ) throws(DatastoreError) -> OwnedDescriptor {
         let resolve = linux_resolve_beneath | linux_resolve_no_symlinks | linux_resolve_no_xdev
+        // openat2 refuses flags that mean nothing for a path descriptor.
+        let terminal = flags & linux_o_path == 0 ? O_NOCTTY : 0
         let entry = name.withCString {
-            linux_openat2(directory, $0, flags | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, mode, resolve)
+            linux_openat2(directory, $0, flags | O_NOFOLLOW | O_CLOEXEC | terminal, mode, resolve)
         }
         guard entry >= 0 else {
             guard errno != EXDEV else { throw Self.otherFileSystem(name) }
