@@ -16,7 +16,8 @@ fill_volume() {
         my $current;
         while (<$lines>) {
             $current = $1 if /^volume (\S+)/;
-            next unless /^extent (\d+) (\d+) (\d+)/ && $volume =~ m{/\Q$current\E$};
+            next unless defined $current;
+            next unless $volume =~ m{/\Q$current\E$} && /^extent (\d+) (\d+) (\d+)/;
             my ($to, $from, $left) = ($1, $2, $3);
             while ($left > 0) {
                 sysseek $in, $from, 0; my $count = sysread $in, my $bytes, $left < 65536 ? $left : 65536;
