@@ -63,7 +63,7 @@ public final class DiskIntrospector: Sendable {
 
     /// What the block at `offset` is and whom it belongs to; reads metadata through `reader`. Blocks.
     public func explain(offset: Int, _ reader: some ClassifiedReader) throws(StorageError) -> Explanation {
-        Explanation(offset: offset, blockClass: .unknown)
+        try ObjectIndex(reader: reader, name: name).explain(offset: offset)
     }
 
     /// Calls `body` with runs that cover the disk without a gap, in order, each with its class and the inode it
@@ -71,6 +71,7 @@ public final class DiskIntrospector: Sendable {
     public func forEachRun(
         _ reader: some ClassifiedReader, _ body: (ByteRange, BlockClass, _ owner: UInt64?) -> Void
     ) throws(StorageError) {
-        forEachClass(in: ByteRange(offset: 0, length: diskSize)) { body($0, $1, nil) }
+        let index = try ObjectIndex(reader: reader, name: name)
+        index.forEachRun(in: ByteRange(offset: 0, length: diskSize)) { body($0.range, $0.blockClass, $0.owner) }
     }
 }

@@ -140,10 +140,14 @@ public struct Explanation: Hashable, Sendable, Codable {
     public var block: UInt64?
     /// The size of the file system's blocks in bytes.
     public var blockSize: Int?
+    /// The block group that holds the block.
+    public var group: Int?
     /// The inode that the block belongs to.
     public var inode: UInt64?
     /// A path of that inode in its file system, from `/`.
     public var path: String?
+    /// Where in that inode's contents the offset is, in bytes; nil when it is not in the contents of a plain file.
+    public var fileOffset: Int?
 
     /// An explanation that knows the class only.
     public init(offset: Int, blockClass: BlockClass) {

@@ -1,4 +1,5 @@
 import Foundation
+import TestTools
 import Testing
 
 @testable import GuestFilesystems
@@ -75,7 +76,7 @@ private struct DumpedGroup: Equatable {
     private func layoutEqualsDumpe2fs(recipe: Recipe) throws {
         try withTemporaryDirectory { directory in
             let image = directory + "/image"
-            try run(
+            try runTool(
                 "mke2fs",
                 ["-q", "-F", "-t", recipe.type, "-b", "\(recipe.blockSize)"] + recipe.options + [image, recipe.size])
             let bytes = try readFile(image, offset: ExtSuperblock.offset, count: ExtSuperblock.size)
@@ -86,7 +87,7 @@ private struct DumpedGroup: Equatable {
             #expect(isIntact)
             #expect(superblock.unsupportedFeatures == [])
 
-            let text = try run("dumpe2fs", [image])
+            let text = try runTool("dumpe2fs", [image])
             try compareHeader(superblock, text, recipe)
             let geometry = ExtGeometry(superblock)
             let groups = DumpedGroup.parse(text)

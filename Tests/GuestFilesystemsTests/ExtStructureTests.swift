@@ -1,3 +1,4 @@
+import TestTools
 import Testing
 
 @testable import GuestFilesystems
@@ -130,7 +131,7 @@ import Testing
     }
 
     @Test func bitmapRuns() {
-        var random = SplitMix(state: 7)
+        var random = SplitMix64(seed: 7)
         for _ in 0..<200 {
             var bytes = (0..<Int(random.next() % 40)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
             if random.next() % 2 == 0 { bytes += [UInt8](repeating: random.next() % 2 == 0 ? 255 : 0, count: 64) }

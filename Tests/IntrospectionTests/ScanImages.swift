@@ -1,6 +1,7 @@
-import Testing
 import BlockStorage
 import Foundation
+import TestTools
+import Testing
 
 @testable import Introspection
 
@@ -32,7 +33,7 @@ struct ImageRecipe: CustomTestStringConvertible, Sendable {
 
     /// Makes the image of `tree` at `path`.
     func make(_ path: String, tree: String) throws {
-        try run(
+        try runTool(
             "mke2fs", ["-q", "-F", "-t", type, "-b", "\(blockSize)", "-d", tree] + options + [path, size])
     }
 }
@@ -69,24 +70,4 @@ func withImage<Result>(_ recipe: ImageRecipe, _ body: (String) throws -> Result)
         try recipe.make(directory + "/image", tree: directory + "/tree")
         return try body(directory + "/image")
     }
-}
-
-/// Memory as a device.
-final class MemoryDevice: BlockDevice, @unchecked Sendable {
-    let name = "memory"
-    var bytes: [UInt8]
-
-    init(_ bytes: [UInt8]) { self.bytes = bytes }
-
-    var size: Int { bytes.count }
-
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
-        bytes.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count])) }
-    }
-
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
-        self.bytes.replaceSubrange(offset..<offset + bytes.count, with: bytes)
-    }
-
-    func flush() throws(StorageError) {}
 }

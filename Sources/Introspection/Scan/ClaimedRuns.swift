@@ -21,7 +21,8 @@ struct WantedRun: Hashable, Sendable {
         let isContents = blocks.level == 0 || blocks.level == 1 && contents == .groupDescriptor
         run = MetadataRun(
             block: blocks.block, count: blocks.count, blockClass: isContents ? contents : .indirect,
-            level: isContents ? 0 : blocks.level, owner: owner)
+            level: isContents ? 0 : blocks.level, owner: owner,
+            pointsAtMetadata: blocks.level > 1 || blocks.level == 1 && contents.isMetadata && !isContents)
         logicalBlock = blocks.logicalBlock
         self.contents = contents
         self.mapping = mapping
@@ -37,9 +38,6 @@ struct WantedRun: Hashable, Sendable {
 
     /// Whether the blocks are metadata, as opposed to a file's contents.
     var isMetadata: Bool { run.blockClass.isMetadata && run.blockClass != .groupDescriptor }
-
-    /// Whether something that counts may be found in the block: the last level of a plain file names only data.
-    var isParsed: Bool { run.level > 1 || run.level == 1 && contents.isMetadata }
 
     /// The part of the run that starts `skipped` blocks in.
     func part(from skipped: UInt64, count: UInt64) -> WantedRun {
@@ -65,6 +63,13 @@ struct ClaimedRuns: Sendable {
     init(_ runs: [MetadataRun] = []) {
         self.runs = []
         _ = claim(runs.map(WantedRun.init(fixed:)))
+    }
+
+    /// The runs here and others, which are sorted and disjoint from them, in order.
+    func adding(_ others: [MetadataRun]) -> [MetadataRun] {
+        var copy = self
+        copy.merge(others)
+        return copy.runs
     }
 
     /// Claims what is free of `wanted`, and returns that in the order of blocks.
@@ -101,7 +106,7 @@ struct ClaimedRuns: Sendable {
                 covering = candidate.run
             }
         }
-        merge(accepted)
+        merge(accepted.map(\.run))
         return accepted
     }
 
@@ -113,17 +118,17 @@ struct ClaimedRuns: Sendable {
     }
 
     /// Puts sorted runs, disjoint from each other and from those here, in their places.
-    private mutating func merge(_ added: [WantedRun]) {
+    private mutating func merge(_ added: [MetadataRun]) {
         guard !added.isEmpty else { return }
         var merged: [MetadataRun] = []
         merged.reserveCapacity(runs.count + added.count)
         var old = runs.startIndex
-        for wanted in added {
-            while old < runs.endIndex, runs[old].block < wanted.run.block {
+        for run in added {
+            while old < runs.endIndex, runs[old].block < run.block {
                 Self.append(runs[old], to: &merged)
                 old += 1
             }
-            Self.append(wanted.run, to: &merged)
+            Self.append(run, to: &merged)
         }
         for run in runs[old...] { Self.append(run, to: &merged) }
         runs = merged

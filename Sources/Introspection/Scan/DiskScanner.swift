@@ -89,12 +89,15 @@ struct DiskScanner {
                 problems.append("\(place): \(superblock.kind) with features that are not supported: \(names)")
                 return nil
             }
-            guard superblock.groupCount <= options.groupLimit else {
+            try superblock.check(deviceSize: volume.size)
+            guard superblock.groupCount <= options.groupLimit, superblock.blockCount <= options.blockLimit else {
                 problems.append(
-                    "\(place): \(superblock.groupCount) block groups, at most \(options.groupLimit) are supported")
+                    """
+                    \(place): \(superblock.blockCount) blocks in \(superblock.groupCount) groups, at most \
+                    \(options.blockLimit) in \(options.groupLimit) are supported
+                    """)
                 return nil
             }
-            try superblock.check(deviceSize: volume.size)
             if !superblock.hasValidChecksum(bytes) {
                 problems.append("\(place): the checksum of the superblock is wrong")
             }

@@ -26,7 +26,7 @@ struct ExtInodeWalk {
         while !found.isEmpty {
             let accepted = claims.claim(found.filter(\.isMetadata))
             found.removeAll(keepingCapacity: true)
-            for node in accepted where node.isParsed {
+            for node in accepted where node.run.pointsAtMetadata {
                 guard nodesLeft > 0 else { return claims.runs }
                 nodesLeft -= 1
                 let offset = Int(node.run.block) * geometry.blockSize

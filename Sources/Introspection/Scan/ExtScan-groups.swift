@@ -136,13 +136,13 @@ extension ExtScan {
         return ranges
     }
 
+    /// A bitmap that was never written calls nothing allocated; one that cannot be read, everything.
     private func setAllocation(_ group: Int, _ descriptor: ExtGroupDescriptor, _ bytes: ByteTable) {
-        if descriptor.flags.contains(.blocksUninitialized) {
-            result.allocation.setGroup(group, bitmap: nil)
-        } else if let block = geometry.blockBitmap(descriptor), let bitmap = bytes[block],
-            result.allocation.bitBytes + geometry.blockSize * 8 <= environment.options.bitmapLimit
-        {
-            result.allocation.setGroup(group, bitmap: bitmap.span.bytes)
+        guard !descriptor.flags.contains(.blocksUninitialized) else { return }
+        if let block = geometry.blockBitmap(descriptor), let bitmap = bytes[block] {
+            result.allocation.setGroup(group, of: geometry, bitmap: bitmap)
+        } else {
+            result.allocation.set(geometry.blocks(ofGroup: group), allocated: true)
         }
     }
 

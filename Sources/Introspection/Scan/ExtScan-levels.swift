@@ -47,7 +47,7 @@ extension ExtScan {
         let (visitDirectory, blockSize) = (visitDirectory, geometry.blockSize)
         return read(runs) { worker, item, span in
             let part = parts[item]
-            if part.isParsed || part.run.level == 1 && worker.collectsData {
+            if part.run.pointsAtMetadata || part.run.level == 1 && worker.collectsData {
                 worker.visit(part, span)
             } else if part.run.blockClass == .directory, let visitDirectory {
                 for start in stride(from: 0, to: span.byteCount, by: blockSize) {

@@ -50,7 +50,7 @@ final class ExtScan {
         }
         result = ScannedFileSystem(
             volume: environment.reader.volume, geometry: geometry, descriptors: [],
-            allocation: AllocationBitmap(geometry: geometry))
+            allocation: AllocationBits(blockCount: superblock.blockCount))
     }
 
     /// Scans, and returns what was found; incomplete when it was ended early.
@@ -102,7 +102,10 @@ final class ExtScan {
             faults.add(worker.tree.faults)
             failures += worker.readFailures
         }
-        result.dataRuns.sort { ($0.block, $0.owner) < ($1.block, $1.owner) }
+        let sharedBlocks = result.dataRuns.makeDisjoint()
+        if sharedBlocks > 0, !geometry.superblock.readOnlyCompatible.contains(.sharedBlocks) {
+            report("\(sharedBlocks) blocks of data belong to more than one place in files")
+        }
         result.runs = claims.runs.filter { $0.owner != 0 }
         if failures > 0, let error = workers.lazy.compactMap(\.firstReadFailure).first {
             report("\(failures) reads failed; the first: \(error)")

@@ -8,8 +8,8 @@ public struct ScanOptions: Sendable {
     public var parallelism = 4
     /// The most groups a file system may have: 128 TiB with the usual 128 MiB a group.
     public var groupLimit = 1 << 20
-    /// The most bytes that the bitmaps of a file system may take.
-    public var bitmapLimit = 1 << 30
+    /// The most blocks that a file system may have: 16 TiB with the usual 4 KiB; a bit is kept for each.
+    public var blockLimit: UInt64 = 1 << 32
     /// The most runs of metadata that a file system may have; nil for what ``runLimit(blockCount:)`` works out.
     public var runLimit: Int?
     /// The most problems that are kept for a file system; further ones are only counted.

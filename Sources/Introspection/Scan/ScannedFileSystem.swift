@@ -10,7 +10,7 @@ struct ScannedFileSystem: Sendable {
     /// The descriptors of all groups.
     var descriptors: [ExtGroupDescriptor]
     /// Which blocks are allocated.
-    var allocation: AllocationBitmap
+    var allocation: AllocationBits
     /// Metadata that files and directories own, sorted and disjoint, without what is fixed.
     ///
     /// A block of extended attributes that several inodes share is in here once, under the lowest of their numbers.
@@ -59,6 +59,29 @@ struct OwnedRun: Hashable, Sendable {
     var end: UInt64 { block + UInt64(count) }
 }
 
+extension [OwnedRun] {
+    /// Sorts the runs by block and cuts off what an earlier one holds; returns how many blocks were cut off.
+    mutating func makeDisjoint() -> UInt64 {
+        sort { ($0.block, $0.owner, $0.logicalBlock, $0.count) < ($1.block, $1.owner, $1.logicalBlock, $1.count) }
+        var end: UInt64 = 0
+        var cut: UInt64 = 0
+        var kept = startIndex
+        for var run in self {
+            let overlap = Swift.min(end > run.block ? end - run.block : 0, UInt64(run.count))
+            cut += overlap
+            run.block += overlap
+            run.logicalBlock += overlap
+            run.count -= UInt32(truncatingIfNeeded: overlap)
+            end = Swift.max(end, run.end)
+            guard run.count > 0 else { continue }
+            self[kept] = run
+            kept += 1
+        }
+        removeLast(count - kept)
+        return cut
+    }
+}
+
 extension ExtGeometry {
     /// The fixed structures of the file system: what superblock and group descriptors place, sorted and disjoint.
     ///
@@ -83,5 +106,21 @@ extension ExtGeometry {
         let guardBlock = superblock.multipleMountProtectionBlock
         if contains(guardBlock) { add(guardBlock..<guardBlock + 1, .superblock) }
         return ClaimedRuns(runs)
+    }
+}
+
+extension AllocationBits {
+    /// Takes the state of a group's blocks over from the bytes of its block bitmap.
+    mutating func setGroup(_ group: Int, of geometry: ExtGeometry, bitmap: [UInt8]) {
+        let blocks = geometry.blocks(ofGroup: group)
+        let perCluster = geometry.superblock.blocksPerCluster
+        guard perCluster > 1 else {
+            bitmap.withUnsafeBytes { _ = set(first: blocks.lowerBound, count: UInt64(blocks.count), bitmap: $0) }
+            return
+        }
+        ExtBitmap.forEachSetRun(in: bitmap.span.bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { bits in
+            let start = blocks.lowerBound + UInt64(bits.lowerBound * perCluster)
+            set(start..<min(start + UInt64(bits.count * perCluster), blocks.upperBound), allocated: true)
+        }
     }
 }

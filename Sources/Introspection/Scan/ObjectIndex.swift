@@ -1,0 +1,245 @@
+import BlockStorage
+import GuestFilesystems
+import Volumes
+
+/// Whom every block of a disk belongs to: the metadata that a scan finds, and the contents of plain files with it.
+///
+/// Made on demand, from a scan of its own that follows files down to their contents, and let go after use: it takes
+/// 24 bytes for each extent of each file.
+struct ObjectIndex: Sendable {
+    private let scan: DiskScan
+    private let reader: any ClassifiedReader
+    private let name: String
+    /// For each file system, what structures and inodes claim, sorted and disjoint.
+    private let claims: [[MetadataRun]]
+
+    /// Reads the disk. `goOn` is called between reads; when it returns false the index is not complete.
+    init(
+        reader: any ClassifiedReader, name: String, options: ScanOptions = ScanOptions(),
+        goOn: (ScanProgress) -> Bool = { _ in true }
+    ) throws(StorageError) {
+        var scanner = DiskScanner(reader: reader, name: name, options: options)
+        scanner.collectsData = true
+        scan = try scanner.scan(goOn)
+        claims = scan.fileSystems.map { found in
+            found.geometry.fixedRuns(found.descriptors).adding(found.runs)
+        }
+        self.reader = reader
+        self.name = name
+    }
+
+    /// Whether `goOn` ended the scan.
+    var wasCancelled: Bool { scan.wasCancelled }
+
+    /// What is wrong on the disk, a readable line each.
+    var problems: [String] { scan.problems }
+
+    /// Consecutive bytes of one class that belong to one inode.
+    struct Run: Hashable, Sendable {
+        /// Where on the disk.
+        var range: ByteRange
+        /// What the bytes are.
+        var blockClass: BlockClass
+        /// The inode they belong to; nil for what belongs to none.
+        var owner: UInt64?
+    }
+
+    /// Calls `body` with runs that cover `range` without a gap, in order, each different from the next.
+    func forEachRun(in range: ByteRange, _ body: (Run) -> Void) {
+        var pending: Run?
+        // Stripes make many segments: they are looked at some at a time.
+        let window = 64 << 20
+        for start in stride(from: range.offset, to: range.end, by: window) {
+            let part = ByteRange(offset: start, length: min(window, range.end - start))
+            forEachPiece(in: part) { piece in
+                if let run = pending, run.blockClass == piece.blockClass, run.owner == piece.owner {
+                    let length = run.range.length + piece.range.length
+                    pending?.range = ByteRange(offset: run.range.offset, length: length)
+                } else {
+                    if let run = pending { body(run) }
+                    pending = piece
+                }
+            }
+        }
+        if let pending { body(pending) }
+    }
+
+    /// Calls `body` with pieces that cover `range` without a gap, in order.
+    private func forEachPiece(in range: ByteRange, _ body: (Run) -> Void) {
+        var next = range.offset
+        func fill(to end: Int) {
+            guard next < end else { return }
+            body(Run(range: ByteRange(offset: next, length: end - next), blockClass: .unknown))
+            next = end
+        }
+        for segment in segments(in: range) where segment.range.offset >= next {
+            fill(to: segment.range.offset)
+            switch segment.content {
+            case .structure(let blockClass):
+                body(Run(range: segment.range, blockClass: blockClass))
+            case .fileSystem(let number, let offset):
+                let bytes = ByteRange(offset: offset, length: segment.range.length)
+                forEachPiece(ofFileSystem: number, in: bytes) { piece in
+                    let start = segment.range.offset + piece.range.offset - offset
+                    var moved = piece
+                    moved.range = ByteRange(offset: start, length: piece.range.length)
+                    body(moved)
+                }
+            }
+            next = segment.range.end
+        }
+        fill(to: range.end)
+    }
+
+    /// Bytes of the disk that something is known of.
+    private struct Segment {
+        enum Content {
+            case structure(BlockClass)
+            /// The number of a file system and where in its volume.
+            case fileSystem(Int, offset: Int)
+        }
+
+        var range: ByteRange
+        var content: Content
+    }
+
+    /// Structures and volumes with file systems in `range`, sorted; where two share bytes the first one counts.
+    private func segments(in range: ByteRange) -> [Segment] {
+        var segments: [Segment] = []
+        for structure in scan.layout.structures {
+            guard let part = structure.range.intersection(range) else { continue }
+            segments.append(Segment(range: part, content: .structure(BlockClass(structure.kind))))
+        }
+        for (number, found) in scan.fileSystems.enumerated() {
+            found.volume.map.forEachVolumeRange(ofDisk: range) { volumeRange, diskOffset in
+                segments.append(
+                    Segment(
+                        range: ByteRange(offset: diskOffset, length: volumeRange.length),
+                        content: .fileSystem(number, offset: volumeRange.offset)))
+            }
+        }
+        return segments.sorted { $0.range.offset < $1.range.offset }
+    }
+
+    /// Calls `body` with pieces that cover `range` of a file system's volume, in order.
+    private func forEachPiece(ofFileSystem number: Int, in range: ByteRange, _ body: (Run) -> Void) {
+        let found = scan.fileSystems[number]
+        let blockSize = found.geometry.blockSize
+        let end = min(range.end, Int(found.geometry.endBlock) * blockSize)
+        var next = range.offset
+        if next < end {
+            let blocks = UInt64(next / blockSize)..<UInt64((end + blockSize - 1) / blockSize)
+            forEachPiece(ofBlocks: blocks, found, claims[number]) { blocks, blockClass, owner in
+                let stop = min(Int(blocks.upperBound) * blockSize, end)
+                body(
+                    Run(
+                        range: ByteRange(offset: next, length: stop - next), blockClass: blockClass,
+                        owner: owner == 0 ? nil : UInt64(owner)))
+                next = stop
+            }
+        }
+        if next < range.end {
+            body(Run(range: ByteRange(offset: next, length: range.end - next), blockClass: .unknown))
+        }
+    }
+
+    /// Calls `body` with consecutive runs that cover `range`, which is not empty and inside the file system.
+    private func forEachPiece(
+        ofBlocks range: Range<UInt64>, _ found: ScannedFileSystem, _ claims: [MetadataRun],
+        _ body: (Range<UInt64>, BlockClass, _ owner: UInt32) -> Void
+    ) {
+        var claim = claims.partitioningIndex { $0.end > range.lowerBound }
+        var data = found.dataIndex(of: range.lowerBound)
+        var block = range.lowerBound
+        while block < range.upperBound {
+            var limit = range.upperBound
+            while claim < claims.count, claims[claim].end <= block { claim += 1 }
+            if claim < claims.count {
+                let run = claims[claim]
+                if run.block <= block {
+                    let end = min(run.end, limit)
+                    body(block..<end, run.blockClass, run.owner)
+                    block = end
+                    continue
+                }
+                limit = min(limit, run.block)
+            }
+            while data < found.dataRuns.count, found.dataRuns[data].end <= block { data += 1 }
+            if data < found.dataRuns.count {
+                let run = found.dataRuns[data]
+                if run.block <= block {
+                    let end = min(run.end, limit)
+                    body(block..<end, .data, run.owner)
+                    block = end
+                    continue
+                }
+                limit = min(limit, run.block)
+            }
+            if block < UInt64(found.geometry.superblock.firstDataBlock) {
+                let end = min(limit, UInt64(found.geometry.superblock.firstDataBlock))
+                body(block..<end, .unknown, 0)
+                block = end
+                continue
+            }
+            let end = found.allocation.endOfRun(from: block, limit: limit)
+            body(block..<end, found.allocation.isAllocated(block) ? .data : .free, 0)
+            block = end
+        }
+    }
+}
+
+extension ObjectIndex {
+    /// What is at `offset` of the disk, and whom it belongs to.
+    ///
+    /// Reads the directories for the path.
+    func explain(offset: Int) -> Explanation {
+        guard offset >= 0, offset < reader.size else { return Explanation(offset: offset, blockClass: .unknown) }
+        var explanation = Explanation(offset: offset, blockClass: .unknown)
+        forEachRun(in: ByteRange(offset: offset, length: 1)) { run in
+            explanation.blockClass = run.blockClass
+            explanation.inode = run.owner
+        }
+        let layout = scan.layout
+        let byte = ByteRange(offset: offset, length: 1)
+        let partitions = layout.partitions.filter { $0.range.contains(byte) }
+        explanation.partition = (partitions.first { !$0.isContainer } ?? partitions.first)?.index
+        explanation.volume = layout.volumes.first { $0.map.volumeOffset(ofDiskOffset: offset) != nil }?.name
+        for found in scan.fileSystems {
+            guard let place = found.volume.map.volumeOffset(ofDiskOffset: offset) else { continue }
+            let geometry = found.geometry
+            let block = UInt64(place / geometry.blockSize)
+            guard block < geometry.endBlock else { break }
+            explanation.fileSystem = geometry.superblock.kind.rawValue
+            explanation.block = block
+            explanation.blockSize = geometry.blockSize
+            explanation.group = geometry.group(ofBlock: block)
+            guard let inode = explanation.inode else { break }
+            explanation.path = PathFinder(found, reader).path(of: UInt32(truncatingIfNeeded: inode))
+            let index = found.dataIndex(of: block)
+            if explanation.blockClass == .data, index < found.dataRuns.count, found.dataRuns[index].block <= block {
+                let run = found.dataRuns[index]
+                let inFile = Int(run.logicalBlock + (block - run.block))
+                explanation.fileOffset = inFile * geometry.blockSize + place % geometry.blockSize
+            }
+            break
+        }
+        return explanation
+    }
+}
+
+extension ScannedFileSystem {
+    /// The first data run that ends after `block`, or a little before that.
+    fileprivate func dataIndex(of block: UInt64) -> Int {
+        dataRuns.partitioningIndex { $0.end > block }
+    }
+}
+
+extension BlockClass {
+    /// The class of a structure of the disk.
+    init(_ kind: DiskStructure.Kind) {
+        switch kind {
+        case .partitionTable: self = .partitionTable
+        case .lvmMetadata: self = .lvmMetadata
+        }
+    }
+}
