@@ -69,7 +69,7 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",
-            dependencies: ["Introspection", arguments],
+            dependencies: ["BlockStorage", "DiskImages", "Introspection", "Volumes", arguments],
             swiftSettings: strict),
 
         // The test bed that tests, demo and benchmark share, and the benchmark itself.
@@ -93,6 +93,9 @@ let package = Package(
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),
         tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "TestTools", "Volumes"]),
+        .testTarget(
+            name: "IntrospectScanTests", dependencies: ["introspect-scan", "TestTools"],
+            path: "Tests/IntrospectScanTests", swiftSettings: strict),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "Datastore", ["BlockStorage", "TestTools", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),

@@ -16,6 +16,10 @@ public struct FileSystemStatus: Hashable, Sendable, Codable {
     public var blockCount: UInt64
     /// The number of its inodes.
     public var inodeCount: UInt64
+    /// Its state when it was scanned, as `dumpe2fs` words it: `clean`, `not clean` …
+    public var state = ""
+    /// Its features, by the names that mke2fs has for them.
+    public var features: [String] = []
 }
 
 /// How many bytes of a disk are of each class.

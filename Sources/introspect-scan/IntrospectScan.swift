@@ -2,5 +2,37 @@ import ArgumentParser
 
 @main
 struct IntrospectScan: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "introspect-scan")
+    static let configuration = CommandConfiguration(
+        commandName: "introspect-scan",
+        abstract: "Tells what every block of a virtual machine's disk image is.",
+        discussion: """
+            Reads raw images and flat VMDKs (the descriptor or the -flat file), partition tables (MBR, GPT), LVM2, and \
+            ext2, ext3 and ext4 file systems. Nothing is written. Offsets are those of the virtual disk, which for all \
+            but a VMDK of several extents are those of the file.
+
+            Exit status: 0 when the whole image was understood; 1 when something in it was not, or was found damaged: \
+            each problem is a line on standard error; 2 when the image cannot be read at all; 64 for a command line \
+            that makes no sense; 130 when it was interrupted.
+            """,
+        subcommands: [SummaryCommand.self, RunsCommand.self, ExplainCommand.self],
+        defaultSubcommand: SummaryCommand.self)
+}
+
+/// The exit statuses that the help documents.
+enum ExitStatus {
+    static let problems = ExitCode(1)
+    static let unreadable = ExitCode(2)
+    static let interrupted = ExitCode(130)
+}
+
+/// What every subcommand takes.
+struct ImageArguments: ParsableArguments {
+    @Argument(help: "The image: a raw disk, a VMDK descriptor or a flat VMDK.", completion: .file())
+    var image: String
+
+    @Flag(name: .long, help: "Print JSON.")
+    var json = false
+
+    @Flag(name: .long, help: "Show no progress bar.")
+    var noProgress = false
 }

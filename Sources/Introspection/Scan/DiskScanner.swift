@@ -42,7 +42,9 @@ struct DiskScanner {
         let workers = ScanWorkers(count: options.parallelism)
         defer { workers.shutDown() }
         for (number, volume) in scan.layout.volumes.enumerated() where !scan.wasCancelled {
-            guard let superblock = superblock(of: volume, &scan.problems) else { continue }
+            let probe = SuperblockProbe(
+                reader: VolumeReader(volume: volume, disk: reader), name: name, options: options)
+            guard let superblock = probe.superblock(&scan.problems) else { continue }
             var visitor: ExtScan.DirectoryVisitor?
             if let visitDirectory { visitor = { visitDirectory(number, $0, $1) } }
             var wasCancelled = false
@@ -65,46 +67,5 @@ struct DiskScanner {
         scan.bytesRead = meter.bytesRead
         scan.readCount = meter.readCount
         return scan
-    }
-
-    /// The superblock of the ext file system on `volume`; nil when there is none that can be scanned, with a problem
-    /// when there should be one.
-    private func superblock(of volume: Volume, _ problems: inout [String]) -> ExtSuperblock? {
-        let place = "\(name): \(volume.name): offset \(ExtSuperblock.offset)"
-        let range = ByteRange(offset: ExtSuperblock.offset, length: ExtSuperblock.size)
-        guard volume.size >= range.end else { return nil }
-        let buffer = AlignedBuffer(count: range.length)
-        do throws(StorageError) {
-            try VolumeReader(volume: volume, disk: reader).read(range, as: .superblock, into: buffer.bytes)
-        } catch {
-            problems.append("\(place): the superblock cannot be read: \(error)")
-            return nil
-        }
-        let bytes = UnsafeRawBufferPointer(buffer.bytes).bytes
-        guard ExtSuperblock.isPresent(in: bytes) else { return nil }
-        do throws(ExtFormatError) {
-            let superblock = try ExtSuperblock(parsing: bytes)
-            guard superblock.unsupportedFeatures.isEmpty else {
-                let names = superblock.unsupportedFeatures.joined(separator: ", ")
-                problems.append("\(place): \(superblock.kind) with features that are not supported: \(names)")
-                return nil
-            }
-            try superblock.check(deviceSize: volume.size)
-            guard superblock.groupCount <= options.groupLimit, superblock.blockCount <= options.blockLimit else {
-                problems.append(
-                    """
-                    \(place): \(superblock.blockCount) blocks in \(superblock.groupCount) groups, at most \
-                    \(options.blockLimit) in \(options.groupLimit) are supported
-                    """)
-                return nil
-            }
-            if !superblock.hasValidChecksum(bytes) {
-                problems.append("\(place): the checksum of the superblock is wrong")
-            }
-            return superblock
-        } catch {
-            problems.append("\(place): \(error)")
-            return nil
-        }
     }
 }

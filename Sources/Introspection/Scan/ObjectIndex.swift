@@ -6,7 +6,7 @@ import Volumes
 ///
 /// Made on demand, from a scan of its own that follows files down to their contents, and let go after use: it takes
 /// 24 bytes for each extent of each file.
-struct ObjectIndex: Sendable {
+public struct ObjectIndex: Sendable {
     private let scan: DiskScan
     private let reader: any ClassifiedReader
     private let name: String
@@ -14,7 +14,7 @@ struct ObjectIndex: Sendable {
     private let claims: [[MetadataRun]]
 
     /// Reads the disk. `goOn` is called between reads; when it returns false the index is not complete.
-    init(
+    public init(
         reader: any ClassifiedReader, name: String, options: ScanOptions = ScanOptions(),
         goOn: (ScanProgress) -> Bool = { _ in true }
     ) throws(StorageError) {
@@ -29,23 +29,23 @@ struct ObjectIndex: Sendable {
     }
 
     /// Whether `goOn` ended the scan.
-    var wasCancelled: Bool { scan.wasCancelled }
+    public var wasCancelled: Bool { scan.wasCancelled }
 
     /// What is wrong on the disk, a readable line each.
-    var problems: [String] { scan.problems }
+    public var problems: [String] { scan.problems }
 
     /// Consecutive bytes of one class that belong to one inode.
-    struct Run: Hashable, Sendable {
+    public struct Run: Hashable, Sendable {
         /// Where on the disk.
-        var range: ByteRange
+        public var range: ByteRange
         /// What the bytes are.
-        var blockClass: BlockClass
+        public var blockClass: BlockClass
         /// The inode they belong to; nil for what belongs to none.
-        var owner: UInt64?
+        public var owner: UInt64?
     }
 
     /// Calls `body` with runs that cover `range` without a gap, in order, each different from the next.
-    func forEachRun(in range: ByteRange, _ body: (Run) -> Void) {
+    public func forEachRun(in range: ByteRange, _ body: (Run) -> Void) {
         var pending: Run?
         // Stripes make many segments: they are looked at some at a time.
         let window = 64 << 20
@@ -192,7 +192,7 @@ extension ObjectIndex {
     /// What is at `offset` of the disk, and whom it belongs to.
     ///
     /// Reads the directories for the path.
-    func explain(offset: Int) -> Explanation {
+    public func explain(offset: Int) -> Explanation {
         guard offset >= 0, offset < reader.size else { return Explanation(offset: offset, blockClass: .unknown) }
         var explanation = Explanation(offset: offset, blockClass: .unknown)
         forEachRun(in: ByteRange(offset: offset, length: 1)) { run in

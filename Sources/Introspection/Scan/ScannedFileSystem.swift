@@ -25,6 +25,18 @@ struct ScannedFileSystem: Sendable {
     var problems: [String] = []
 }
 
+extension ScannedFileSystem {
+    /// What reports say of the file system.
+    var status: FileSystemStatus {
+        let superblock = geometry.superblock
+        return FileSystemStatus(
+            volume: volume.name, kind: superblock.kind.rawValue, label: superblock.label, uuid: superblock.uuid,
+            blockSize: superblock.blockSize, blockCount: superblock.blockCount,
+            inodeCount: UInt64(superblock.inodeCount), state: superblock.stateDescription,
+            features: superblock.featureNames)
+    }
+}
+
 /// Files of a file system by kind.
 struct FileCounts: Hashable, Sendable {
     /// Inodes in use.

@@ -1,0 +1,76 @@
+import ArgumentParser
+import BlockStorage
+import Glibc
+import Introspection
+
+/// `introspect-scan runs`.
+struct RunsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "runs",
+        abstract: "Lists the whole disk: what each run of bytes is and which inode it belongs to.",
+        discussion: """
+            Each line is OFFSET LENGTH CLASS OWNER, in bytes, sorted and without gaps. OWNER is the number of an inode, \
+            or - for what belongs to none. Without owners, two neighbouring runs never have the same class.
+            """)
+
+    @OptionGroup var arguments: ImageArguments
+
+    func run() throws {
+        let (index, size) = try makeIndex(arguments)
+        var output = OutputBuffer()
+        var isFirst = true
+        if arguments.json { output.append("[") }
+        index.forEachRun(in: ByteRange(offset: 0, length: size)) { run in
+            let (range, name) = (run.range, run.blockClass.name)
+            if arguments.json {
+                let owner = run.owner.map { "\($0)" } ?? "null"
+                output.append(isFirst ? "\n" : ",\n")
+                output.append(
+                    #"{"offset":\#(range.offset),"length":\#(range.length),"class":"\#(name)","owner":\#(owner)}"#)
+                isFirst = false
+            } else {
+                output.append("\(range.offset) \(range.length) \(name) \(run.owner.map { "\($0)" } ?? "-")\n")
+            }
+        }
+        if arguments.json { output.append("\n]\n") }
+        output.flush()
+        if complain(about: index.problems) { throw ExitStatus.problems }
+    }
+}
+
+/// Reads the disk for the commands that tell of owners; ends the command when it cannot be read.
+func makeIndex(_ arguments: ImageArguments) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
+    let open = try OpenImage(arguments.image)
+    Interruption.watch()
+    let bar = ProgressBar(isEnabled: !arguments.noProgress)
+    defer { bar.clear() }
+    let index: ObjectIndex
+    do throws(StorageError) {
+        index = try ObjectIndex(reader: DeviceReader(open.disk), name: arguments.image) { progress in
+            bar.show(progress)
+            return !Interruption.isRequested
+        }
+    } catch {
+        bar.clear()
+        complain("\(error)")
+        throw ExitStatus.unreadable
+    }
+    guard !index.wasCancelled else { throw ExitStatus.interrupted }
+    return (index, open.disk.size)
+}
+
+/// Collects output so that a line does not cost a system call.
+struct OutputBuffer {
+    private static let limit = 1 << 16
+    private var text = ""
+
+    mutating func append(_ piece: String) {
+        text += piece
+        if text.utf8.count >= Self.limit { flush() }
+    }
+
+    mutating func flush() {
+        writeAll(text, to: STDOUT_FILENO)
+        text.removeAll(keepingCapacity: true)
+    }
+}

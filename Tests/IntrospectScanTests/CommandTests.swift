@@ -1,0 +1,130 @@
+import Foundation
+import TestTools
+import Testing
+
+/// What a run of the command said.
+private struct Outcome {
+    var status: Int32
+    var output: String
+    var errors: String
+}
+
+private func introspectScan(_ arguments: [String]) throws -> Outcome {
+    // The product lies beside the test bundle.
+    let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+    return try withTemporaryDirectory { scratch in
+        let process = Process()
+        process.executableURL = directory.appending(path: "introspect-scan")
+        process.arguments = arguments
+        let names = ["out", "errors"].map { "\(scratch)/\($0)" }
+        for name in names { try Data().write(to: URL(fileURLWithPath: name)) }
+        process.standardOutput = FileHandle(forWritingAtPath: names[0])
+        process.standardError = FileHandle(forWritingAtPath: names[1])
+        try process.run()
+        process.waitUntilExit()
+        let texts = try names.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        return Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1])
+    }
+}
+
+private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) throws {
+    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(offset))
+    try handle.write(contentsOf: Data(bytes))
+}
+
+@Suite struct CommandTests {
+    private func withImage(_ body: (String) throws -> Void) throws {
+        try withTemporaryDirectory { directory in
+            let image = directory + "/disk.img"
+            try FileManager.default.createDirectory(
+                atPath: directory + "/tree/etc", withIntermediateDirectories: true)
+            try Data(repeating: 7, count: 100_000).write(to: URL(fileURLWithPath: directory + "/tree/etc/passwd"))
+            try runTool(
+                "mke2fs",
+                ["-q", "-F", "-t", "ext3", "-b", "4096", "-L", "guest", "-d", directory + "/tree", image, "160M"])
+            try body(image)
+        }
+    }
+
+    @Test func runsAreSortedGaplessAndTheSameAsJSON() throws {
+        try withImage { image in
+            let outcome = try introspectScan(["runs", image])
+            #expect(outcome.status == 0)
+            let lines = outcome.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+            var end = 0
+            for line in lines {
+                #expect(line.count == 4)
+                #expect(line[0] == "\(end)")
+                end += try #require(Int(line[1]))
+            }
+            #expect(end == 160 << 20)
+            let json = try introspectScan(["runs", "--json", image])
+            let array = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]] ?? []
+            let relined = array.map { run in
+                [
+                    "\(run["offset"] as? Int ?? -1)", "\(run["length"] as? Int ?? -1)", run["class"] as? String ?? "",
+                    (run["owner"] as? Int).map { "\($0)" } ?? "-",
+                ]
+            }
+            #expect(relined == lines)
+        }
+    }
+
+    @Test func explainNamesTheFile() throws {
+        try withImage { image in
+            let block = try runTool("debugfs", ["-R", "bmap /etc/passwd 3", image])
+            let offset = try #require(Int(block.trimmingCharacters(in: .whitespacesAndNewlines))) * 4096
+            for text in ["\(offset)", "0x\(String(offset, radix: 16))", "\(offset / 1024)K"] {
+                let outcome = try introspectScan(["explain", image, "--offset", text])
+                #expect(outcome.status == 0)
+                #expect(outcome.output.contains("/etc/passwd"))
+                #expect(outcome.output.contains("at byte 12288"))
+            }
+            #expect(try introspectScan(["explain", image, "--offset", "160M"]).status == 2)
+            #expect(try introspectScan(["explain", image, "--offset", "-1"]).status == 64)
+        }
+    }
+
+    @Test func whatCannotBeReadIsNamedInOneLine() throws {
+        try withTemporaryDirectory { directory in
+            try Data().write(to: URL(fileURLWithPath: directory + "/empty"))
+            try Data([0x51, 0x46, 0x49, 0xFB] + [UInt8](repeating: 0, count: 70_000))
+                .write(to: URL(fileURLWithPath: directory + "/some.qcow2"))
+            for (path, cause) in [
+                ("/missing", "No such file"), ("", "directory"), ("/empty", "empty"), ("/some.qcow2", "qcow2"),
+            ] {
+                for command in [[], ["runs"], ["explain", "--offset", "0"]] {
+                    let outcome = try introspectScan(command + [directory + path])
+                    #expect(outcome.status == 2)
+                    #expect(outcome.output == "")
+                    #expect(outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
+                    #expect(outcome.errors.lowercased().contains(cause.lowercased()), "\(outcome.errors)")
+                    #expect(outcome.errors.contains(directory + path))
+                }
+            }
+        }
+    }
+
+    @Test func damageIsReportedWithPlaceAndExpectation() throws {
+        try withImage { image in
+            try overwrite(image, at: 1024 + 24, with: [99, 0, 0, 0])
+            var outcome = try introspectScan(["runs", image])
+            #expect(outcome.status == 1)
+            #expect(
+                outcome.errors.contains("offset 1024: superblock: s_log_block_size at byte 24 is 99, expected 0 to 6"))
+            #expect(outcome.errors.contains("a backup at offset 134217728"))
+            try overwrite(image, at: 1024 + 56, with: [0, 0])
+            outcome = try introspectScan(["runs", image])
+            #expect(outcome.status == 1)
+            #expect(outcome.errors.contains("a backup at offset 134217728"))
+        }
+        try withImage { image in
+            #expect(truncate(image, 100 << 20) == 0)
+            let outcome = try introspectScan(["runs", image])
+            #expect(outcome.status == 1)
+            #expect(outcome.errors.contains("s_blocks_count at byte 4 is 40960, expected at most 25600 blocks"))
+        }
+    }
+}
