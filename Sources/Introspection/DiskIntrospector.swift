@@ -6,15 +6,25 @@ import Synchronization
 /// Holds no threads and calls nothing above it. Introspection is advice: nothing here fails, delays or reorders
 /// an I/O, and a wrong class costs time only.
 ///
+/// ## Keeping up
+/// A recorded write leaves a note of the blocks that have to be looked at, not a copy of them; ``digest(_:)`` reads
+/// them through its reader. So many writes of one inode table block cost one digest, the order in which writes are
+/// recorded does not matter, and no write is held up for a copy. What does matter is that a write is recorded only
+/// when its bytes can be read: a digest that comes between would miss them.
+///
 /// ## Threads
 /// ``forEachClass(in:_:)``, ``recordWrite(_:at:)`` and ``status`` may be called by any thread at any time and do
-/// no I/O. ``scan(_:parallelism:progress:isCancelled:)`` and ``digest(_:)`` block; each is called by one thread
-/// at a time, and not both at once.
+/// no I/O. ``scan(_:parallelism:progress:isCancelled:)`` and ``digest(_:)`` block. One scan and one digest at a
+/// time; a digest may run beside a scan, and keeps the old map current until the new one is installed.
 public final class DiskIntrospector: Sendable {
     /// The disk's name in reports.
     public let name: String
     /// The size of the virtual disk in bytes.
     public let diskSize: Int
+    let state = Mutex(IntrospectorState())
+
+    /// Runs that are looked up at a time while the map is held.
+    private static let batchSize = 128
 
     /// Knows nothing yet: every block is ``BlockClass/unknown`` until a scan is installed.
     public init(name: String, diskSize: Int) {
@@ -23,55 +33,61 @@ public final class DiskIntrospector: Sendable {
         self.diskSize = diskSize
     }
 
-    /// Reads partition tables, volumes and all metadata of the guest file systems, then installs what it found in
-    /// one step. Blocks; up to `parallelism` reads at a time.
-    ///
-    /// The old map stays in service until then. Writes recorded meanwhile are digested by the next
-    /// ``digest(_:)``. Bad bytes make problems in the report, never an error.
-    public func scan(
-        _ reader: some ClassifiedReader, parallelism: Int, progress: (@Sendable (ScanProgress) -> Void)? = nil,
-        isCancelled: @Sendable () -> Bool = { false }
-    ) throws(StorageError) -> ScanReport {
-        ScanReport(
-            status: status, bytesRead: 0, readCount: 0, duration: .zero, wasCancelled: false, problems: [])
-    }
-
     /// Calls `body` with consecutive runs, each of one class and different from the next, that cover the part of
     /// `range` that is on the disk.
+    ///
+    /// The map is not held while `body` runs; a long range may therefore show changes made meanwhile.
     public func forEachClass(in range: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
-        guard let range = range.intersection(ByteRange(offset: 0, length: diskSize)) else { return }
-        body(range, .unknown)
+        guard var rest = range.intersection(ByteRange(offset: 0, length: diskSize)) else { return }
+        withUnsafeTemporaryAllocation(of: ClassRun.self, capacity: Self.batchSize) { buffer in
+            var last: ClassRun?
+            while !rest.isEmpty {
+                var collector = RunCollector(buffer)
+                state.withLock { state in
+                    // A full collector is no failure: the rest comes in the next round.
+                    try? state.collect(rest, into: &collector)
+                }
+                for run in collector.runs {
+                    if let known = last, known.blockClass == run.blockClass {
+                        let length = run.range.end - known.range.offset
+                        last?.range = ByteRange(offset: known.range.offset, length: length)
+                    } else {
+                        if let last { body(last.range, last.blockClass) }
+                        last = run
+                    }
+                }
+                guard let end = collector.runs.last?.range.end else { break }
+                rest = ByteRange(offset: end, length: rest.end - end)
+            }
+            if let last { body(last.range, last.blockClass) }
+        }
     }
 
-    /// Takes note of a write, after its bytes can be read through the reader that ``digest(_:)`` is given, and
-    /// before it is acknowledged.
+    /// The class of the block that holds the byte at `offset`.
+    public func blockClass(at offset: Int) -> BlockClass {
+        var result = BlockClass.unknown
+        forEachClass(in: ByteRange(offset: offset, length: 1)) { result = $1 }
+        return result
+    }
+
+    /// Takes note of a write: to be called when its bytes can be read through the reader that ``digest(_:)`` is
+    /// given, and before the write is acknowledged.
+    ///
+    /// The part of the write that is not on the disk is ignored.
     public func recordWrite(_ bytes: UnsafeRawBufferPointer, at diskOffset: Int) -> WriteOutcome {
-        .nothing
+        guard diskOffset >= 0, diskOffset < diskSize else { return .nothing }
+        let range = ByteRange(offset: diskOffset, length: min(bytes.count, diskSize - diskOffset))
+        guard !range.isEmpty else { return .nothing }
+        return state.withLock { state in
+            state.writtenDuringScan?.insert(range)
+            let needsDigest = state.record(range, bytes: bytes)
+            return WriteOutcome(needsDigest: needsDigest, needsRescan: state.needsRescan)
+        }
     }
+}
 
-    /// Reads the metadata blocks that were written, through `reader`, and brings the map up to date. Blocks.
-    public func digest(_ reader: some ClassifiedReader) -> DigestResult {
-        DigestResult(changes: [], hasMoreChanges: false, needsDigest: false, needsRescan: false)
-    }
-
-    /// What is known now.
-    public var status: IntrospectionStatus {
-        IntrospectionStatus(
-            state: .notScanned, fileSystems: [], totals: ClassTotals(), pendingBytes: 0, forgottenPendingBytes: 0,
-            undigestedBlocks: 0, mapMemoryBytes: 0, staleReason: nil)
-    }
-
-    /// What the block at `offset` is and whom it belongs to; reads metadata through `reader`. Blocks.
-    public func explain(offset: Int, _ reader: some ClassifiedReader) throws(StorageError) -> Explanation {
-        try ObjectIndex(reader: reader, name: name).explain(offset: offset)
-    }
-
-    /// Calls `body` with runs that cover the disk without a gap, in order, each with its class and the inode it
-    /// belongs to, owners of data included; reads metadata through `reader`. Blocks.
-    public func forEachRun(
-        _ reader: some ClassifiedReader, _ body: (ByteRange, BlockClass, _ owner: UInt64?) -> Void
-    ) throws(StorageError) {
-        let index = try ObjectIndex(reader: reader, name: name)
-        index.forEachRun(in: ByteRange(offset: 0, length: diskSize)) { body($0.range, $0.blockClass, $0.owner) }
-    }
+extension IntrospectorState {
+    /// Whether the map can no longer follow and no scan is on its way: what makes the map stale during a scan makes the
+    /// new one stale as well, when it is installed.
+    var needsRescan: Bool { staleReason != nil && writtenDuringScan == nil }
 }

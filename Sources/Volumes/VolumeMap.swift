@@ -78,7 +78,7 @@ public struct VolumeMap: Sendable, Hashable {
     var end: Int { segments.last?.volumeRange.end ?? 0 }
 
     /// The ranges of the disk that belong to the volume, sorted.
-    var diskRanges: [ByteRange] { columns.map(\.disk) }
+    public var diskRanges: [ByteRange] { columns.map(\.disk) }
 
     /// Calls `body` for each run of `range` that is on the disk, in the order of the volume.
     public func forEachDiskRange<Failure: Error>(

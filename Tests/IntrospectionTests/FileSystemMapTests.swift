@@ -1,3 +1,4 @@
+import TestTools
 import Testing
 
 @testable import Introspection
@@ -39,7 +40,7 @@ import Testing
             allocated: Array(repeating: false, count: blockCount))
     }
 
-    private static func randomRuns(owner: UInt32, _ random: inout SeededGenerator) -> [MetadataRun] {
+    private static func randomRuns(owner: UInt32, _ random: inout SplitMix64) -> [MetadataRun] {
         (0..<Int.random(in: 0...6, using: &random)).map { _ in
             MetadataRun(
                 block: UInt64.random(in: 0..<3_100, using: &random), count: UInt32.random(in: 1...40, using: &random),
@@ -50,8 +51,9 @@ import Testing
 
     @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
     func agreesWithAModelBlockByBlock(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
-        var map = FileSystemMap(blockSize: 4096, blockCount: UInt64(Self.blockCount), fixed: Self.fixed)
+        var random = SplitMix64(seed: seed)
+        var map = FileSystemMap(
+            blockSize: 4096, allocation: AllocationBits(blockCount: UInt64(Self.blockCount)), fixed: Self.fixed)
         var model = Self.makeModel()
         for _ in 0..<300 {
             let owner = UInt32.random(in: 1...20, using: &random)
@@ -91,7 +93,7 @@ import Testing
     }
 
     @Test func loadingAtOnceEqualsLoadingOneByOne() {
-        var random = SeededGenerator(seed: 9)
+        var random = SplitMix64(seed: 9)
         var runs: [MetadataRun] = []
         for block in stride(from: UInt64(20), to: 2_900, by: 7) {
             let owner = UInt32.random(in: 11...60, using: &random)
@@ -101,9 +103,9 @@ import Testing
                     owner: owner))
         }
         runs.shuffle(using: &random)
-        var loaded = FileSystemMap(blockSize: 1024, blockCount: 3_000, fixed: Self.fixed)
-        loaded.load(runs) { _ in [] }
-        var single = FileSystemMap(blockSize: 1024, blockCount: 3_000, fixed: Self.fixed)
+        var loaded = FileSystemMap(blockSize: 1024, allocation: AllocationBits(blockCount: 3_000), fixed: Self.fixed)
+        loaded.load(runs, roots: [])
+        var single = FileSystemMap(blockSize: 1024, allocation: AllocationBits(blockCount: 3_000), fixed: Self.fixed)
         for owner in UInt32(11)...60 {
             _ = single.setRuns(of: owner, runs.filter { $0.owner == owner }, digest: nil) { _ in }
         }
@@ -116,7 +118,7 @@ import Testing
     }
 
     @Test func theLoserOfABlockIsNamedWhenTheWinnerChanges() {
-        var map = FileSystemMap(blockSize: 1024, blockCount: 3_000, fixed: [])
+        var map = FileSystemMap(blockSize: 1024, allocation: AllocationBits(blockCount: 3_000), fixed: [])
         let run = MetadataRun(block: 500, count: 10, blockClass: .directory, owner: 12)
         #expect(map.setRuns(of: 12, [run], digest: nil) { _ in }.isEmpty)
         var thief = run
@@ -132,7 +134,7 @@ import Testing
     }
 
     @Test func anUnchangedInodeIsTold() {
-        var map = FileSystemMap(blockSize: 1024, blockCount: 3_000, fixed: [])
+        var map = FileSystemMap(blockSize: 1024, allocation: AllocationBits(blockCount: 3_000), fixed: [])
         let roots = [MetadataRun(block: 700, count: 1, blockClass: .indirect, level: 2, owner: 12)]
         let child = MetadataRun(block: 701, count: 1, blockClass: .indirect, level: 1, owner: 12)
         let digest = FileSystemMap.digest(of: roots)

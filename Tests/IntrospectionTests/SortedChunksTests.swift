@@ -1,3 +1,4 @@
+import TestTools
 import Testing
 
 @testable import Introspection
@@ -10,7 +11,7 @@ import Testing
 
     @Test(arguments: [1, 2, 3] as [UInt64])
     func agreesWithASortedArray(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         var chunks = SortedChunks<Number>()
         var model: [UInt64: UInt32] = [:]
         for step in 0..<20_000 {
@@ -56,7 +57,7 @@ import Testing
 @Suite struct BlockRunSetTests {
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func agreesWithAnArrayOfTags(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed: seed)
         var set = BlockRunSet()
         var model = [UInt32?](repeating: nil, count: 2_000)
         for _ in 0..<3_000 {

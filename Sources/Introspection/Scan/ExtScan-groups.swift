@@ -26,19 +26,13 @@ extension ExtScan {
     }
 
     private func descriptor(of group: Int, in block: [UInt8]?) -> ExtGroupDescriptor {
-        let superblock = geometry.superblock
-        let bytes = block ?? [UInt8](repeating: 0, count: geometry.blockSize)
-        let offset = group % geometry.descriptorsPerBlock * superblock.descriptorSize
-        let span = bytes.span.bytes
-        let isIntact = ExtGroupDescriptor.hasValidChecksum(span, at: offset, group: group, superblock: superblock)
-        if block != nil, !isIntact {
+        guard let block, let found = geometry.descriptor(ofGroup: group, in: block.span.bytes) else {
+            return ExtGroupDescriptor()
+        }
+        if !found.isIntact {
             report("the checksum of group \(group)'s descriptor is wrong: its flags are not relied on")
         }
-        guard
-            var descriptor = try? ExtGroupDescriptor(parsing: span, at: offset, size: superblock.descriptorSize)
-        else { return ExtGroupDescriptor() }
-        if !isIntact || !superblock.hasGroupFlags { descriptor.flags = [] }
-        return descriptor
+        return found.descriptor
     }
 
     /// Reads bitmaps and inode tables of all groups, in the order of the disk, and visits the inodes.

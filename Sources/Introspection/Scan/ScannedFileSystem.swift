@@ -95,6 +95,18 @@ extension [OwnedRun] {
 }
 
 extension ExtGeometry {
+    /// The descriptor of `group` from the descriptor block in `block`, without flags where these cannot be relied on:
+    /// where the checksum is wrong, or the file system has none. Nil when the block is too short.
+    func descriptor(ofGroup group: Int, in block: RawSpan) -> (descriptor: ExtGroupDescriptor, isIntact: Bool)? {
+        let offset = group % descriptorsPerBlock * superblock.descriptorSize
+        guard
+            var descriptor = try? ExtGroupDescriptor(parsing: block, at: offset, size: superblock.descriptorSize)
+        else { return nil }
+        let isIntact = ExtGroupDescriptor.hasValidChecksum(block, at: offset, group: group, superblock: superblock)
+        if !isIntact || !superblock.hasGroupFlags { descriptor.flags = [] }
+        return (descriptor, isIntact)
+    }
+
     /// The fixed structures of the file system: what superblock and group descriptors place, sorted and disjoint.
     ///
     /// Structures that `descriptors` place outside the file system are left out.

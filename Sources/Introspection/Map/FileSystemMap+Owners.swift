@@ -15,7 +15,7 @@ extension FileSystemMap {
     /// Whether the inode's own pointers are those that its runs were made of.
     ///
     /// - Parameters:
-    ///   - roots: What the inode itself points at, canonical (see ``canonical(_:)``).
+    ///   - roots: What the inode itself points at, canonical (see ``canonical(_:)``), without extended attributes.
     ///   - digest: Its hash (see ``digest(of:)``).
     func isUnchanged(_ inode: UInt32, roots: [MetadataRun], digest: UInt32) -> Bool {
         if let position = digests.lastPosition(notAfter: inode), digests[position].owner == inode {
@@ -30,37 +30,40 @@ extension FileSystemMap {
         return isEqual && index == roots.count
     }
 
-    /// Fills an empty map at once: what a scan found, in any order, runs of one inode included.
+    /// Fills an empty map at once with what a scan found: `runs` that share no block, in any order.
     ///
-    /// - Parameter roots: For each inode with runs, its canonical roots; those that equal its runs cost no memory.
-    mutating func load(_ runs: [MetadataRun], roots: (UInt32) -> [MetadataRun]) {
-        var sorted = runs.sorted { ($0.owner, $0.block) < ($1.owner, $1.block) }[...]
+    /// - Parameter roots: What inodes themselves point at, sorted by owner; what equals an inode's runs costs no
+    ///   memory.
+    mutating func load(_ runs: [MetadataRun], roots: [MetadataRun]) {
+        var sorted = runs.filter { $0.blockClass != .extendedAttribute }
+        sorted.sort { ($0.owner, $0.block) < ($1.owner, $1.block) }
+        let roots = roots.filter { $0.blockClass != .extendedAttribute }
         var ready: [MetadataRun] = []
         var rootDigests: [RootDigest] = []
-        var taken = BlockRunSet()
-        while let first = sorted.first {
-            let owner = first.owner
-            let end = sorted.firstIndex { $0.owner != owner } ?? sorted.endIndex
-            var own: [MetadataRun] = []
-            for piece in clipped(Array(sorted[..<end]), of: owner) {
-                let range = piece.block..<piece.end
-                var isTaken = false
-                taken.forEach(in: range) { _, _ in isTaken = true }
-                guard !isTaken else { continue }
-                taken.insert(range)
-                own.append(piece)
-            }
-            sorted = sorted[end...]
-            let roots = roots(owner)
-            if roots != own {
-                rootDigests.append(RootDigest(owner: owner, digest: Self.digest(of: roots)))
+        var (start, rootStart) = (0, 0)
+        while start < sorted.count {
+            let owner = sorted[start].owner
+            let end = sorted[start...].firstIndex { $0.owner != owner } ?? sorted.count
+            let own = clipped(Array(sorted[start..<end]), of: owner)
+            while rootStart < roots.count, roots[rootStart].owner < owner { rootStart += 1 }
+            let rootEnd = roots[rootStart...].firstIndex { $0.owner != owner } ?? roots.count
+            let ownRoots = Self.canonical(Array(roots[rootStart..<rootEnd]))
+            if ownRoots != own {
+                rootDigests.append(RootDigest(owner: owner, digest: Self.digest(of: ownRoots)))
             }
             ready += own
+            (start, rootStart) = (end, rootEnd)
         }
         owners = SortedChunks(sorted: ready.map { OwnerEntry(owner: $0.owner, block: $0.block) })
         digests = SortedChunks(sorted: rootDigests)
-        ready.sort { $0.block < $1.block }
-        dynamic = SortedChunks(sorted: ready.map { DynamicRun(block: $0.block, count: $0.count, like: $0) })
+        var entries = ready.map { DynamicRun(block: $0.block, count: $0.count, like: $0) }
+        for run in runs where run.blockClass == .extendedAttribute && run.end <= blockCount {
+            for block in run.block..<run.end {
+                entries.append(DynamicRun(attributeBlock: block, owner: run.owner))
+            }
+        }
+        entries.sort { $0.block < $1.block }
+        dynamic = SortedChunks(sorted: entries)
     }
 
     /// Makes `runs` all that `inode` owns: drops what it owned before.
@@ -70,7 +73,7 @@ extension FileSystemMap {
     /// claims, one was old or nonsense.
     ///
     /// - Parameters:
-    ///   - runs: In any order; they are cut to the file system.
+    ///   - runs: In any order, without extended attributes; they are cut to the file system.
     ///   - digest: The hash of the inode's roots, or nil when `runs` are the roots.
     ///   - changed: Called with the ranges that may have changed their class.
     /// - Returns: Inodes to walk again.
@@ -159,7 +162,7 @@ extension FileSystemMap {
     }
 
     /// Takes the blocks of `run` from the inodes that own them, and remembers that they were taken.
-    private mutating func takeFromOthers(_ run: MetadataRun) {
+    mutating func takeFromOthers(_ run: MetadataRun) {
         var position = dynamic.lastPosition(notAfter: run.block) ?? dynamic.firstPosition
         while let found = position {
             let other = dynamic[found]
@@ -170,7 +173,9 @@ extension FileSystemMap {
             }
             remember(Conflict(winner: run.owner, loser: other.owner))
             dynamic.remove(other.block)
-            owners.remove(.init(owner: other.owner, block: other.block))
+            if !other.isShared {
+                owners.remove(.init(owner: other.owner, block: other.block))
+            }
             let parts = [other.block..<max(other.block, run.block), min(other.end, run.end)..<other.end]
             for part in parts where !part.isEmpty {
                 dynamic.insert(
@@ -190,7 +195,7 @@ extension FileSystemMap {
         conflicts.append(conflict)
     }
 
-    private mutating func takeLosers(of winner: UInt32) -> [UInt32] {
+    mutating func takeLosers(of winner: UInt32) -> [UInt32] {
         guard !conflicts.isEmpty else { return [] }
         let losers = conflicts.filter { $0.winner == winner }.map(\.loser)
         conflicts.removeAll { $0.winner == winner }

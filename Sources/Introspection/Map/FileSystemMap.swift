@@ -8,7 +8,8 @@
 ///
 /// An entry of the second part takes 16 bytes, and 12 more in the index by owner, which lets all runs of an inode be
 /// replaced at once. No two runs share a block: when a second inode claims a block it takes it from the first, and
-/// the map remembers that the two disagree (see ``setRuns(of:_:digest:changed:)``).
+/// the map remembers that the two disagree (see ``setRuns(of:_:digest:changed:)``). Blocks of extended attributes,
+/// which many inodes may share, are not in the index by owner (see ``claimAttributes(_:of:changed:)``).
 struct FileSystemMap: Sendable {
     /// The largest block number that an entry can hold, plus one: ext4's own limit.
     static let blockLimit: UInt64 = 1 << 48
@@ -24,6 +25,9 @@ struct FileSystemMap: Sendable {
     var dynamic = SortedChunks<DynamicRun>()
     var owners = SortedChunks<OwnerEntry>()
     var digests = SortedChunks<RootDigest>()
+    /// Claims of blocks of extended attributes that may turn out to be old: those that made the block what it is, or
+    /// came before the block was allocated.
+    var attributeClaims = SortedChunks<OwnerEntry>()
     var conflicts: [Conflict] = []
     /// Whether there were more conflicts than can be remembered: the map may be wrong.
     var lostConflicts = false
@@ -32,112 +36,90 @@ struct FileSystemMap: Sendable {
     /// Blocks written while free. The tag counts how often since then a written bitmap has still called them free.
     var pending = BlockRunSet()
 
-    /// A map with nothing but `fixed` runs, in any order; where two overlap the first given counts. All blocks that no
-    /// run covers are free.
-    init(blockSize: Int, blockCount: UInt64, fixed runs: [MetadataRun]) {
-        precondition(blockSize > 0 && blockCount <= Self.blockLimit)
+    /// A map without dynamic metadata. The `fixed` runs are in any order; where two overlap the first given counts.
+    init(blockSize: Int, allocation: AllocationBits, fixed runs: [MetadataRun]) {
+        precondition(blockSize > 0 && allocation.blockCount <= Self.blockLimit)
         self.blockSize = blockSize
-        self.blockCount = blockCount
-        allocation = AllocationBits(blockCount: blockCount)
-        fixed = Self.flatten(runs, blockCount: blockCount)
+        self.allocation = allocation
+        blockCount = allocation.blockCount
+        fixed = Self.flatten(runs, blockCount: allocation.blockCount)
     }
 
     /// Bytes that the map takes.
     var memoryBytes: Int {
         fixed.capacity * MemoryLayout<FixedRun>.stride + dynamic.memoryBytes + owners.memoryBytes
-            + digests.memoryBytes + allocation.memoryBytes + pending.memoryBytes
+            + digests.memoryBytes + attributeClaims.memoryBytes + allocation.memoryBytes + pending.memoryBytes
             + conflicts.capacity * MemoryLayout<Conflict>.stride + MemoryLayout<Self>.size
     }
 
     /// The class of `block`; unknown outside the file system.
     func blockClass(of block: UInt64) -> BlockClass {
-        guard block < blockCount else { return .unknown }
-        var blockClass = BlockClass.unknown
-        forEachClass(in: block..<block + 1) { blockClass = $1 }
-        return blockClass
+        block < blockCount ? piece(at: block, limit: block + 1).blockClass : .unknown
     }
 
     /// Calls `body` with consecutive runs, neighbours of one class merged, that cover `range` cut to the file system.
     func forEachClass(in range: Range<UInt64>, _ body: (Range<UInt64>, BlockClass) -> Void) {
-        var merged = range.lowerBound..<range.lowerBound
-        var mergedClass = BlockClass.unknown
-        forEachPiece(in: range) { piece in
-            if piece.blockClass == mergedClass {
-                merged = merged.lowerBound..<piece.range.upperBound
-                return
+        let limit = min(range.upperBound, blockCount)
+        var start = range.lowerBound
+        guard start < limit else { return }
+        var last = piece(at: start, limit: limit)
+        while last.end < limit {
+            let next = piece(at: last.end, limit: limit)
+            if next.blockClass != last.blockClass {
+                body(start..<last.end, last.blockClass)
+                start = last.end
             }
-            if !merged.isEmpty { body(merged, mergedClass) }
-            merged = piece.range
-            mergedClass = piece.blockClass
+            last = next
         }
-        if !merged.isEmpty { body(merged, mergedClass) }
+        body(start..<last.end, last.blockClass)
     }
 
-    /// Consecutive blocks that one part of the map answers for.
+    /// Consecutive blocks that one part of the map answers for, from a block that was asked for.
     struct Piece {
-        var range: Range<UInt64>
+        /// The first block after the piece.
+        var end: UInt64
         var blockClass: BlockClass
+        /// Whether mkfs laid the blocks down.
+        var isFixed = false
         /// The owner, for metadata that an inode owns.
         var owner: UInt32 = 0
         /// Whether what is in the blocks decides the class of other blocks.
         var pointsAtMetadata = false
     }
 
-    /// Calls `body` with consecutive pieces that cover `range` cut to the file system.
-    func forEachPiece(in range: Range<UInt64>, _ body: (Piece) -> Void) {
-        let limit = min(range.upperBound, blockCount)
-        var block = range.lowerBound
-        guard block < limit else { return }
-        var fixedIndex = fixed.partitioningIndex { $0.end > block }
-        var dynamicPosition = dynamic.lastPosition(notAfter: block) ?? dynamic.firstPosition
-        while block < limit {
-            var end = limit
-            while fixedIndex < fixed.count, fixed[fixedIndex].end <= block { fixedIndex += 1 }
-            if fixedIndex < fixed.count {
-                let run = fixed[fixedIndex]
-                if run.block <= block {
-                    end = min(end, run.end)
-                    body(Piece(range: block..<end, blockClass: run.blockClass, pointsAtMetadata: true))
-                    block = end
-                    continue
-                }
-                end = min(end, run.block)
+    /// What `block` is, and the blocks after it up to `limit` as far as the same part of the map answers for them.
+    ///
+    /// `block` is less than `limit`, and `limit` at most the number of blocks.
+    func piece(at block: UInt64, limit: UInt64) -> Piece {
+        var limit = limit
+        let index = fixed.partitioningIndex { $0.end > block }
+        if index < fixed.count {
+            let run = fixed[index]
+            if run.block <= block {
+                return Piece(end: min(limit, run.end), blockClass: run.blockClass, isFixed: true)
             }
-            while let position = dynamicPosition, dynamic[position].end <= block {
-                dynamicPosition = dynamic.position(after: position)
-            }
-            if let position = dynamicPosition {
-                let run = dynamic[position]
-                if run.block <= block {
-                    end = min(end, run.end)
-                    body(
-                        Piece(
-                            range: block..<end, blockClass: run.blockClass, owner: run.owner,
-                            pointsAtMetadata: run.pointsAtMetadata))
-                    block = end
-                    continue
-                }
-                end = min(end, run.block)
-            }
-            block = forEachUnclaimed(in: block..<end, body)
+            limit = min(limit, run.block)
         }
-    }
-
-    /// Calls `body` for blocks that are no metadata: one piece, from the start of `range`. Returns the piece's end.
-    private func forEachUnclaimed(in range: Range<UInt64>, _ body: (Piece) -> Void) -> UInt64 {
-        let block = range.lowerBound
-        var end = range.upperBound
+        var next = dynamic.firstPosition
+        if let position = dynamic.lastPosition(notAfter: block) {
+            let run = dynamic[position]
+            if run.end > block {
+                return Piece(
+                    end: min(limit, run.end), blockClass: run.blockClass, owner: run.owner,
+                    pointsAtMetadata: run.pointsAtMetadata)
+            }
+            next = dynamic.position(after: position)
+        }
+        if let next { limit = min(limit, dynamic[next].block) }
         if !pending.isEmpty, let run = pending.firstRun(endingAfter: block) {
             if run.block <= block {
-                end = min(end, run.end)
-                body(Piece(range: block..<end, blockClass: .pending))
-                return end
+                return Piece(end: min(limit, run.end), blockClass: .pending)
             }
-            end = min(end, run.block)
+            limit = min(limit, run.block)
         }
-        end = allocation.endOfRun(from: block, limit: end)
-        body(Piece(range: block..<end, blockClass: allocation.isAllocated(block) ? .data : .free))
-        return end
+        return Piece(
+            end: allocation.endOfRun(from: block, limit: limit),
+            blockClass: allocation.isAllocated(block) ? .data : .free)
     }
 
     /// Calls `body` with the parts of `range` that no fixed structure takes and that are in the file system.
@@ -153,13 +135,6 @@ struct FileSystemMap: Sendable {
             if block < fixed[index].block { body(block..<fixed[index].block) }
             block = fixed[index].end
             index += 1
-        }
-    }
-
-    /// Adds the blocks of each class to `totals`, in bytes.
-    func addTotals(to totals: inout ClassTotals) {
-        forEachClass(in: 0..<blockCount) { range, blockClass in
-            totals[blockClass] += range.count * blockSize
         }
     }
 
@@ -201,26 +176,39 @@ extension FileSystemMap {
     /// A run of metadata that an inode owns, in 16 bytes.
     struct DynamicRun: Keyed {
         /// The block number in the upper 48 bits, then the class in 8, whether the contents decide the class of
-        /// other blocks in one, and the level.
+        /// other blocks in one, whether inodes may share the block in one, and the level.
         private var packed: UInt64
         var count: UInt32
+        /// The owner; of a block that may be shared, one that claimed it.
         var owner: UInt32
 
+        private static let pointsAtMetadataBit: UInt64 = 0x80
+        private static let isSharedBit: UInt64 = 0x40
+
         init(block: UInt64, count: UInt32, like run: MetadataRun) {
-            packed = block << 16 | UInt64(run.blockClass.rawValue) << 8 | UInt64(run.level & 0x7f)
-            if run.pointsAtMetadata { packed |= 0x80 }
+            packed = block << 16 | UInt64(run.blockClass.rawValue) << 8 | UInt64(run.level & 0x3f)
+            if run.pointsAtMetadata { packed |= Self.pointsAtMetadataBit }
             self.count = count
             owner = run.owner
+        }
+
+        /// A block of extended attributes; a write to it is digested, since it may be something else by then.
+        init(attributeBlock block: UInt64, owner: UInt32) {
+            packed = block << 16 | UInt64(BlockClass.extendedAttribute.rawValue) << 8
+            packed |= Self.isSharedBit | Self.pointsAtMetadataBit
+            count = 1
+            self.owner = owner
         }
 
         var key: UInt64 { block }
         var block: UInt64 { packed >> 16 }
         var end: UInt64 { block + UInt64(count) }
         var blockClass: BlockClass { BlockClass(rawValue: UInt8(truncatingIfNeeded: packed >> 8)) ?? .unknown }
-        var pointsAtMetadata: Bool { packed & 0x80 != 0 }
+        var pointsAtMetadata: Bool { packed & Self.pointsAtMetadataBit != 0 }
+        var isShared: Bool { packed & Self.isSharedBit != 0 }
         var metadataRun: MetadataRun {
             MetadataRun(
-                block: block, count: count, blockClass: blockClass, level: UInt8(packed & 0x7f), owner: owner,
+                block: block, count: count, blockClass: blockClass, level: UInt8(packed & 0x3f), owner: owner,
                 pointsAtMetadata: pointsAtMetadata)
         }
     }

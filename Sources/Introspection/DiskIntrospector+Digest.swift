@@ -1,0 +1,53 @@
+import BlockStorage
+
+extension DiskIntrospector {
+    /// Reads the metadata blocks that were written, through `reader`, and brings the map up to date. Blocks.
+    ///
+    /// Reads no more than 128 MiB or so in one call, whatever the guest wrote.
+    public func digest(_ reader: some ClassifiedReader) -> DigestResult {
+        var result = DigestResult(changes: [], hasMoreChanges: false, needsDigest: false, needsRescan: false)
+        let (generation, count) = state.withLock { ($0.generation, $0.fileSystems.count) }
+        for number in 0..<count {
+            digest(number, generation: generation, reader, &result)
+        }
+        state.withLock { state in
+            result.needsRescan = state.needsRescan
+            result.needsDigest = state.fileSystems.contains { !$0.undigested.isEmpty }
+        }
+        return result
+    }
+
+    private func digest(
+        _ number: Int, generation: Int, _ reader: some ClassifiedReader, _ result: inout DigestResult
+    ) {
+        let inService = state.withLock { state -> (ExtDigest.Subject, DiskIndex)? in
+            guard state.generation == generation, let index = state.index,
+                !state.fileSystems[number].undigested.isEmpty
+            else { return nil }
+            return (ExtDigest.Subject(state.fileSystems[number]), index)
+        }
+        guard let (subject, index) = inService else { return }
+        let volume = index.volumes[subject.volume]
+        let digest = ExtDigest(
+            subject, volume: VolumeReader(volume: volume, disk: reader), limits: ExtDigest.Limits()
+        ) { body in
+            self.state.withLock { state in
+                if state.generation == generation { body(&state.fileSystems[number]) }
+            }
+        }
+        digest.run()
+        if let reason = digest.staleReason {
+            state.withLock { state in
+                if state.generation == generation { state.markStale("\(volume.name): \(reason)") }
+            }
+        }
+        result.hasMoreChanges = result.hasMoreChanges || digest.hasMoreChanges
+        let blockSize = subject.geometry.blockSize
+        for (blocks, blockClass) in digest.changes {
+            let bytes = ByteRange(offset: Int(blocks.lowerBound) * blockSize, length: blocks.count * blockSize)
+            volume.map.forEachDiskRange(of: bytes) { diskRange, _ in
+                result.changes.append((diskRange, blockClass))
+            }
+        }
+    }
+}

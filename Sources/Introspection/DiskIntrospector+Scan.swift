@@ -1,0 +1,49 @@
+import BlockStorage
+
+extension DiskIntrospector {
+    /// Reads partition tables, volumes and all metadata of the guest file systems, then installs what it found in
+    /// one step. Blocks; up to `parallelism` reads at a time.
+    ///
+    /// The old map stays in service until then. Blocks that were written meanwhile wait for the next
+    /// ``digest(_:)``. Bad bytes make problems in the report, never an error.
+    public func scan(
+        _ reader: some ClassifiedReader, parallelism: Int, progress: (@Sendable (ScanProgress) -> Void)? = nil,
+        isCancelled: @Sendable () -> Bool = { false }
+    ) throws(StorageError) -> ScanReport {
+        let start = ContinuousClock.now
+        let granules = WriteGranules(diskSize: diskSize)
+        state.withLock { $0.writtenDuringScan = granules }
+        defer { state.withLock { $0.writtenDuringScan = nil } }
+        var options = ScanOptions()
+        options.parallelism = max(1, parallelism)
+        let scan = try DiskScanner(reader: reader, name: name, options: options).scan {
+            progress?($0)
+            return !isCancelled()
+        }
+        if !scan.wasCancelled { install(scan) }
+        return ScanReport(
+            status: status, bytesRead: scan.bytesRead, readCount: scan.readCount,
+            duration: ContinuousClock.now - start, wasCancelled: scan.wasCancelled, problems: scan.problems)
+    }
+
+    /// Puts what was scanned in service, with what was written during the scan noted for the next digest.
+    private func install(_ scan: DiskScan) {
+        let granules = WriteGranules(diskSize: diskSize)
+        var new = IntrospectorState(scan, generation: 0)
+        // Most of what was written is noted without holding the map.
+        let early = state.withLock { state in
+            let early = state.writtenDuringScan
+            state.writtenDuringScan = granules
+            return early
+        }
+        early?.forEachRange { _ = new.record($0, bytes: nil) }
+        let prepared = new
+        state.withLock { state in
+            let late = state.writtenDuringScan
+            let generation = state.generation + 1
+            state = prepared
+            state.generation = generation
+            late?.forEachRange { _ = state.record($0, bytes: nil) }
+        }
+    }
+}

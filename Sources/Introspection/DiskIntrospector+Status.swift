@@ -1,0 +1,36 @@
+import BlockStorage
+
+extension DiskIntrospector {
+    /// What is known now. Goes through the whole map, some milliseconds for a large disk, without holding it up.
+    public var status: IntrospectionStatus {
+        var totals = ClassTotals()
+        forEachClass(in: ByteRange(offset: 0, length: diskSize)) { totals[$1] += $0.length }
+        let classTotals = totals
+        return state.withLock { state in
+            IntrospectionStatus(
+                state: state.summary, fileSystems: state.fileSystems.map { state.status(of: $0) },
+                totals: classTotals, pendingBytes: classTotals[.pending],
+                forgottenPendingBytes: state.fileSystems.reduce(0) {
+                    $0 + Int($1.forgottenPendingBlocks) * $1.map.blockSize
+                },
+                undigestedBlocks: state.fileSystems.reduce(0) { $0 + Int($1.undigested.blockCount) },
+                mapMemoryBytes: state.memoryBytes, staleReason: state.staleReason)
+        }
+    }
+}
+
+extension IntrospectorState {
+    fileprivate var summary: IntrospectionStatus.State {
+        guard index != nil else { return .notScanned }
+        guard isRecognised else { return .unrecognised }
+        return staleReason == nil ? .current : .stale
+    }
+
+    fileprivate func status(of fileSystem: LiveFileSystem) -> FileSystemStatus {
+        let superblock = fileSystem.geometry.superblock
+        return FileSystemStatus(
+            volume: index?.volumes[fileSystem.volume].name ?? "", kind: superblock.kind.rawValue,
+            label: superblock.label, uuid: superblock.uuid, blockSize: superblock.blockSize,
+            blockCount: superblock.blockCount, inodeCount: UInt64(superblock.inodeCount))
+    }
+}

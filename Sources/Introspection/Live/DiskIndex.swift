@@ -1,0 +1,74 @@
+import BlockStorage
+import Volumes
+
+/// Finds what a range of the disk belongs to: a structure that divides the disk, a volume, or neither.
+final class DiskIndex: Sendable {
+    /// What a range of the disk belongs to.
+    enum Content: Hashable, Sendable {
+        case structure(DiskStructure.Kind)
+        /// The index of the volume.
+        case volume(Int)
+        case nothing
+    }
+
+    private struct Entry: Sendable {
+        var range: ByteRange
+        var content: Content
+    }
+
+    let volumes: [Volume]
+    /// Sorted, without overlap. Where a volume reaches over a structure, the structure has the bytes.
+    private let entries: [Entry]
+
+    init(_ layout: DiskLayout) {
+        volumes = layout.volumes
+        var entries = layout.structures.map { Entry(range: $0.range, content: .structure($0.kind)) }
+        for (number, volume) in layout.volumes.enumerated() {
+            for range in volume.map.diskRanges {
+                Self.forEachGap(in: range, between: layout.structures) {
+                    entries.append(Entry(range: $0, content: .volume(number)))
+                }
+            }
+        }
+        self.entries = entries.sorted { $0.range.offset < $1.range.offset }
+    }
+
+    var memoryBytes: Int { entries.capacity * MemoryLayout<Entry>.stride }
+
+    /// Calls `body` with consecutive parts that cover `range`.
+    func forEachPart<Failure: Error>(
+        of range: ByteRange, _ body: (ByteRange, Content) throws(Failure) -> Void
+    ) throws(Failure) {
+        var offset = range.offset
+        var index = entries.partitioningIndex { $0.range.end > offset }
+        while offset < range.end {
+            guard index < entries.count, entries[index].range.offset < range.end else {
+                return try body(ByteRange(offset: offset, length: range.end - offset), .nothing)
+            }
+            let entry = entries[index]
+            if offset < entry.range.offset {
+                try body(ByteRange(offset: offset, length: entry.range.offset - offset), .nothing)
+                offset = entry.range.offset
+            }
+            let end = min(entry.range.end, range.end)
+            try body(ByteRange(offset: offset, length: end - offset), entry.content)
+            offset = end
+            index += 1
+        }
+    }
+
+    private static func forEachGap(
+        in range: ByteRange, between structures: [DiskStructure], _ body: (ByteRange) -> Void
+    ) {
+        var offset = range.offset
+        for structure in structures where structure.range.overlaps(range) && !structure.range.isEmpty {
+            if offset < structure.range.offset {
+                body(ByteRange(offset: offset, length: structure.range.offset - offset))
+            }
+            offset = max(offset, structure.range.end)
+        }
+        if offset < range.end {
+            body(ByteRange(offset: offset, length: range.end - offset))
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import BlockStorage
+import GuestFilesystems
+
+/// Superblock, descriptors and block bitmaps.
+extension ExtDigest {
+    /// Looks whether the file system is still the one that was scanned.
+    func checkSuperblock() {
+        let known = geometry.superblock
+        guard let block = read(UInt64(ExtSuperblock.offset / geometry.blockSize), as: .superblock) else { return }
+        let start = ExtSuperblock.offset % geometry.blockSize
+        let bytes = UnsafeRawBufferPointer(rebasing: block.bytes[start..<start + ExtSuperblock.size])
+        do throws(ExtFormatError) {
+            let found = try ExtSuperblock(parsing: bytes.bytes)
+            if found.uuidBytes != known.uuidBytes {
+                fail("another file system was made: \(found.uuid) instead of \(known.uuid)")
+            } else if !found.hasSameLayout(as: known) {
+                fail("the layout of the file system changed")
+            }
+        } catch {
+            fail("the file system is gone: \(error)")
+        }
+    }
+
+    /// Looks whether bitmaps and inode tables are still where they were, and which bitmaps count now.
+    func checkDescriptors(_ blocks: [Int], _ work: inout Work) {
+        for index in blocks {
+            guard let buffer = read(geometry.descriptorBlock(index), as: .groupDescriptor) else { return }
+            let bytes = UnsafeRawBufferPointer(buffer.bytes).bytes
+            let first = index * geometry.descriptorsPerBlock
+            for group in first..<min(first + geometry.descriptorsPerBlock, geometry.groupCount) {
+                checkDescriptor(of: group, in: bytes, &work)
+            }
+        }
+    }
+
+    private func checkDescriptor(of group: Int, in block: RawSpan, _ work: inout Work) {
+        guard let found = geometry.descriptor(ofGroup: group, in: block)?.descriptor else { return }
+        let known = descriptors[group]
+        guard found.blockBitmap == known.blockBitmap, found.inodeBitmap == known.inodeBitmap,
+            found.inodeTable == known.inodeTable
+        else {
+            fail("the structures of group \(group) moved")
+            return
+        }
+        guard found.flags != known.flags else { return }
+        descriptors[group] = found
+        access { $0.descriptors[group] = found }
+        if found.flags.contains(.blocksUninitialized) != known.flags.contains(.blocksUninitialized) {
+            work.bitmapGroups.insert(group)
+        }
+    }
+
+    /// Takes the block bitmap of `group` over.
+    func digestBitmap(_ group: Int) {
+        let blocks = geometry.blocks(ofGroup: group)
+        guard !descriptors[group].flags.contains(.blocksUninitialized) else {
+            setAllocation(blocks, Array(repeating: 0, count: (blocks.count + 7) / 8))
+            return
+        }
+        guard let block = geometry.blockBitmap(descriptors[group]), let bitmap = read(block, as: .blockBitmap) else {
+            return
+        }
+        let perCluster = geometry.superblock.blocksPerCluster
+        guard perCluster > 1 else {
+            setAllocation(blocks, bitmap.bytes.prefix((blocks.count + 7) / 8).map(\.self))
+            return
+        }
+        var bits = [UInt8](repeating: 0, count: (blocks.count + 7) / 8)
+        let bytes = UnsafeRawBufferPointer(bitmap.bytes).bytes
+        ExtBitmap.forEachSetRun(in: bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { clusters in
+            for bit in clusters.lowerBound * perCluster..<min(clusters.upperBound * perCluster, blocks.count) {
+                bits[bit / 8] |= 1 << UInt8(bit % 8)
+            }
+        }
+        setAllocation(blocks, bits)
+    }
+
+    private func setAllocation(_ blocks: Range<UInt64>, _ bits: [UInt8]) {
+        access { fileSystem in
+            var ranges: [Range<UInt64>] = []
+            bits.withUnsafeBytes { bitmap in
+                fileSystem.map.setAllocation(
+                    first: blocks.lowerBound, count: UInt64(blocks.count), bitmap: bitmap
+                ) { ranges.append($0) }
+            }
+            self.note(ranges, in: fileSystem)
+        }
+    }
+}
+
+extension ExtSuperblock {
+    /// Whether everything that decides where structures are, and how inodes are read, is as in `other`. Counts,
+    /// mount state, labels and features that come and go with use do not matter.
+    fileprivate func hasSameLayout(as other: ExtSuperblock) -> Bool {
+        let compatibleFeatures: ExtCompatibleFeatures = [.hasJournal, .resizeInode, .sparseSuper2]
+        let incompatibleFeatures: ExtIncompatibleFeatures = [.metaGroups, .extents, .is64Bit, .checksumSeed]
+        let readOnlyFeatures: ExtReadOnlyCompatibleFeatures = [
+            .sparseSuper, .groupChecksums, .metadataChecksums, .bigAllocation,
+        ]
+        return inodeCount == other.inodeCount && blockCount == other.blockCount
+            && firstDataBlock == other.firstDataBlock && blockSize == other.blockSize
+            && blocksPerCluster == other.blocksPerCluster && blocksPerGroup == other.blocksPerGroup
+            && inodesPerGroup == other.inodesPerGroup && inodeSize == other.inodeSize
+            && firstInode == other.firstInode && descriptorSize == other.descriptorSize
+            && reservedDescriptorBlocks == other.reservedDescriptorBlocks && firstMetaGroup == other.firstMetaGroup
+            && multipleMountProtectionBlock == other.multipleMountProtectionBlock
+            && backupGroups == other.backupGroups && journalInode == other.journalInode
+            && checksumSeed == other.checksumSeed
+            && compatible.intersection(compatibleFeatures) == other.compatible.intersection(compatibleFeatures)
+            && incompatible.intersection(incompatibleFeatures) == other.incompatible.intersection(incompatibleFeatures)
+            && readOnlyCompatible.intersection(readOnlyFeatures)
+                == other.readOnlyCompatible.intersection(readOnlyFeatures)
+    }
+}

@@ -1,0 +1,180 @@
+import BlockStorage
+import GuestFilesystems
+
+/// One digest of one ext file system: reads the metadata blocks that were written, and brings the map up to date.
+///
+/// Every block is read as it is now, so that neither the order of the writes nor how they were cut matters. The map
+/// is held only to compare and to change, never while something is read.
+final class ExtDigest {
+    /// How much a digest takes on.
+    struct Limits {
+        /// Blocks that were written; further ones wait for the next digest.
+        var blocks: UInt64 = 16_384
+        /// Bytes that are read in following what changed inodes point at.
+        var walkBytes = 64 << 20
+        /// Inodes that are walked again because others gave up their blocks.
+        var rechecks = 4096
+        /// Ranges that are reported as changed.
+        var changes = 65_536
+    }
+
+    /// Changes the file system in service; nothing happens when that is another by now.
+    typealias Access = (_ body: (inout LiveFileSystem) -> Void) -> Void
+
+    let geometry: ExtGeometry
+    let places: ExtPlaces
+    let limits: Limits
+    let access: Access
+    /// Reads what was written.
+    let volume: VolumeReader
+    /// Reads what that leads to.
+    let walkReader: DigestReader
+    let inodeWalk: ExtInodeWalk
+    var descriptors: [ExtGroupDescriptor]
+
+    /// Why the map can no longer follow; nil when it can.
+    private(set) var staleReason: String?
+    /// Ranges of blocks that changed, each with its class since.
+    private(set) var changes: [(blocks: Range<UInt64>, blockClass: BlockClass)] = []
+    private(set) var hasMoreChanges = false
+
+    /// Inodes that were walked.
+    var walked: Set<UInt32> = []
+    /// Inodes to walk again, since others gave up blocks that both claimed.
+    var rechecks: [UInt32] = []
+    /// Blocks that may or may not hold extended attributes.
+    var doubtfulAttributes: [UInt64] = []
+
+    /// What a digest needs to know of its file system: all but the map, which must have one owner only.
+    struct Subject: Sendable {
+        var volume: Int
+        var geometry: ExtGeometry
+        var places: ExtPlaces
+        var descriptors: [ExtGroupDescriptor]
+
+        init(_ fileSystem: LiveFileSystem) {
+            volume = fileSystem.volume
+            geometry = fileSystem.geometry
+            places = fileSystem.places
+            descriptors = fileSystem.descriptors
+        }
+    }
+
+    /// A digest of the file system that `subject` describes and `volume` reads.
+    init(_ subject: Subject, volume: VolumeReader, limits: Limits, access: @escaping Access) {
+        geometry = subject.geometry
+        places = subject.places
+        descriptors = subject.descriptors
+        self.volume = volume
+        self.limits = limits
+        self.access = access
+        walkReader = DigestReader(volume, budget: limits.walkBytes)
+        inodeWalk = ExtInodeWalk(
+            geometry: geometry, reader: walkReader, nodeLimit: limits.walkBytes / geometry.blockSize)
+    }
+
+    /// What was written, sorted out.
+    struct Work {
+        var hasSuperblock = false
+        var descriptorBlocks: [Int] = []
+        var bitmapGroups: Set<Int> = []
+        /// Sorted by block.
+        var tableBlocks: [(block: UInt64, group: Int, index: Int)] = []
+        /// Inodes whose nodes were written.
+        var owners: Set<UInt32> = []
+    }
+
+    /// Digests what waits, up to the limits.
+    func run() {
+        var work = takeWork()
+        if work.hasSuperblock { checkSuperblock() }
+        checkDescriptors(work.descriptorBlocks, &work)
+        for group in work.bitmapGroups.sorted() { digestBitmap(group) }
+        digestTables(work.tableBlocks)
+        for inode in work.owners.sorted() where !walked.contains(inode) { rewalk(inode) }
+        settleDoubts()
+    }
+
+    func fail(_ reason: @autoclosure () -> String) {
+        if staleReason == nil { staleReason = reason() }
+    }
+
+    /// Notes in `fileSystem`'s terms that `ranges` changed.
+    func note(_ ranges: [Range<UInt64>], in fileSystem: LiveFileSystem) {
+        for range in ranges {
+            fileSystem.map.forEachClass(in: range) { blocks, blockClass in
+                if let last = changes.last, last.blockClass == blockClass, last.blocks.upperBound == blocks.lowerBound {
+                    changes[changes.count - 1].blocks = last.blocks.lowerBound..<blocks.upperBound
+                } else if changes.count < limits.changes {
+                    changes.append((blocks, blockClass))
+                } else {
+                    hasMoreChanges = true
+                }
+            }
+        }
+    }
+
+    /// Takes what waits out of the file system, up to the limit.
+    private func takeWork() -> Work {
+        var taken: [Range<UInt64>] = []
+        access { fileSystem in
+            fileSystem.written.clear()
+            var room = self.limits.blocks
+            while room > 0, let run = fileSystem.undigested.firstRun(endingAfter: 0) {
+                let range = run.block..<min(run.end, run.block + room)
+                fileSystem.undigested.remove(range)
+                taken.append(range)
+                room -= UInt64(range.count)
+            }
+        }
+        var work = Work()
+        var unfixed: [UInt64] = []
+        for block in taken.joined() {
+            switch places.place(of: block) {
+            case .superblock: work.hasSuperblock = true
+            case .descriptors(let index): work.descriptorBlocks.append(index)
+            case .blockBitmap(let group): work.bitmapGroups.insert(group)
+            case .inodeTable(let group, let index): work.tableBlocks.append((block, group, index))
+            case nil: unfixed.append(block)
+            }
+        }
+        sortOut(unfixed, &work)
+        return work
+    }
+
+    private func sortOut(_ blocks: [UInt64], _ work: inout Work) {
+        var rest = blocks[...]
+        while !rest.isEmpty {
+            let batch = rest.prefix(256)
+            rest = rest.dropFirst(256)
+            var owners: [UInt32] = []
+            var doubtful: [UInt64] = []
+            access { fileSystem in
+                for block in batch {
+                    let piece = fileSystem.map.piece(at: block, limit: block + 1)
+                    guard piece.pointsAtMetadata else { continue }
+                    if piece.blockClass == .extendedAttribute {
+                        doubtful.append(block)
+                    } else {
+                        owners.append(piece.owner)
+                    }
+                }
+            }
+            work.owners.formUnion(owners)
+            doubtfulAttributes += doubtful
+        }
+    }
+
+    /// Reads `count` blocks from `block`; nil, and the map is stale, when that fails.
+    func read(_ block: UInt64, count: Int = 1, as blockClass: BlockClass) -> AlignedBuffer? {
+        let range = ByteRange(offset: Int(block) * geometry.blockSize, length: count * geometry.blockSize)
+        let buffer = AlignedBuffer(count: range.length)
+        do throws(StorageError) {
+            try volume.read(range, as: blockClass, into: buffer.bytes)
+            return buffer
+        } catch {
+            fail("a block that was written cannot be read: \(error)")
+            return nil
+        }
+    }
+}

@@ -1,0 +1,142 @@
+import BlockStorage
+import GuestFilesystems
+import Volumes
+
+/// What a ``DiskIntrospector`` guards with its lock.
+struct IntrospectorState: Sendable {
+    /// Counts the maps that were installed, so that a digest notices when its map is no longer in service.
+    var generation = 0
+    /// Nil before the first scan.
+    var index: DiskIndex?
+    var fileSystems: [LiveFileSystem] = []
+    /// For each volume, the index of its file system.
+    var fileSystemOfVolume: [Int?] = []
+    /// Whether the scan found anything that it knows.
+    var isRecognised = false
+    /// Why a rescan is due; nil when none is.
+    var staleReason: String?
+    /// What was written since the running scan began; nil when none runs.
+    var writtenDuringScan: WriteGranules?
+
+    /// Bytes at the start of a disk with nothing on it that we know, where something may appear.
+    private static let labelArea = ByteRange(offset: 0, length: 1 << 20)
+
+    var memoryBytes: Int {
+        (index?.memoryBytes ?? 0) + fileSystems.reduce(0) { $0 + $1.memoryBytes }
+    }
+
+    /// The state that `scan` describes.
+    init(_ scan: DiskScan, generation: Int) {
+        let index = DiskIndex(scan.layout)
+        self.generation = generation
+        self.index = index
+        fileSystemOfVolume = Array(repeating: nil, count: index.volumes.count)
+        for scanned in scan.fileSystems {
+            guard let volume = index.volumes.firstIndex(of: scanned.volume) else { continue }
+            fileSystemOfVolume[volume] = fileSystems.count
+            fileSystems.append(LiveFileSystem(scanned, volume: volume))
+        }
+        isRecognised = !fileSystems.isEmpty || !scan.layout.structures.isEmpty
+    }
+
+    /// Nothing is known.
+    init() {}
+
+    mutating func markStale(_ reason: @autoclosure () -> String) {
+        if staleReason == nil { staleReason = reason() }
+    }
+
+    // MARK: Reading
+
+    /// Appends the classes of `range` to `collector`; until there is no more room.
+    func collect(_ range: ByteRange, into collector: inout RunCollector) throws(RunCollector.Full) {
+        guard let index else { return try collector.append(range, .unknown) }
+        try index.forEachPart(of: range) { (part, content) throws(RunCollector.Full) in
+            switch content {
+            case .structure(.partitionTable): try collector.append(part, .partitionTable)
+            case .structure(.lvmMetadata): try collector.append(part, .lvmMetadata)
+            case .nothing: try collector.append(part, .unknown)
+            case .volume(let volume):
+                guard let number = fileSystemOfVolume[volume] else { return try collector.append(part, .unknown) }
+                try index.volumes[volume].map.forEachVolumeRange(ofDisk: part) {
+                    (volumeRange, diskOffset) throws(RunCollector.Full) in
+                    try fileSystems[number].collect(volumeRange, diskOffset: diskOffset, into: &collector)
+                }
+            }
+        }
+    }
+
+    // MARK: Writing
+
+    /// Takes note of a write to `range`, which is on the disk.
+    ///
+    /// - Parameter bytes: What was written; nil when that is not known, nor whether all of the range was written.
+    /// - Returns: Whether there is something to digest for it.
+    mutating func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer?) -> Bool {
+        guard let index else { return false }
+        if !isRecognised, range.overlaps(Self.labelArea) {
+            markStale("the start of a disk was written that held nothing known")
+        }
+        var needsDigest = false
+        index.forEachPart(of: range) { part, content in
+            switch content {
+            case .structure(let kind):
+                markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
+            case .nothing:
+                break
+            case .volume(let volume):
+                let number = fileSystemOfVolume[volume]
+                index.volumes[volume].map.forEachVolumeRange(ofDisk: part) { volumeRange, diskOffset in
+                    if let number {
+                        let blocks = fileSystems[number].blocks(of: volumeRange)
+                        let needs = fileSystems[number].record(blocks, isExact: bytes != nil)
+                        needsDigest = needsDigest || needs
+                        if fileSystems[number].hasLostWrites {
+                            markStale("\(index.volumes[volume].name): more was written than can be noted")
+                        }
+                    } else if let bytes {
+                        let start = diskOffset - range.offset
+                        let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                        recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
+                    }
+                }
+            }
+        }
+        return needsDigest
+    }
+
+    /// Looks whether a write to a volume without a known file system makes one.
+    private mutating func recordUnknown(_ bytes: UnsafeRawBufferPointer, at offset: Int, of volume: Volume) {
+        let magic = ExtSuperblock.offset + 56
+        if offset <= magic, offset + bytes.count >= magic + 2 {
+            let found = UInt16(bytes[magic - offset]) | UInt16(bytes[magic - offset + 1]) << 8
+            if found == ExtSuperblock.magic { markStale("\(volume.name): a file system was made") }
+        }
+        for sector in 0..<4 where offset <= sector * 512 && offset + bytes.count >= sector * 512 + 8 {
+            let label = bytes[sector * 512 - offset..<sector * 512 - offset + 8]
+            if label.elementsEqual("LABELONE".utf8) { markStale("\(volume.name): an LVM label was written") }
+        }
+    }
+}
+
+extension LiveFileSystem {
+    /// Appends the classes of `range` of the volume, which begins at `diskOffset` of the disk, to `collector`.
+    fileprivate func collect(
+        _ range: ByteRange, diskOffset: Int, into collector: inout RunCollector
+    ) throws(RunCollector.Full) {
+        let shift = diskOffset - range.offset
+        let blocks = blocks(of: range)
+        var block = blocks.lowerBound
+        var offset = range.offset
+        while block < blocks.upperBound {
+            let piece = map.piece(at: block, limit: blocks.upperBound)
+            let end = min(Int(piece.end) * map.blockSize, range.end)
+            try collector.append(ByteRange(offset: offset + shift, length: end - offset), piece.blockClass)
+            block = piece.end
+            offset = end
+        }
+        if offset < range.end {
+            try collector.append(ByteRange(offset: offset + shift, length: range.end - offset), .unknown)
+        }
+    }
+}
