@@ -1,4 +1,5 @@
 import BlockStorage
+import Glibc
 import Synchronization
 
 /// A disk in memory; pages that hold only zeros take none.
@@ -46,8 +47,8 @@ public final class MemoryDevice: BlockDevice {
         try checkRange(ByteRange(offset: offset, length: bytes.count), operation: "write")
         pages.withLock { pages in
             Self.forEachPage(offset, bytes.count) { page, inPage, position, length in
-                let source = bytes[position..<position + length]
-                guard pages[page] != nil || source.contains(where: { $0 != 0 }) else { return }
+                let source = UnsafeRawBufferPointer(rebasing: bytes[position..<position + length])
+                guard pages[page] != nil || !Self.isZero(source) else { return }
                 pages[page, default: [UInt8](repeating: 0, count: Self.pageSize)]
                     .replaceSubrange(inPage..<inPage + length, with: source)
             }
@@ -56,6 +57,12 @@ public final class MemoryDevice: BlockDevice {
 
     /// Does nothing: nothing survives the process.
     public func flush() {}
+
+    /// Whether every byte is 0: the first is, and each equals the one before it.
+    private static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let start = bytes.baseAddress, bytes[0] == 0 else { return bytes.isEmpty }
+        return memcmp(start, start + 1, bytes.count - 1) == 0
+    }
 
     private static func forEachPage(
         _ offset: Int, _ count: Int, _ body: (_ page: Int, _ inPage: Int, _ position: Int, _ length: Int) -> Void
