@@ -1,0 +1,40 @@
+import Datastore
+import NIOCore
+import SunRPC
+
+extension MountProgram {
+    /// The longest path that MNT takes, in bytes (`MNTPATHLEN`).
+    private static let maximumPathLength = 1024
+
+    /// `auth_flavors` in the order of preference: AUTH_SYS, and AUTH_NONE for clients content to be nobody.
+    private static let flavors: [UInt32] = [1, 0]
+
+    /// MNT: the handle of an export or of a directory in it (RFC 1813 section 5.2.1). Blocks.
+    func mount(_ path: [UInt8], _ call: RPCCall, _ responder: RPCResponder) {
+        let text = String(decoding: path, as: UTF8.self)
+        var reply = responder.makeReply(capacity: 96)
+        do throws(DatastoreError) {
+            guard path.count <= Self.maximumPathLength else {
+                throw DatastoreError(.nameTooLong, "a path of \(path.count) bytes")
+            }
+            let handle = try datastore.mount(text, client: call.clientAddress)
+            reply.write(MountStatus.ok)
+            reply.write(handle)
+            reply.write(UInt32(Self.flavors.count))
+            for flavor in Self.flavors {
+                reply.write(flavor)
+            }
+            table.add(MountTable.Entry(host: call.clientName, directory: path))
+            logger.info("mounted \(text)", metadata: ["client": "\(call.clientName)"])
+        } catch {
+            reply.write(MountStatus(error))
+            logger.notice("mount of \(text) refused: \(error)", metadata: ["client": "\(call.clientName)"])
+        }
+        responder.send(reply)
+    }
+}
+
+extension RPCCall {
+    /// The client's address; a call that came over no network is this machine's.
+    fileprivate var clientAddress: ClientAddress { remoteAddress.map(ClientAddress.init) ?? .loopback }
+}

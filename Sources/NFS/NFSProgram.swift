@@ -1,0 +1,103 @@
+public import BlockStorage
+public import Datastore
+import NIOCore
+public import SunRPC
+
+/// NFS version 3 (RFC 1813), program 100003: decodes a call, asks the datastore, encodes what it says.
+///
+/// A READ that the datastore can answer without blocking is answered on the connection's event loop. Everything else
+/// runs on one of two I/O pools, and is answered as it finishes.
+public struct NFSProgram: RPCProgram {
+    /// The most bytes that one READ or WRITE carries: 1 MiB.
+    public static let maximumTransfer = 1 << 20
+
+    /// The program number that RFC 1813 gives.
+    public let number: UInt32 = 100_003
+    /// What the program is called in rpcbind's lists.
+    public let name = "nfs"
+    /// Version 3 and no other.
+    public let versions: ClosedRange<UInt32> = 3...3
+
+    private let datastore: Datastore
+    private let bulkPool: IOPool
+    private let metadataPool: IOPool
+
+    /// The program in front of `datastore`. `bulkPool` reads and writes data; `metadataPool` does what has to be quick,
+    /// and must not be the same.
+    public init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool) {
+        self.datastore = datastore
+        self.bulkPool = bulkPool
+        self.metadataPool = metadataPool
+    }
+
+    /// Answers `call` at once or from a thread of the pools.
+    public func handle(_ call: RPCCall, _ responder: RPCResponder) {
+        switch call.procedure {
+        case 0: responder.send(responder.makeReply(capacity: 0))
+        case 1: run(GetAttr.self, call, responder)
+        case 2: run(SetAttr.self, call, responder)
+        case 3: run(Lookup.self, call, responder)
+        case 4: run(Access.self, call, responder)
+        case 5: run(ReadLink.self, call, responder)
+        case 6: read(call, responder)
+        case 7: run(Write.self, call, responder)
+        case 8: run(Create.self, call, responder)
+        case 9: run(MkDir.self, call, responder)
+        case 10: run(SymLink.self, call, responder)
+        case 11: run(MkNod.self, call, responder)
+        case 12: run(Remove.self, call, responder)
+        case 13: run(RmDir.self, call, responder)
+        case 14: run(Rename.self, call, responder)
+        case 15: run(Link.self, call, responder)
+        case 16: run(ReadDir.self, call, responder)
+        case 17: run(ReadDirPlus.self, call, responder)
+        case 18: run(FSStat.self, call, responder)
+        case 19: run(FSInfo.self, call, responder)
+        case 20: run(PathConf.self, call, responder)
+        case 21: run(Commit.self, call, responder)
+        default: responder.fail(.procedureUnavailable)
+        }
+    }
+
+    private func run<Procedure: NFSProcedure>(_: Procedure.Type, _ call: RPCCall, _ responder: RPCResponder) {
+        guard let procedure: Procedure = decode(call, responder) else { return }
+        submit(procedure, NFSCall(call, datastore), responder)
+    }
+
+    /// As any procedure, after an attempt to answer from the cache without leaving the event loop.
+    private func read(_ call: RPCCall, _ responder: RPCResponder) {
+        guard let read: Read = decode(call, responder) else { return }
+        let context = NFSCall(call, datastore)
+        var reply = responder.makeReply(capacity: read.replyCapacity)
+        if read.answerFromCache(context, into: &reply) {
+            responder.send(reply)
+        } else {
+            submit(read, context, responder)
+        }
+    }
+
+    private func decode<Procedure: NFSProcedure>(_ call: RPCCall, _ responder: RPCResponder) -> Procedure? {
+        var reader = XDRReader(call.arguments.readableBytesSpan)
+        do throws(XDRError) {
+            return try Procedure(from: &reader)
+        } catch {
+            responder.fail(.garbageArguments)
+            return nil
+        }
+    }
+
+    private func submit<Procedure: NFSProcedure>(
+        _ procedure: Procedure, _ call: NFSCall, _ responder: RPCResponder
+    ) {
+        let pool =
+            switch procedure.lane {
+            case .bulk: bulkPool
+            case .metadata: metadataPool
+            }
+        pool.submit {
+            var reply = responder.makeReply(capacity: procedure.replyCapacity)
+            procedure.answer(call, into: &reply)
+            responder.send(reply)
+        }
+    }
+}

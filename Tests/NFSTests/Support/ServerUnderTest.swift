@@ -1,0 +1,89 @@
+import BlockStorage
+import Datastore
+import Foundation
+import Logging
+import NFS
+import NIOPosix
+import SunRPC
+
+/// The real server on a directory of its own, on ports that the kernel chose.
+final class ServerUnderTest {
+    let directory: TemporaryDirectory
+    /// The export's path.
+    let path: String
+    let nfsPort: Int
+    let mountPort: Int
+    /// The pool of the bulk lane: one thread, so that a test can occupy it.
+    let bulkPool: IOPool
+
+    private let metadataPool: IOPool
+    private let group: MultiThreadedEventLoopGroup
+    private let servers: [RPCServer]
+
+    /// Serves an empty directory (`prepare` may fill it) while `body` runs.
+    static func run(
+        configure: (inout DatastoreConfiguration.Export) -> Void = { _ in },
+        prepare: (String) throws -> Void = { _ in },
+        _ body: (ServerUnderTest) async throws -> Void
+    ) async throws {
+        let server = try await ServerUnderTest(configure: configure, prepare: prepare)
+        do {
+            try await body(server)
+        } catch {
+            try await server.stop()
+            throw error
+        }
+        try await server.stop()
+    }
+
+    private init(
+        configure: (inout DatastoreConfiguration.Export) -> Void, prepare: (String) throws -> Void
+    ) async throws {
+        directory = try TemporaryDirectory()
+        path = directory.path + "/export"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        try prepare(path)
+        var export = DatastoreConfiguration.Export(path: path)
+        configure(&export)
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let datastore = try Datastore(
+            configuration: DatastoreConfiguration(exports: [export], stateDirectory: directory.path + "/state"),
+            logger: logger)
+        bulkPool = IOPool(name: "test-bulk", threadCount: 1)
+        metadataPool = IOPool(name: "test-metadata", threadCount: 2)
+        group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let nfs = RPCServer(
+            programs: [NFSProgram(datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool)],
+            limits: RPCLimits(), group: group, logger: logger)
+        let mount = RPCServer(
+            programs: [MountProgram(datastore: datastore, pool: metadataPool, logger: logger)],
+            limits: RPCLimits(), group: group, logger: logger)
+        servers = [nfs, mount]
+        nfsPort = try await nfs.bind(host: "127.0.0.1", port: 0)
+        mountPort = try await mount.bind(host: "127.0.0.1", port: 0)
+    }
+
+    private func stop() async throws {
+        for server in servers {
+            await server.shutDown()
+        }
+        bulkPool.shutDown()
+        metadataPool.shutDown()
+        try await group.shutdownGracefully()
+    }
+}
+
+/// A directory that goes away with this object.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        var template = Array((NSTemporaryDirectory() + "introspect-nfs-XXXXXX").utf8CString)
+        guard let path = mkdtemp(&template) else { throw POSIXError(.EIO) }
+        self.path = String(cString: path)
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(atPath: path)
+    }
+}
