@@ -27,6 +27,10 @@ extension IntrospectorState {
     }
 
     fileprivate func status(of fileSystem: LiveFileSystem) -> FileSystemStatus {
-        FileSystemStatus(volume: index?.volumes[fileSystem.volume].name ?? "", fileSystem.geometry.superblock)
+        let superblock = fileSystem.geometry.superblock
+        return FileSystemStatus(
+            volume: index?.volumes[fileSystem.volume].name ?? "", kind: superblock.kind.rawValue,
+            label: superblock.label, uuid: superblock.uuid, blockSize: superblock.blockSize,
+            blockCount: superblock.blockCount, inodeCount: UInt64(superblock.inodeCount))
     }
 }

@@ -235,7 +235,7 @@ final class OpenFile: Sendable {
     func read(
         _ range: ByteRange, kinds: PageKinds, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StorageError) {
-        guard !cache.read(image: cacheID, range: range, into: buffer) else { return }
+        guard !cache.read(image: cacheID, range: range, into: buffer, countsHits: false) else { return }
         try readMissing(range, into: buffer, kinds: kinds)
     }
 

@@ -48,14 +48,17 @@ public final class PageCache: Sendable {
 
     /// Copies `range` of `image` to `destination` (of the same length) if every page of it is cached.
     ///
+    /// - Parameter countsHits: whether statistics and the order of eviction are to know of it: not of reads in the
+    ///   background.
     /// - Returns: whether it was; when not, `destination` may have been written in part, and no hit is counted.
-    public func read(image: UInt32, range: ByteRange, into destination: UnsafeMutableRawBufferPointer) -> Bool {
+    public func read(
+        image: UInt32, range: ByteRange, into destination: UnsafeMutableRawBufferPointer, countsHits: Bool = true
+    ) -> Bool {
         guard isCached(image: image, range: range) else { return false }
         return forEachGroup(of: range) { shard, pages in
             for index in pages {
                 let key = PageKey(image: image, index: index)
-                guard let page = shard.use(key) else { return false }
-                shard.countHit(key)
+                guard let page = countsHits ? shard.hit(key) : shard.page(key) else { return false }
                 Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
             }
             return true
@@ -79,8 +82,7 @@ public final class PageCache: Sendable {
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
                 let key = PageKey(image: image, index: index)
-                if let page = shard.use(key) {
-                    shard.countHit(key)
+                if let page = shard.hit(key) {
                     Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
                 } else if let part = Self.range(ofPage: index).intersection(range) {
                     missing.appendMerging(part)

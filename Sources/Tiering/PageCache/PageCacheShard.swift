@@ -37,17 +37,12 @@ struct PageCacheShard: ~Copyable, @unchecked Sendable {
         return address(slot)
     }
 
-    /// The address of a cached page, which counts as used; nil when it is not there.
-    mutating func use(_ key: PageKey) -> UnsafeMutableRawPointer? {
+    /// The address of a cached page, which counts as used and as a hit of its label; nil when it is not there.
+    mutating func hit(_ key: PageKey) -> UnsafeMutableRawPointer? {
         guard let slot = table.slot(of: key, in: slots) else { return nil }
         slots[Int(slot)].wasUsed = true
-        return address(slot)
-    }
-
-    /// Counts `key`, which must be present, as a hit under its label.
-    mutating func countHit(_ key: PageKey) {
-        guard let slot = table.slot(of: key, in: slots) else { return }
         statistics.hits[Int(slots[Int(slot)].kind.label)] += 1
+        return address(slot)
     }
 
     mutating func countMisses(_ count: Int, label: UInt8) {

@@ -1,4 +1,5 @@
 import BlockStorage
+import Glibc
 import Synchronization
 import Testing
 
@@ -68,13 +69,23 @@ struct RangeTableTests {
 
     @Test func secondFillWaitsForTheFirstAndIsSentBackToTheCache() throws {
         let table = RangeTable()
-        let fill = try #require(table.beginFill(first))
         let pool = IOPool(name: "test", threadCount: 1)
-        let sentBack = Atomic(false)
-        pool.submit { sentBack.store(table.beginFill(ByteRange(offset: 0, length: 8192)) == nil, ordering: .relaxed) }
-        table.endFill(fill) {}
+        let sentBack = Atomic(0)
+        // Whether a fill comes before the end of the one before is the scheduler's affair: it will once in a while.
+        for _ in 0..<1_000 where sentBack.load(ordering: .relaxed) == 0 {
+            let fill = try #require(table.beginFill(first))
+            pool.submit {
+                if let second = table.beginFill(ByteRange(offset: 0, length: 8192)) {
+                    table.endFill(second) {}
+                } else {
+                    sentBack.add(1, ordering: .relaxed)
+                }
+            }
+            usleep(1_000)
+            table.endFill(fill) {}
+            while table.beginFill(first).map({ table.endFill($0) {} }) == nil {}
+        }
         pool.shutDown()
-        // Whether the second came before the end of the first is the scheduler's affair; then it got a fill of its own.
-        if !sentBack.load(ordering: .relaxed) { #expect(table.beginFill(second) == nil) }
+        #expect(sentBack.load(ordering: .relaxed) > 0)
     }
 }

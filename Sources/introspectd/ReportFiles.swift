@@ -1,0 +1,23 @@
+import Datastore
+import Foundation
+
+/// Writes the server's report: `statistics.json`, and for each image `NAME.runs` with lines `OFFSET LENGTH CLASS -`,
+/// as `introspect-scan runs` prints them.
+struct ReportFiles {
+    let directory: String
+
+    func write(_ datastore: Datastore) throws {
+        let folder = URL(fileURLWithPath: directory, isDirectory: true)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        datastore.forEachClassMap { path, runs in
+            let lines = runs.map { "\($0.offset) \($0.length) \($1.name) -\n" }.joined()
+            let name = URL(fileURLWithPath: path).lastPathComponent + ".runs"
+            try? Data(lines.utf8).write(to: folder.appendingPathComponent(name), options: .atomic)
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        // Last, so that whoever waits for it finds the others complete.
+        try encoder.encode(datastore.report())
+            .write(to: folder.appendingPathComponent("statistics.json"), options: .atomic)
+    }
+}

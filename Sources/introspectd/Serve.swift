@@ -1,0 +1,146 @@
+import ArgumentParser
+import BlockStorage
+import Datastore
+import Foundation
+import Logging
+import NFS
+import NIOPosix
+import SunRPC
+import UnixSignals
+
+struct Serve: AsyncParsableCommand {
+    enum Switch: String, ExpressibleByArgument, CaseIterable {
+        case on, off
+    }
+
+    static let configuration = CommandConfiguration(
+        abstract: "Serves a directory as an NFSv3 datastore until it is told to stop.",
+        discussion: """
+            With no option at all the directory is served read-write to this machine alone. Clients mount it with
+
+              mount -t nfs -o vers=3,nolock,tcp HOST:DIRECTORY /mnt
+
+            and, where rpcbind does not run, with port=2049,mountport=20048 as well.
+
+            SIGTERM and SIGINT stop the server: requests in flight are answered and everything is put on stable storage. \
+            SIGUSR1 writes the report.
+
+            Handles of files are made by the kernel where the process has CAP_DAC_READ_SEARCH, otherwise of inode number \
+            and birth time; both stay valid over a restart, as long as the state directory is kept.
+            """)
+
+    @Argument(help: "The directory to serve.", completion: .directory)
+    var directory: String
+
+    @Option(help: "The address to listen on. (default: 127.0.0.1, or 0.0.0.0 with --allow)")
+    var listen: String?
+
+    @Option(help: "The TCP port of NFS; 0 for any.")
+    var port = 2049
+
+    @Option(help: "The TCP port of MOUNT; 0 for any.")
+    var mountPort = 20048
+
+    @Flag(name: .customLong("no-rpcbind"), help: "Do not register with rpcbind.")
+    var skipsRPCBind = false
+
+    @Option(help: ArgumentHelp("The memory for the cache: a number with K, M, G or T.", valueName: "size"))
+    var cache = ByteSize(bytes: 256 << 20)
+
+    @Option(help: "Whether to look into disk images: on or off. Off passes their bytes through unread.")
+    var introspect = Switch.on
+
+    @Flag(help: "Let clients change nothing.")
+    var readOnly = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Clients that may connect; may be given several times. (default: loopback only)", valueName: "cidr"))
+    var allow: [AddressRange] = []
+
+    @Flag(help: "Treat user 0 and group 0 of clients as nobody.")
+    var rootSquash = false
+
+    @Option(help: "The least level that is logged: trace, debug, info, notice, warning, error or critical.")
+    var logLevel = Logger.Level.info
+
+    @Option(
+        help: "Where the key of the file handles is kept. (default: $STATE_DIRECTORY, or /var/lib/introspect for root)",
+        completion: .directory)
+    var state: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where SIGUSR1 and the end of the server write statistics.json, and IMAGE.runs for each image: what \
+            introspection takes each block for.
+            """, valueName: "directory"),
+        completion: .directory)
+    var report: String?
+
+    func run() async throws {
+        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "introspectd")
+        logger.logLevel = logLevel
+        do {
+            try await serve(logger)
+        } catch let error as DatastoreError {
+            throw Self.failure(error.message)
+        }
+    }
+
+    private func serve(_ logger: Logger) async throws {
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1)
+        let datastore = try Datastore(configuration: configuration, logger: logger)
+        let server = Server(datastore: datastore, logger: logger)
+        do {
+            try await server.start(
+                host: listen ?? (allow.isEmpty ? "127.0.0.1" : "0.0.0.0"), port: port, mountPort: mountPort,
+                registers: !skipsRPCBind)
+        } catch {
+            await server.stop()
+            throw Self.failure("\(error)")
+        }
+        datastore.openImages()
+        for await signal in signals {
+            guard signal == .sigusr1 else { break }
+            writeReport(of: datastore, logger)
+        }
+        logger.info("stopping")
+        await server.stop()
+        writeReport(of: datastore, logger)
+    }
+
+    /// Says why the server does not run, in one line, without the usage text that goes with wrong arguments.
+    private static func failure(_ message: String) -> ExitCode {
+        Foundation.FileHandle.standardError.write(Data("introspectd: \(message)\n".utf8))
+        return .failure
+    }
+
+    private var configuration: DatastoreConfiguration {
+        var export = DatastoreConfiguration.Export(path: directory, isReadOnly: readOnly, squashesRoot: rootSquash)
+        if !allow.isEmpty { export.allowedClients = AddressRange.loopback + allow }
+        var configuration = DatastoreConfiguration(exports: [export], stateDirectory: state)
+        configuration.introspects = introspect == .on
+        configuration.cacheSize = cache.bytes
+        return configuration
+    }
+
+    private func writeReport(of datastore: Datastore, _ logger: Logger) {
+        guard let report else { return }
+        do {
+            try ReportFiles(directory: report).write(datastore)
+        } catch {
+            logger.warning("the report cannot be written to \(report): \(error)")
+        }
+    }
+}
+
+extension AddressRange: ExpressibleByArgument {
+    /// A network on the command line: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+    public init?(argument: String) {
+        self.init(argument)
+    }
+}
+
+extension Logger.Level: @retroactive ExpressibleByArgument {}

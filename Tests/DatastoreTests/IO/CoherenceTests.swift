@@ -1,0 +1,198 @@
+import BlockStorage
+import Glibc
+import Logging
+import NIOCore
+import Synchronization
+import TestTools
+import Testing
+
+@testable import Datastore
+
+/// Reads give the last acknowledged write, whatever the cache, scans and other clients do at the same time.
+@Suite(.serialized)
+struct CoherenceTests {
+    private static let imageSize = 8 << 20
+    private static let sectorSize = 512
+    private static let clientCount = 4
+
+    /// Four clients write to one small image, each to sectors of its own, so that every page is shared by all of them,
+    /// and check at once and in the end that each of their sectors holds the last version they wrote. What they write
+    /// destroys the guest's file system: introspection is kept busy with nonsense. The cache is far too small.
+    @Test(arguments: [true, false])
+    func everyClientReadsItsLastWrite(introspects: Bool) throws {
+        try withImage(introspects: introspects) { datastore, handle, path in
+            try runClients(datastore, handle, path)
+        }
+    }
+
+    private func runClients(_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws {
+        let pool = IOPool(name: "clients", threadCount: Self.clientCount)
+        let failures = Mutex<[String]>([])
+        let versions = Mutex([[Int: UInt32]](repeating: [:], count: Self.clientCount))
+        for number in 0..<Self.clientCount {
+            pool.submit {
+                var client = Client(number: number, datastore: datastore, handle: handle, imageSize: Self.imageSize)
+                do {
+                    for _ in 0..<1_500 { try client.step() }
+                    try client.checkAll()
+                } catch {
+                    failures.withLock { $0.append("client \(number): \(error)") }
+                }
+                versions.withLock { $0[number] = client.versions }
+            }
+        }
+        pool.shutDown()
+        #expect(failures.withLock { $0 } == [])
+
+        datastore.close()
+        let image = try FileDevice(path: path, access: .readOnly, mode: .buffered)
+        for (number, written) in versions.withLock({ $0 }).enumerated() {
+            for (sector, version) in written {
+                let bytes = try image.read(ByteRange(offset: sector * Self.sectorSize, length: Self.sectorSize))
+                #expect(bytes == Client.contents(sector: sector, version: version), "client \(number)")
+            }
+        }
+    }
+
+    @Test func shrunkAndRegrownImageReadsAsZerosWhereItWasCut() throws {
+        try withImage(introspects: true) { datastore, handle, _ in
+            _ = try read(0, 1 << 20, handle, datastore)
+            for size: UInt64 in [5000, 8 << 20] {
+                _ = try datastore.setAttributes(handle, AttributeChanges(size: size), guard: nil, as: .root)
+            }
+            let bytes = try read(4096, 8192, handle, datastore)
+            #expect(bytes[904...].allSatisfy { $0 == 0 })
+            datastore.close()
+        }
+    }
+
+    @Test func changeByAnotherProgramIsSeen() throws {
+        try withImage(introspects: true) { datastore, handle, path in
+            _ = try read(0, 4096, handle, datastore)
+            let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
+            try [UInt8](repeating: 7, count: 4096).withUnsafeBytes { try device.write($0, at: 0) }
+            #expect(try read(0, 4096, handle, datastore) == [UInt8](repeating: 7, count: 4096))
+            datastore.close()
+        }
+    }
+
+    /// Calls `body` with a datastore that serves one image with an ext3 in it, known to introspection if that is on.
+    private func withImage(
+        introspects: Bool, _ body: (_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws -> Void
+    ) throws {
+        try withTemporaryDirectory { directory in
+            mkdir("\(directory)/export", 0o755)
+            let path = "\(directory)/export/disk.img"
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", path, "\(Self.imageSize >> 10)k"])
+            let datastore = try makeDatastore(directory, introspects: introspects)
+            let handle = try handle(of: "disk.img", in: datastore)
+            if introspects { try waitUntilCached(handle, datastore) }
+            try body(datastore, handle, path)
+        }
+    }
+
+    private func makeDatastore(_ path: String, introspects: Bool) throws -> Datastore {
+        var configuration = DatastoreConfiguration(
+            exports: [.init(path: "\(path)/export")], stateDirectory: "\(path)/state")
+        configuration.introspects = introspects
+        configuration.cacheSize = 1 << 20
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        return try Datastore(configuration: configuration, logger: logger)
+    }
+
+    private func handle(of name: String, in datastore: Datastore) throws -> FileHandle {
+        let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
+        return try datastore.lookup(root, FileName(name), as: .root).handle
+    }
+
+    private func waitUntilCached(_ handle: FileHandle, _ datastore: Datastore) throws {
+        _ = try read(0, 1, handle, datastore)
+        for _ in 0..<200 {
+            if datastore.files.file(for: handle)?.isCached == true { return }
+            usleep(50_000)
+        }
+        Issue.record("the image was not recognised within ten seconds")
+    }
+
+    private func read(_ offset: Int, _ count: Int, _ handle: FileHandle, _ datastore: Datastore) throws -> [UInt8] {
+        var buffer = ByteBuffer()
+        _ = try datastore.read(handle, offset: UInt64(offset), count: count, as: .root, into: &buffer)
+        return Array(buffer.readableBytesView)
+    }
+}
+
+/// A client that knows what it wrote to its sectors: those whose number is its own modulo the number of clients.
+private struct Client {
+    let number: Int
+    let datastore: Datastore
+    let handle: FileHandle
+    let imageSize: Int
+    private(set) var versions: [Int: UInt32] = [:]
+    private var random: UInt64
+
+    init(number: Int, datastore: Datastore, handle: FileHandle, imageSize: Int) {
+        self.number = number
+        self.datastore = datastore
+        self.handle = handle
+        self.imageSize = imageSize
+        random = UInt64(number + 1)
+    }
+
+    static func contents(sector: Int, version: UInt32) -> [UInt8] {
+        let seed = UInt32(truncatingIfNeeded: sector) &* 2_654_435_761 ^ version
+        return (0..<512).map { UInt8(truncatingIfNeeded: seed >> UInt32($0 % 4 * 8)) ^ UInt8(truncatingIfNeeded: $0) }
+    }
+
+    mutating func step() throws {
+        // Half of the accesses go to a few pages, so that the clients meet.
+        let pages = next(2) == 0 ? 16 : imageSize / 4096
+        let sector = next(pages) * 8 + next(2) * 4 + number
+        if next(3) == 0 {
+            try check(sector)
+        } else {
+            try write(sector)
+        }
+    }
+
+    mutating func checkAll() throws {
+        for sector in versions.keys { try check(sector) }
+    }
+
+    private mutating func write(_ sector: Int) throws {
+        let version = UInt32(truncatingIfNeeded: next(1 << 31))
+        let bytes = ByteBuffer(bytes: Self.contents(sector: sector, version: version))
+        let stability: WriteStability = next(50) == 0 ? .fileSync : .unstable
+        _ = try datastore.write(
+            handle, offset: UInt64(sector * 512), bytes: bytes, stability: stability, as: .root)
+        versions[sector] = version
+        try check(sector)
+    }
+
+    /// Reads the pages around the sector, or the sector alone, as the server's two paths do it.
+    private mutating func check(_ sector: Int) throws {
+        guard let version = versions[sector] else { return }
+        let start = next(2) == 0 ? sector * 512 : sector * 512 & ~4095
+        let count = next(2) == 0 ? 8192 : sector * 512 + 512 - start
+        var buffer = ByteBuffer()
+        let fast = try datastore.readFromCache(
+            handle, offset: UInt64(start), count: count, as: .root, into: &buffer)
+        if fast == nil {
+            _ = try datastore.read(handle, offset: UInt64(start), count: count, as: .root, into: &buffer)
+        }
+        let found = buffer.getBytes(at: sector * 512 - start, length: 512)
+        guard found == Self.contents(sector: sector, version: version) else {
+            throw StaleRead(sector: sector, wasCached: fast != nil)
+        }
+    }
+
+    private mutating func next(_ bound: Int) -> Int {
+        random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return Int(random >> 33) % bound
+    }
+}
+
+private struct StaleRead: Error {
+    let sector: Int
+    let wasCached: Bool
+}
