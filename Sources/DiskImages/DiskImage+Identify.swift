@@ -15,6 +15,13 @@ extension DiskImage {
     /// `unsupported` for formats that are recognised and not understood.
     public static func identify(path: String) throws(ImageError) -> DiskImage? {
         let file = try ImageFile(path: path)
+        // The names come first: what is in a flat extent, its guest wrote.
+        if path.hasSuffix("-flat.vmdk") {
+            return try oneFile(format: .vmdkFlat, path: path, size: file.size)
+        }
+        if let descriptor = descriptorPath(ofNumberedExtent: path) {
+            return try imageOfDescriptor(at: descriptor, listing: path)
+        }
         let head = try file.read(at: 0, count: VMDKDescriptor.maximumLength)
         if VMDKDescriptor.isDescriptor(head) {
             guard file.size <= VMDKDescriptor.maximumLength else {
@@ -23,12 +30,6 @@ extension DiskImage {
                     message: "VMDK descriptor of \(file.size) bytes, expected at most \(VMDKDescriptor.maximumLength)")
             }
             return try vmdk(path: path, descriptor: VMDKDescriptor(parsing: head, path: path))
-        }
-        if path.hasSuffix("-flat.vmdk") {
-            return try oneFile(format: .vmdkFlat, path: path, size: file.size)
-        }
-        if let descriptor = descriptorPath(ofNumberedExtent: path) {
-            return try imageOfDescriptor(at: descriptor, listing: path)
         }
         let tailOffset = max(0, file.size - ForeignFormat.tailLength)
         let tail = try file.read(at: tailOffset, count: ForeignFormat.tailLength)

@@ -153,20 +153,3 @@ public struct DiskImage: Sendable {
         return result
     }
 }
-
-extension Array {
-    /// The first index whose element satisfies `predicate`, given that all elements after it do too; else the count.
-    func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if predicate(self[middle]) {
-                high = middle
-            } else {
-                low = middle + 1
-            }
-        }
-        return low
-    }
-}

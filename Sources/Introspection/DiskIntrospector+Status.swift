@@ -27,10 +27,6 @@ extension IntrospectorState {
     }
 
     fileprivate func status(of fileSystem: LiveFileSystem) -> FileSystemStatus {
-        let superblock = fileSystem.geometry.superblock
-        return FileSystemStatus(
-            volume: index?.volumes[fileSystem.volume].name ?? "", kind: superblock.kind.rawValue,
-            label: superblock.label, uuid: superblock.uuid, blockSize: superblock.blockSize,
-            blockCount: superblock.blockCount, inodeCount: UInt64(superblock.inodeCount))
+        FileSystemStatus(volume: index?.volumes[fileSystem.volume].name ?? "", fileSystem.geometry.superblock)
     }
 }

@@ -117,6 +117,17 @@ struct HostileDescriptorTests {
         }
     }
 
+    @Test func whatAGuestWritesIntoAFlatExtentDoesNotMatter() throws {
+        try withDirectory { directory in
+            for text in ["# Disk DescriptorFile\ncreateType=\"vmfs\"\nRW 1 FLAT \"secret\" 0\n", "QFI\u{fb}", "KDMV"] {
+                let path = try write(text, to: "\(directory)/disk-flat.vmdk")
+                let image = try #require(try DiskImage.identify(path: path))
+                #expect(image.format == .vmdkFlat)
+                #expect(image.files == [HostFile(path: path, role: .extent)])
+            }
+        }
+    }
+
     @Test func filesThatAreNotThereOrNoFiles() throws {
         try withDirectory { directory in
             #expect(throws: ImageError.self) { try DiskImage.identify(path: "\(directory)/none") }

@@ -48,6 +48,22 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
         }
     }
 
+    @Test func summaryTellsFileSystemAndClasses() throws {
+        try withImage { image in
+            let outcome = try introspectScan([image])
+            #expect(outcome.status == 0)
+            #expect(outcome.errors == "")
+            for word in ["raw image", "ext3", "label guest", "has_journal", "inode-table", "journal", "clean", "reads"]
+            {
+                #expect(outcome.output.contains(word), "\(word) is missing in \(outcome.output)")
+            }
+            let json = try introspectScan(["summary", "--json", image])
+            let object = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any]
+            let classes = try #require(object?["classes"] as? [[String: Any]])
+            #expect(classes.reduce(0) { $0 + ($1["bytes"] as? Int ?? 0) } == 160 << 20)
+        }
+    }
+
     @Test func runsAreSortedGaplessAndTheSameAsJSON() throws {
         try withImage { image in
             let outcome = try introspectScan(["runs", image])

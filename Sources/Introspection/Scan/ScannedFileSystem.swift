@@ -25,12 +25,11 @@ struct ScannedFileSystem: Sendable {
     var problems: [String] = []
 }
 
-extension ScannedFileSystem {
-    /// What reports say of the file system.
-    var status: FileSystemStatus {
-        let superblock = geometry.superblock
-        return FileSystemStatus(
-            volume: volume.name, kind: superblock.kind.rawValue, label: superblock.label, uuid: superblock.uuid,
+extension FileSystemStatus {
+    /// What reports say of the file system with `superblock` on `volume`.
+    init(volume: String, _ superblock: ExtSuperblock) {
+        self.init(
+            volume: volume, kind: superblock.kind.rawValue, label: superblock.label, uuid: superblock.uuid,
             blockSize: superblock.blockSize, blockCount: superblock.blockCount,
             inodeCount: UInt64(superblock.inodeCount), state: superblock.stateDescription,
             features: superblock.featureNames)

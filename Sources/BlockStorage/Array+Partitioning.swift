@@ -1,10 +1,13 @@
 extension Array {
     /// The first index whose element satisfies `predicate`, given that all elements after it do too; else the count.
-    func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
+    ///
+    /// A binary search: it asks of a number of elements that grows with the logarithm of the count.
+    @inlinable
+    public func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
         var low = 0
         var high = count
         while low < high {
-            let middle = (low + high) / 2
+            let middle = low + (high - low) / 2
             if predicate(self[middle]) {
                 high = middle
             } else {
