@@ -90,6 +90,8 @@ let package = Package(
         .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),
         tests(of: "BlockStorage"),
         tests(of: "TestBed", ["CLinux"]),
+        .testTarget(
+            name: "GuestTests", dependencies: ["TestBed"], path: "Tests/GuestTests", swiftSettings: strict),
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),

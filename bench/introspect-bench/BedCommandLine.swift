@@ -20,10 +20,9 @@ struct BedCommandLine: ParsableCommand {
             let disk = try DiskModel(preset: preset.rawValue, fileSystem: fileSystem, in: temporary, bed: bed)
             let network = try NetworkNamespace(on: bed)
             if preset != .none { try disk.setTiming(true) }
-            print("directory on the disk: \(disk.directory)")
-            print("network namespace:     \(network.name)")
-            print("ready; Ctrl-C takes everything away")
-            fflush(nil)
+            say("directory on the disk: \(disk.directory)")
+            say("network namespace:     \(network.name)")
+            say("ready; Ctrl-C takes everything away")
             while true {
                 sleep(3600)
             }

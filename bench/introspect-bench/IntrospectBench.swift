@@ -5,5 +5,8 @@ struct IntrospectBench: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "introspect-bench",
         abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
-        subcommands: [BedCommandLine.self, DiskCommandLine.self, ReadsCommand.self])
+        subcommands: [
+            BedCommandLine.self, ChurnCommand.self, DiskCommandLine.self, ReadsCommand.self,
+            WriteSynchronouslyCommand.self,
+        ])
 }

@@ -34,7 +34,8 @@ public struct UserModeLinux: Sendable {
         let start = try temporary.write(initScript, to: "guest-init", mode: 0o755)
         let words = [
             "linux.uml", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=\(start)", "mem=\(memory)",
-            "con=null", "con0=fd:0,fd:1", "vec0:transport=tap,ifname=\(NetworkNamespace.tap)", "quiet",
+            // Without gro=1 the driver drops every frame that the host's TCP did not cut into packets.
+            "con=null", "con0=fd:0,fd:1", "vec0:transport=tap,ifname=\(NetworkNamespace.tap),gro=1", "quiet",
         ]
         var lines: [String] = []
         var status: Int32?

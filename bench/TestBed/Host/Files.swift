@@ -76,8 +76,17 @@ public enum Executable {
     }
 }
 
+/// Writes a line to standard output at once, so that whoever follows it sees progress.
+public func say(_ line: String) {
+    writeLine(line, to: 1)
+}
+
 /// Writes a line to standard error.
 func tell(_ line: String) {
+    writeLine(line, to: 2)
+}
+
+private func writeLine(_ line: String, to descriptor: Int32) {
     var line = line + "\n"
-    _ = line.withUTF8 { Glibc.write(2, $0.baseAddress, $0.count) }
+    _ = line.withUTF8 { Glibc.write(descriptor, $0.baseAddress, $0.count) }
 }

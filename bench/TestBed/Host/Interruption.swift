@@ -81,6 +81,8 @@ enum Interruption {
             while read(readEnd, &number, 1) != 1 {}
             cleanUp(after: Int32(number))
         }.detach()
+        // Whoever reads our output may go first; what we clean up must not depend on it.
+        signal(SIGPIPE, SIG_IGN)
         for number in [SIGINT, SIGTERM] {
             signal(number) { number in
                 var byte = UInt8(truncatingIfNeeded: number)
