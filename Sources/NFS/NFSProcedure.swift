@@ -26,12 +26,6 @@ struct NFSCall: Sendable {
     let datastore: Datastore
     let credentials: Credentials
 
-    init(_ rpc: RPCCall, _ datastore: Datastore) {
-        self.rpc = rpc
-        self.datastore = datastore
-        credentials = Credentials(rpc.credential)
-    }
-
     /// The object's attributes for the body of a failure, where they are welcome and not owed.
     func attributesIfAvailable(_ handle: FileHandle) -> FileAttributes? {
         try? datastore.getAttributes(handle, as: credentials)

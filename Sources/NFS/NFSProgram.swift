@@ -21,6 +21,7 @@ public struct NFSProgram: RPCProgram {
     private let datastore: Datastore
     private let bulkPool: IOPool
     private let metadataPool: IOPool
+    private let identities = Identities()
 
     /// The program in front of `datastore`. `bulkPool` reads and writes data; `metadataPool` does what has to be quick,
     /// and must not be the same.
@@ -61,18 +62,21 @@ public struct NFSProgram: RPCProgram {
 
     private func run<Procedure: NFSProcedure>(_: Procedure.Type, _ call: RPCCall, _ responder: RPCResponder) {
         guard let procedure: Procedure = decode(call, responder) else { return }
-        submit(procedure, NFSCall(call, datastore), responder)
+        submit(procedure, call, responder)
     }
 
     /// As any procedure, after an attempt to answer from the cache without leaving the event loop.
     private func read(_ call: RPCCall, _ responder: RPCResponder) {
         guard let read: Read = decode(call, responder) else { return }
-        let context = NFSCall(call, datastore)
+        guard let credentials = identities.credentialsIfKnown(call.credential) else {
+            return submit(read, call, responder)
+        }
         var reply = responder.makeReply(capacity: read.replyCapacity)
+        let context = NFSCall(rpc: call, datastore: datastore, credentials: credentials)
         if read.answerFromCache(context, into: &reply) {
             responder.send(reply)
         } else {
-            submit(read, context, responder)
+            submit(read, call, responder)
         }
     }
 
@@ -87,7 +91,7 @@ public struct NFSProgram: RPCProgram {
     }
 
     private func submit<Procedure: NFSProcedure>(
-        _ procedure: Procedure, _ call: NFSCall, _ responder: RPCResponder
+        _ procedure: Procedure, _ call: RPCCall, _ responder: RPCResponder
     ) {
         let pool =
             switch procedure.lane {
@@ -95,8 +99,10 @@ public struct NFSProgram: RPCProgram {
             case .metadata: metadataPool
             }
         pool.submit {
+            let context = NFSCall(
+                rpc: call, datastore: datastore, credentials: identities.credentials(call.credential))
             var reply = responder.makeReply(capacity: procedure.replyCapacity)
-            procedure.answer(call, into: &reply)
+            procedure.answer(context, into: &reply)
             responder.send(reply)
         }
     }

@@ -77,6 +77,18 @@ struct CallTests {
             #expect(try session.client.read(lock, offset: 0, count: 84).bytes == pattern(84, seed: 2))
         }
     }
+    @Test("READ of what is in memory does not wait behind bulk I/O")
+    func answersFromMemory() async throws {
+        try await Session.run { session in
+            let disk = try session.file("disk", pattern(256 << 10))
+            #expect(try session.client.read(disk, offset: 0, count: 256 << 10).count == 256 << 10)
+            let gate = DispatchSemaphore(value: 0)
+            session.server.bulkPool.submit { gate.wait() }
+            defer { gate.signal() }
+            let reply = try session.client.read(disk, offset: 5000, count: 100_000)
+            #expect(reply.bytes == Array(pattern(256 << 10)[5000..<105_000]))
+        }
+    }
 }
 
 /// A value that one other thread uses while this one leaves it alone.

@@ -12,6 +12,8 @@ extension MountProgram {
     /// MNT: the handle of an export or of a directory in it (RFC 1813 section 5.2.1). Blocks.
     func mount(_ path: [UInt8], _ call: RPCCall, _ responder: RPCResponder) {
         let text = String(decoding: path, as: UTF8.self)
+        // What a client sends must not begin a line of its own in the log.
+        let quoted = text.debugDescription
         var reply = responder.makeReply(capacity: 96)
         do throws(DatastoreError) {
             guard path.count <= Self.maximumPathLength else {
@@ -25,10 +27,10 @@ extension MountProgram {
                 reply.write(flavor)
             }
             table.add(MountTable.Entry(host: call.clientName, directory: path))
-            logger.info("mounted \(text)", metadata: ["client": "\(call.clientName)"])
+            logger.info("mounted \(quoted)", metadata: ["client": "\(call.clientName)"])
         } catch {
             reply.write(MountStatus(error))
-            logger.notice("mount of \(text) refused: \(error)", metadata: ["client": "\(call.clientName)"])
+            logger.notice("mount of \(quoted) refused: \(error)", metadata: ["client": "\(call.clientName)"])
         }
         responder.send(reply)
     }
