@@ -13,7 +13,7 @@ struct SummaryCommand: ParsableCommand {
     @OptionGroup var arguments: ImageArguments
 
     @Option(name: .long, help: "Reads at a time.")
-    var parallelism = 4
+    var parallelism = 16
 
     func validate() throws {
         guard (1...64).contains(parallelism) else { throw ValidationError("--parallelism takes 1 to 64") }

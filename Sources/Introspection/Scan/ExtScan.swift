@@ -45,8 +45,8 @@ final class ExtScan {
         let options = environment.options
         workers = (0..<environment.workers.count).map { _ in
             ScanWorker(
-                geometry: geometry, bufferSize: max(options.requestLimit, geometry.blockSize),
-                collectsData: collectsData, runLimit: options.runLimit(blockCount: superblock.blockCount))
+                geometry: geometry, collectsData: collectsData,
+                runLimit: options.runLimit(blockCount: superblock.blockCount))
         }
         result = ScannedFileSystem(
             volume: environment.reader.volume, geometry: geometry, descriptors: [],
@@ -143,7 +143,7 @@ extension ScanWorker {
         _ request: ReadPlan.Request, _ runs: ArraySlice<ClassifiedRange>, _ reader: VolumeReader, _ meter: ScanMeter,
         _ body: (_ item: Int, RawSpan) -> Void
     ) {
-        let target = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<request.range.length])
+        let target = memory(of: request.range.length)
         do throws(StorageError) {
             if runs.count == 1, let only = runs.first {
                 try reader.read(request.range, as: only.blockClass, into: target)

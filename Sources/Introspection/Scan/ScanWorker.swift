@@ -3,8 +3,8 @@ import GuestFilesystems
 
 /// What one thread of a scan has of its own: a buffer, and what it found.
 final class ScanWorker: @unchecked Sendable {
-    /// What is read goes here, a request at a time.
-    let buffer: AlignedBuffer
+    /// What is read goes here, a request at a time; as large as the largest request so far.
+    private var buffer = AlignedBuffer(count: 0)
     /// Blocks to look at on the next level.
     var found: [WantedRun] = []
     /// Contents of plain files, when the scan wants them.
@@ -21,11 +21,18 @@ final class ScanWorker: @unchecked Sendable {
     let collectsData: Bool
     let runLimit: Int
 
-    init(geometry: ExtGeometry, bufferSize: Int, collectsData: Bool, runLimit: Int) {
-        buffer = AlignedBuffer(count: bufferSize)
+    init(geometry: ExtGeometry, collectsData: Bool, runLimit: Int) {
         tree = ExtBlockTree(geometry: geometry)
         self.collectsData = collectsData
         self.runLimit = runLimit
+    }
+
+    /// Memory for a read of `count` bytes, which the next read uses again.
+    func memory(of count: Int) -> UnsafeMutableRawBufferPointer {
+        if buffer.count < count {
+            buffer = AlignedBuffer(count: max(count, 2 * buffer.count))
+        }
+        return UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<count])
     }
 
     /// Notes what an inode points at.
