@@ -100,7 +100,7 @@ let package = Package(
             name: "IntrospectScanTests", dependencies: ["introspect-scan", "TestTools"],
             path: "Tests/IntrospectScanTests", swiftSettings: strict),
         tests(of: "Tiering", ["BlockStorage"]),
-        tests(of: "Datastore", ["BlockStorage", "TestTools", nioCore, logging]),
+        tests(of: "Datastore", ["BlockStorage", "CLinux", "TestTools", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, logging]),
 
         // Images that real tools make, and what libext2fs knows of them.

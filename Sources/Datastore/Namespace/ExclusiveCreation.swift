@@ -11,12 +11,18 @@ enum ExclusiveCreation {
 
     /// Whether the file's access time carries half a verifier.
     static func isMarkedAccessTime(_ status: stat) -> Bool {
-        status.st_atim.tv_nsec == accessMark
+        isMarked(status.st_atim, accessMark)
     }
 
     /// Whether the file's modification time carries half a verifier.
     static func isMarkedModificationTime(_ status: stat) -> Bool {
-        status.st_mtim.tv_nsec == modificationMark
+        isMarked(status.st_mtim, modificationMark)
+    }
+
+    /// The kernel clears the nanoseconds of the first and last second that a file system can hold.
+    private static func isMarked(_ time: timespec, _ mark: Int) -> Bool {
+        let isExtreme = time.tv_sec == Int(Int32.min) || time.tv_sec == Int(Int32.max)
+        return time.tv_nsec == mark || (isExtreme && time.tv_nsec == 0)
     }
 
     /// Puts `verifier` into the times of `file`; throws `notSupported` when the file system cannot keep them.

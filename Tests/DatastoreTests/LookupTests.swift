@@ -1,0 +1,132 @@
+import Glibc
+import Testing
+
+@testable import Datastore
+
+@Suite struct LookupTests {
+    @Test(arguments: Scheme.allCases)
+    func findsWithAttributesOfBoth(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        try test.makeLocalFile("a", "hello")
+        let found = try test.datastore.lookup(test.root, "a", as: alice)
+        let status = try test.localStatus("a")
+        #expect(found.attributes.fileid == UInt64(status.st_ino))
+        #expect(found.attributes.size == 5)
+        #expect(found.attributes.type == .regular)
+        #expect(found.attributes.used == UInt64(status.st_blocks) * 512)
+        #expect(found.directory?.type == .directory)
+        #expect(try test.attributes(found.handle) == found.attributes)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func namesThatAreNone(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        try test.createFile("a")
+        #expect(failure { try test.lookup("missing") } == .noEntry)
+        #expect(failure { try test.lookup("") } == .access)
+        #expect(failure { try test.lookup("a/b") } == .invalidArgument)
+        #expect(failure { try test.lookup("/etc/passwd") } == .invalidArgument)
+        #expect(failure { try test.lookup("../state") } == .invalidArgument)
+        #expect(failure { try test.lookup("a\0b") } == .invalidArgument)
+        #expect(failure { try test.lookup(String(repeating: "n", count: 255)) } == .noEntry)
+        #expect(failure { try test.lookup(String(repeating: "n", count: 256)) } == .nameTooLong)
+        #expect(failure { try test.lookup("x", in: test.lookup("a")) } == .notDirectory)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func namesInNoEncoding(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        let name = FileName(bytes: [0xff, 0xfe, 0x20, 0x80])
+        let made = try test.datastore.create(test.root, name, .guarded(AttributeChanges()), as: .root).handle
+        #expect(try test.datastore.lookup(test.root, name, as: .root).handle == made)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func dots(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        let directory = try test.makeDirectory("d")
+        let inner = try test.makeDirectory("inner", in: directory)
+        #expect(try test.lookup(".", in: inner) == inner)
+        #expect(try test.lookup("..", in: inner) == directory)
+        #expect(try test.lookup("..", in: directory) == test.root)
+        #expect(try test.lookup(".", in: test.root) == test.root)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func theExportsParentIsOutOfReach(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        #expect(try test.lookup("..", in: test.root) == test.root)
+        let inner = try test.makeDirectory("inner", in: test.makeDirectory("d"))
+        #expect(rename(test.local("d/inner"), "\(test.directory)/outside") == 0)
+        #expect(failure { try test.lookup("..", in: inner) } == .stale)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func linksAreNeverFollowed(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        #expect(symlink("/etc", test.local("absolute")) == 0)
+        #expect(symlink("../state", test.local("relative")) == 0)
+        for name in ["absolute", "relative"] {
+            let link = try test.lookup(name)
+            #expect(try test.attributes(link).type == .symbolicLink)
+            #expect(failure { try test.lookup("passwd", in: link) } == .notDirectory)
+            #expect(failure { try test.createFile("x", in: link) } == .notDirectory)
+            #expect(failure { try test.names(in: link) } == .notDirectory)
+            #expect(failure { try test.datastore.open(link, flags: O_RDONLY) } == .invalidArgument)
+        }
+        #expect(Glibc.access("\(test.directory)/state/x", F_OK) != 0)
+    }
+
+    @Test func otherFileSystemsAreNotEntered() throws {
+        try #require(isRoot, "mounts a file system")
+        let test = try TestDatastore()
+        let directory = try test.makeDirectory("d")
+        try #require(mount("none", test.local("d"), "tmpfs", 0, nil) == 0)
+        defer { umount(test.local("d")) }
+        #expect(failure { try test.lookup("d") } == .access)
+        #expect(failure { try test.datastore.removeDirectory(test.root, "d", as: .root) } != nil)
+        var handles: [String: Bool] = [:]
+        _ = try test.datastore.readDirectory(
+            test.root, cookie: 0, verifier: 0, detail: .attributesAndHandles, as: .root
+        ) { entry in
+            handles[String(decoding: entry.name, as: UTF8.self)] = entry.handle != nil
+            return true
+        }
+        #expect(handles == [".": true, "..": true, "d": false])
+        // The handle of the directory under the mount still names that directory.
+        #expect(try test.names(in: directory) == [".", ".."])
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func readsLinks(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        let target = [UInt8]("../../nowhere/\u{e4}".utf8) + [0xff]
+        let made = try test.datastore.makeSymbolicLink(
+            test.root, "link", target: target, AttributeChanges(mode: 0o777), as: alice)
+        #expect(made.attributes.type == .symbolicLink)
+        #expect(made.attributes.uid == (isRoot ? alice.uid : geteuid()))
+        #expect(try test.datastore.readLink(made.handle, as: bob).bytes == target)
+        #expect(failure { try test.datastore.readLink(test.root, as: .root) } == .invalidArgument)
+        #expect(failure { try test.datastore.readLink(test.createFile("a"), as: .root) } == .invalidArgument)
+    }
+
+    @Test(arguments: Scheme.allCases)
+    func mounts(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        let inner = try test.makeDirectory("inner", in: test.makeDirectory("d"))
+        try test.createFile("a")
+        let export = test.datastore.exports[0].path
+        let datastore = test.datastore
+        #expect(try datastore.mount(export, client: .loopback) == test.root)
+        #expect(try datastore.mount(export + "//./d/inner/", client: .loopback) == inner)
+        #expect(failure { try datastore.mount(export + "/d/missing", client: .loopback) } == .noEntry)
+        #expect(failure { try datastore.mount(export + "/a", client: .loopback) } == .notDirectory)
+        #expect(failure { try datastore.mount(export + "/../state", client: .loopback) } == .access)
+        #expect(failure { try datastore.mount("/", client: .loopback) } == .noEntry)
+        #expect(failure { try datastore.mount(export + "x", client: .loopback) } == .noEntry)
+        let stranger = try #require(ClientAddress("192.0.2.1"))
+        #expect(failure { try datastore.mount(export, client: stranger) } == .access)
+        try test.restart()
+        #expect(try test.attributes(inner).type == .directory)
+    }
+}
