@@ -1,5 +1,4 @@
 import Glibc
-import Logging
 import NIOCore
 import TestTools
 import Testing
@@ -9,9 +8,8 @@ import Testing
 @Suite struct ConfigurationTests {
     private func open(_ exports: [String], state: String) -> DatastoreError? {
         do throws(DatastoreError) {
-            let configuration = DatastoreConfiguration(
-                exports: exports.map { DatastoreConfiguration.Export(path: $0) }, stateDirectory: state)
-            _ = try Datastore(configuration: configuration, logger: Logger(label: "test"))
+            let exports = exports.map { DatastoreConfiguration.Export(path: $0) }
+            try Datastore(exports: exports, state: state).close()
             return nil
         } catch {
             return error

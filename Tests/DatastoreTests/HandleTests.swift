@@ -1,5 +1,4 @@
 import Glibc
-import Logging
 import TestTools
 import Testing
 
@@ -135,9 +134,8 @@ typealias Scheme = DatastoreConfiguration.HandleScheme
     @Test func handleOfAnExportThatIsNoLongerServedIsStale() throws {
         let test = try TestDatastore()
         try withTemporaryDirectory { path in
-            var configuration = DatastoreConfiguration(exports: [.init(path: path)])
-            configuration.stateDirectory = "\(test.directory)/state"
-            let other = try Datastore(configuration: configuration, logger: Logger(label: "test"))
+            let other = try Datastore(exports: [.init(path: path)], state: "\(test.directory)/state")
+            defer { other.close() }
             #expect(failure { try other.getAttributes(test.root, as: .root) } == .stale)
         }
     }
@@ -149,14 +147,15 @@ typealias Scheme = DatastoreConfiguration.HandleScheme
             let options = "lowerdir=\(path)/lower,upperdir=\(path)/upper,workdir=\(path)/work"
             try runTool("mount", ["-t", "overlay", "-o", options, "none", "\(path)/export"])
             defer { umount2("\(path)/export", Int32(MNT_DETACH)) }
-            let configuration = DatastoreConfiguration(
-                exports: [.init(path: "\(path)/export")], stateDirectory: "\(path)/state")
-            var datastore = try Datastore(configuration: configuration, logger: Logger(label: "test"))
+            let export = DatastoreConfiguration.Export(path: "\(path)/export")
+            var datastore = try Datastore(exports: [export], state: "\(path)/state")
             #expect(datastore.roots.values.allSatisfy { !$0.issuesKernelHandles })
             let root = try datastore.mount("\(path)/export", client: .loopback)
             let made = try datastore.create(root, "a", .guarded(AttributeChanges(size: 5)), as: .root)
             _ = try datastore.rename(root, "a", to: root, "b", as: .root)
-            datastore = try Datastore(configuration: configuration, logger: Logger(label: "test"))
+            datastore.close()
+            datastore = try Datastore(exports: [export], state: "\(path)/state")
+            defer { datastore.close() }
             #expect(try datastore.getAttributes(made.handle, as: .root).size == 5)
             _ = try datastore.remove(root, "b", as: .root)
             #expect(failure { try datastore.getAttributes(made.handle, as: .root) } == .stale)
@@ -166,9 +165,9 @@ typealias Scheme = DatastoreConfiguration.HandleScheme
     @Test func handlesOfBothSchemesWorkSideBySide() throws {
         let test = try TestDatastore(.automatic)
         let kernel = try test.createFile("a")
-        var configuration = test.datastore.configuration
-        configuration.handleScheme = .inodeTable
-        let other = try Datastore(configuration: configuration, logger: Logger(label: "test"))
+        let export = DatastoreConfiguration.Export(path: test.local(""))
+        let other = try Datastore(exports: [export], state: "\(test.directory)/state", .inodeTable)
+        defer { other.close() }
         let table = try other.lookup(test.root, "a", as: .root).handle
         #expect(table != kernel)
         #expect(try test.attributes(table) == test.attributes(kernel))

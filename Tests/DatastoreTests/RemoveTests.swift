@@ -158,37 +158,17 @@ import Testing
         }
     }
 
-    @Test func observersLearnOfSizesAndLastNames() throws {
+    @Test func openFilesAreClosedWithTheirLastName() throws {
         let test = try TestDatastore()
-        let observer = Observer()
-        test.datastore.fileObserver.withLock { $0 = observer }
         let file = try test.createFile("a")
-        let number = try test.attributes(file).fileid
-        _ = try test.datastore.setAttributes(file, AttributeChanges(size: 100), guard: nil, as: .root)
-        let cut = AttributeChanges(size: 10)
-        _ = try test.datastore.create(test.root, "a", .unchecked(cut), as: .root)
+        let other = try test.createFile("c")
+        _ = try test.datastore.openFile(file)
+        _ = try test.datastore.openFile(other)
         _ = try test.datastore.link(file, test.root, "b", as: .root)
         _ = try test.datastore.remove(test.root, "a", as: .root)
-        #expect(observer.sizes.withLock { $0 } == [100, 10])
-        #expect(observer.removed.withLock { $0 } == [])
-        try test.createFile("c")
+        #expect(test.datastore.files.file(for: file) != nil)
         _ = try test.datastore.rename(test.root, "c", to: test.root, "b", as: .root)
-        #expect(observer.removed.withLock { $0 } == [number])
-    }
-
-    private final class Observer: FileObserver {
-        let sizes = Mutex<[Int]>([])
-        let removed = Mutex<[UInt64]>([])
-
-        func changeSize(
-            of file: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
-        ) throws(DatastoreError) {
-            sizes.withLock { $0.append(size) }
-            try change()
-        }
-
-        func lastNameRemoved(device: UInt64, inode: UInt64) {
-            removed.withLock { $0.append(inode) }
-        }
+        #expect(test.datastore.files.file(for: file) == nil)
+        #expect(test.datastore.files.file(for: other) != nil)
     }
 }

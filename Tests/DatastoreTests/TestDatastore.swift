@@ -34,21 +34,21 @@ final class TestDatastore {
     }
 
     deinit {
+        datastore.close()
         try? FileManager.default.removeItem(atPath: directory)
     }
 
     /// As after a restart of the server, perhaps with other options; handles were issued before it.
     func restart(isReadOnly: Bool = false) throws {
         options.isReadOnly = isReadOnly
+        datastore.close()
         datastore = try Self.open(directory, options, scheme)
     }
 
     private static func open(
         _ directory: String, _ export: DatastoreConfiguration.Export, _ scheme: DatastoreConfiguration.HandleScheme
     ) throws -> Datastore {
-        var configuration = DatastoreConfiguration(exports: [export], stateDirectory: "\(directory)/state")
-        configuration.handleScheme = scheme
-        return try Datastore(configuration: configuration, logger: Logger(label: "test"))
+        try Datastore(exports: [export], state: "\(directory)/state", scheme)
     }
 
     func local(_ path: String) -> String { "\(directory)/export/\(path)" }
@@ -108,6 +108,20 @@ final class TestDatastore {
         }
         #expect(page.isEndOfDirectory)
         return names.sorted()
+    }
+}
+
+extension Datastore {
+    /// As for a test: little memory, no introspection.
+    convenience init(
+        exports: [DatastoreConfiguration.Export], state: String,
+        _ scheme: DatastoreConfiguration.HandleScheme = .automatic
+    ) throws(DatastoreError) {
+        var configuration = DatastoreConfiguration(exports: exports, stateDirectory: state)
+        configuration.handleScheme = scheme
+        configuration.cacheSize = 4 << 20
+        configuration.introspects = false
+        try self.init(configuration: configuration, logger: Logger(label: "test"))
     }
 }
 

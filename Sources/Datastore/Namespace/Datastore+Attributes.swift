@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -23,7 +24,7 @@ extension Datastore {
         } catch {
             throw MutationFailure(error)
         }
-        let (_, wcc) = try changing(file) { () throws(DatastoreError) in
+        let wcc = try changingAttributes(of: file) { () throws(DatastoreError) in
             if let guardTime, guardTime != (try file.attributes().changeTime) {
                 throw DatastoreError(.notSync, "the change time is another")
             }
@@ -38,6 +39,33 @@ extension Datastore {
             throw MutationFailure(error, wcc: wcc)
         }
         return wcc
+    }
+
+    /// Calls `body`, and leaves out what it found when a WRITE was under way meanwhile: that holds no lock, but a
+    /// place in the file's ``RangeTable``. A change of size has one as well, and counts as company.
+    private func changingAttributes(
+        of file: OwnedDescriptor, _ body: () throws(DatastoreError) -> Void
+    ) throws(MutationFailure) -> WeakCacheConsistency {
+        guard let ranges = files.file(device: file.device, inode: file.inode)?.ranges else {
+            return try changing(file, body).wcc
+        }
+        let ticket = ranges.beginWrite(ByteRange(offset: 0, length: 0))
+        let outcome: Result<WeakCacheConsistency, MutationFailure>
+        do throws(MutationFailure) {
+            outcome = .success(try changing(file, body).wcc)
+        } catch {
+            outcome = .failure(error)
+        }
+        var wasAlone = false
+        ranges.endWrite(ticket) { wasAlone = $0 }
+        switch outcome {
+        case .success(var wcc):
+            if !wasAlone { wcc.before = nil }
+            return wcc
+        case .failure(var failure):
+            if !wasAlone { failure.wcc.before = nil }
+            throw failure
+        }
     }
 
     /// ACCESS (RFC 1813 section 3.3.4): which of `rights` the kernel grants the caller on an object.
