@@ -9,7 +9,8 @@ struct Write: NFSProcedure {
     private let file: FileHandle
     private let offset: UInt64
     private let stability: WriteStability
-    /// Where the bytes are in the arguments.
+    /// Where the bytes are in the arguments: no more of them than FSINFO announced, a client that sends more is told of
+    /// a short write, as the RFC allows.
     private let payload: Range<Int>
 
     /// WRITEs of fewer bytes may be a lock's heartbeat: guests write whole blocks.
@@ -21,8 +22,9 @@ struct Write: NFSProcedure {
         let start = reader.offset
         let count = try reader.uint32()
         stability = try reader.enumeration()
-        payload = try reader.opaqueRange(max: NFSProgram.maximumTransfer)
-        guard Int(count) == payload.count else { throw XDRError(.invalidValue(count), offset: start) }
+        let bytes = try reader.opaqueRange(max: reader.remaining)
+        guard Int(count) == bytes.count else { throw XDRError(.invalidValue(count), offset: start) }
+        payload = bytes.prefix(NFSProgram.maximumTransfer)
     }
 
     var lane: Lane { payload.count < Self.bulkThreshold ? .metadata : .bulk }
