@@ -109,7 +109,8 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
             try Data([0x51, 0x46, 0x49, 0xFB] + [UInt8](repeating: 0, count: 70_000))
                 .write(to: URL(fileURLWithPath: directory + "/some.qcow2"))
             for (path, cause) in [
-                ("/missing", "No such file"), ("", "neither a regular file"), ("/empty", "empty"), ("/some.qcow2", "qcow2"),
+                ("/missing", "No such file"), ("", "neither a regular file"), ("/empty", "empty"),
+                ("/some.qcow2", "qcow2"),
             ] {
                 for command in [[], ["runs"], ["explain", "--offset", "0"]] {
                     let outcome = try introspectScan(command + [directory + path])

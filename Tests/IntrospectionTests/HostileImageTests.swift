@@ -166,7 +166,7 @@ private struct SmallImage {
             .filter { $0.blockClass != .journal }
         // The superblock and the descriptors decide about everything, so that they get more than their share.
         places += [MetadataRun](repeating: places[0], count: 4) + [MetadataRun](repeating: places[1], count: 4)
-        let rounds = Int(ProcessInfo.processInfo.environment["INTROSPECT_MUTATIONS"] ?? "") ?? 300
+        let rounds = Int(ProcessInfo.processInfo.environment["INTROSPECT_MUTATIONS"] ?? "") ?? 150
         var random = SplitMix64(seed: 42)
         for round in 0..<rounds {
             var undo: [(offset: Int, bytes: [UInt8])] = []

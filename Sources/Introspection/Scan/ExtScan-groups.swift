@@ -41,6 +41,7 @@ extension ExtScan {
             checkPlaces(group, descriptor)
         }
         let distrusted = groupsSharingInodes()
+        environment.meter.expect(bytes: result.descriptors.reduce(0) { $0 + expectedBytes($1) })
         // The structures of a flexible group lie together, so that they are read together.
         let perWindow = max(1, min(Int(geometry.superblock.groupsPerFlexibleGroup), 64))
         var start = 0
@@ -49,6 +50,16 @@ extension ExtScan {
             guard readWindow(start..<end, distrusted: distrusted) else { return }
             start = end
         }
+    }
+
+    /// About how much there is to read of a group, going by what its descriptor counts.
+    private func expectedBytes(_ descriptor: ExtGroupDescriptor) -> Int {
+        var blocks = descriptor.flags.contains(.blocksUninitialized) ? 0 : 1
+        if !descriptor.flags.contains(.inodesUninitialized) {
+            let used = max(0, Int(geometry.superblock.inodesPerGroup) - Int(descriptor.freeInodeCount))
+            blocks += 1 + (used + geometry.inodesPerBlock - 1) / geometry.inodesPerBlock
+        }
+        return blocks * geometry.blockSize
     }
 
     /// Groups whose bitmaps are looked at in one go where they are small, so that threads have something to share.
@@ -95,7 +106,7 @@ extension ExtScan {
         let wanted = bitmaps(of: groups)
         let bytes = ByteTable()
         let blockSize = geometry.blockSize
-        let goesOn = read(wanted) { _, item, span in
+        let goesOn = read(wanted, isForeseen: true) { _, item, span in
             bytes.store(span, at: UInt64(wanted[item].range.offset / blockSize))
         }
         guard goesOn else { return false }
@@ -180,7 +191,7 @@ extension ExtScan {
     private func visitInodes(_ parts: [TablePart]) -> Bool {
         let superblock = geometry.superblock
         let runs = parts.map { ClassifiedRange(range(of: $0.block, count: $0.count), .inodeTable) }
-        return read(runs) { worker, item, span in
+        return read(runs, isForeseen: true) { worker, item, span in
             // The last block of a table may have room for more inodes than the group has.
             let first = parts[item].inode
             let inGroup = superblock.inodesPerGroup - (first - 1) % superblock.inodesPerGroup

@@ -74,12 +74,14 @@ final class ExtScan {
     /// Reads `runs`, which are sorted and disjoint, and calls `body` with the bytes of each, from all threads.
     ///
     /// Runs that cannot be read are counted and left out. Returns false when the scan is to end.
+    /// - Parameter isForeseen: whether the meter was told to expect these reads.
     @discardableResult
     func read(
-        _ runs: [ClassifiedRange], _ body: @Sendable (ScanWorker, _ item: Int, RawSpan) -> Void
+        _ runs: [ClassifiedRange], isForeseen: Bool = false,
+        _ body: @Sendable (ScanWorker, _ item: Int, RawSpan) -> Void
     ) -> Bool {
         let plan = ReadPlan(runs.lazy.map(\.range), options: environment.options)
-        environment.meter.expect(bytes: plan.requests.reduce(0) { $0 + $1.range.length })
+        if !isForeseen { environment.meter.expect(bytes: plan.requests.reduce(0) { $0 + $1.range.length }) }
         let (reader, meter, workers) = (environment.reader, environment.meter, workers)
         var goesOn = true
         environment.workers.forEach(plan.requests.count) {
@@ -145,10 +147,11 @@ extension ScanWorker {
     ) {
         let target = memory(of: request.range.length)
         do throws(StorageError) {
-            if runs.count == 1, let only = runs.first {
-                try reader.read(request.range, as: only.blockClass, into: target)
+            let pieces = runs.joiningNeighbours()
+            if pieces.count == 1 {
+                try reader.read(request.range, as: pieces[0].blockClass, into: target)
             } else {
-                try reader.read(request.range, pieces: Array(runs), into: target)
+                try reader.read(request.range, pieces: pieces, into: target)
             }
         } catch {
             readFailures += 1

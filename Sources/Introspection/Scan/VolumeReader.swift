@@ -15,6 +15,19 @@ public struct ClassifiedRange: Hashable, Sendable {
     }
 }
 
+extension Sequence<ClassifiedRange> {
+    /// The ranges with those that touch and are of one class made one.
+    func joiningNeighbours() -> [ClassifiedRange] {
+        reduce(into: []) { joined, next in
+            guard let last = joined.last, last.range.end == next.range.offset, last.blockClass == next.blockClass else {
+                return joined.append(next)
+            }
+            let length = last.range.length + next.range.length
+            joined[joined.endIndex - 1].range = ByteRange(offset: last.range.offset, length: length)
+        }
+    }
+}
+
 /// Reads a volume through the reader of its disk; ranges are those of the volume.
 struct VolumeReader: ClassifiedReader {
     let volume: Volume
