@@ -64,14 +64,8 @@ import Testing
             let targets = seed % 2 == 0 ? Array(stages.dropFirst()) : [stages[stages.count - 1]]
             for (number, target) in targets.enumerated() {
                 let unit = [512, 1024, recipe.blockSize, 4096][Int(seed) % 4]
-                let writes = replay(from: world.device, to: target, unit: unit, &random)
                 let digestEvery = [1_000_000, 200, 40, 7][Int(seed) % 4]
-                for (index, write) in writes.enumerated() {
-                    world.write(target.slice(write.offset, write.length), at: write.offset)
-                    if index % digestEvery == digestEvery - 1 { world.digest() }
-                }
-                world.digest()
-                #expect(world.device.equals(target, at: 0, length: target.size))
+                try world.replay(to: target, unit: unit, digestEvery: digestEvery, &random)
                 #expect(!world.outcome.needsRescan, "seed \(seed): \(world.introspector.status.staleReason ?? "")")
                 #expect(try world.differences() == [], "seed \(seed), stage \(number), unit \(unit)")
             }

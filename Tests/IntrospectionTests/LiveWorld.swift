@@ -78,6 +78,19 @@ struct LiveWorld {
         outcome.needsRescan = outcome.needsRescan || result.needsRescan
     }
 
+    /// Makes the disk that of `target`, in writes cut and joined at random and in random order.
+    mutating func replay(
+        to target: DiskBytes, unit: Int, digestEvery count: Int, _ random: inout SplitMix64
+    ) throws {
+        let writes = writesThatMake(from: device, to: target, unit: unit, &random)
+        for (index, write) in writes.enumerated() {
+            self.write(target.slice(write.offset, write.length), at: write.offset)
+            if index % count == count - 1 { digest() }
+        }
+        digest()
+        #expect(device.equals(target, at: 0, length: target.size))
+    }
+
     /// Digests until nothing is left to digest.
     @discardableResult
     mutating func digest() -> DigestResult {
@@ -110,13 +123,15 @@ struct LiveWorld {
 }
 
 /// One write of a replay.
-struct ReplayedWrite {
+private struct ReplayedWrite {
     var offset: Int
     var length: Int
 }
 
 /// The writes that make `new` of `old`, cut and joined at random and in random order.
-func replay(from old: DiskBytes, to new: DiskBytes, unit: Int, _ random: inout SplitMix64) -> [ReplayedWrite] {
+private func writesThatMake(
+    from old: DiskBytes, to new: DiskBytes, unit: Int, _ random: inout SplitMix64
+) -> [ReplayedWrite] {
     var dirty: [Int] = []
     for offset in stride(from: 0, to: new.size, by: unit) {
         if !old.equals(new, at: offset, length: min(unit, new.size - offset)) { dirty.append(offset) }

@@ -6,29 +6,30 @@ extension ExtDigest {
     /// Looks whether the file system is still the one that was scanned.
     func checkSuperblock() {
         let known = geometry.superblock
-        guard let block = read(UInt64(ExtSuperblock.offset / geometry.blockSize), as: .superblock) else { return }
-        let start = ExtSuperblock.offset % geometry.blockSize
-        let bytes = UnsafeRawBufferPointer(rebasing: block.bytes[start..<start + ExtSuperblock.size])
-        do throws(ExtFormatError) {
-            let found = try ExtSuperblock(parsing: bytes.bytes)
-            if found.uuidBytes != known.uuidBytes {
-                fail("another file system was made: \(found.uuid) instead of \(known.uuid)")
-            } else if !found.hasSameLayout(as: known) {
-                fail("the layout of the file system changed")
+        withBlocks(UInt64(ExtSuperblock.offset / geometry.blockSize), as: .superblock) { block in
+            let start = ExtSuperblock.offset % geometry.blockSize
+            let bytes = UnsafeRawBufferPointer(rebasing: block[start..<start + ExtSuperblock.size])
+            do throws(ExtFormatError) {
+                let found = try ExtSuperblock(parsing: bytes.bytes)
+                if found.uuidBytes != known.uuidBytes {
+                    fail("another file system was made: \(found.uuid) instead of \(known.uuid)")
+                } else if !found.hasSameLayout(as: known) {
+                    fail("the layout of the file system changed")
+                }
+            } catch {
+                fail("the file system is gone: \(error)")
             }
-        } catch {
-            fail("the file system is gone: \(error)")
         }
     }
 
     /// Looks whether bitmaps and inode tables are still where they were, and which bitmaps count now.
     func checkDescriptors(_ blocks: [Int], _ work: inout Work) {
         for index in blocks {
-            guard let buffer = read(geometry.descriptorBlock(index), as: .groupDescriptor) else { return }
-            let bytes = UnsafeRawBufferPointer(buffer.bytes).bytes
-            let first = index * geometry.descriptorsPerBlock
-            for group in first..<min(first + geometry.descriptorsPerBlock, geometry.groupCount) {
-                checkDescriptor(of: group, in: bytes, &work)
+            withBlocks(geometry.descriptorBlock(index), as: .groupDescriptor) { bytes in
+                let first = index * geometry.descriptorsPerBlock
+                for group in first..<min(first + geometry.descriptorsPerBlock, geometry.groupCount) {
+                    checkDescriptor(of: group, in: bytes.bytes, &work)
+                }
             }
         }
     }
@@ -57,22 +58,23 @@ extension ExtDigest {
             setAllocation(blocks, Array(repeating: 0, count: (blocks.count + 7) / 8))
             return
         }
-        guard let block = geometry.blockBitmap(descriptors[group]), let bitmap = read(block, as: .blockBitmap) else {
-            return
+        guard let block = geometry.blockBitmap(descriptors[group]) else { return }
+        withBlocks(block, as: .blockBitmap) { bitmap in
+            setAllocation(blocks, bits(of: bitmap, blocks: blocks, group: group))
         }
+    }
+
+    /// A bit a block of the group whose `bitmap` has a bit a cluster.
+    private func bits(of bitmap: UnsafeRawBufferPointer, blocks: Range<UInt64>, group: Int) -> [UInt8] {
         let perCluster = geometry.superblock.blocksPerCluster
-        guard perCluster > 1 else {
-            setAllocation(blocks, bitmap.bytes.prefix((blocks.count + 7) / 8).map(\.self))
-            return
-        }
+        guard perCluster > 1 else { return Array(bitmap.prefix((blocks.count + 7) / 8)) }
         var bits = [UInt8](repeating: 0, count: (blocks.count + 7) / 8)
-        let bytes = UnsafeRawBufferPointer(bitmap.bytes).bytes
-        ExtBitmap.forEachSetRun(in: bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { clusters in
+        ExtBitmap.forEachSetRun(in: bitmap.bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { clusters in
             for bit in clusters.lowerBound * perCluster..<min(clusters.upperBound * perCluster, blocks.count) {
                 bits[bit / 8] |= 1 << UInt8(bit % 8)
             }
         }
-        setAllocation(blocks, bits)
+        return bits
     }
 
     private func setAllocation(_ blocks: Range<UInt64>, _ bits: [UInt8]) {

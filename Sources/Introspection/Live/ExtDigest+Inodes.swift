@@ -43,11 +43,12 @@ extension ExtDigest {
             {
                 count += 1
             }
-            guard let buffer = read(first.block, count: count, as: .inodeTable) else { return }
-            for (number, entry) in rest.prefix(count).enumerated() {
-                let start = number * geometry.blockSize
-                let bytes = UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<start + geometry.blockSize])
-                digestTable(bytes, group: entry.group, index: entry.index)
+            withBlocks(first.block, count: count, as: .inodeTable) { bytes in
+                for (number, entry) in rest.prefix(count).enumerated() {
+                    let start = number * geometry.blockSize
+                    let block = UnsafeRawBufferPointer(rebasing: bytes[start..<start + geometry.blockSize])
+                    digestTable(block, group: entry.group, index: entry.index)
+                }
             }
             rest = rest.dropFirst(count)
         }
@@ -140,6 +141,8 @@ extension ExtDigest {
         while !isExhausted {
             if let block = doubtfulAttributes.popLast() {
                 settleAttributes(at: block)
+            } else if let former = formerAttributes.popLast() {
+                restoreAttributes(at: former.block, of: former.owner)
             } else if let inode = rechecks.popLast() {
                 guard rechecked.count < limits.rechecks else {
                     fail("more than \(limits.rechecks) inodes claim blocks of others")
@@ -157,14 +160,28 @@ extension ExtDigest {
     private func settleAttributes(at block: UInt64) {
         var owner: UInt32?
         access { owner = $0.map.attributeOwner(of: block) }
-        guard let owner, let bytes = read(block, as: .extendedAttribute)?.bytes else { return }
-        if bytes.prefix(4).elementsEqual(Self.attributeMagic) { return }
+        guard let owner, let looksIntact = looksLikeAttributes(block), !looksIntact else { return }
         if let found = currentInode(owner), found.claims.attributes.contains(block) { return }
         access { fileSystem in
             var ranges: [Range<UInt64>] = []
-            self.rechecks += fileSystem.map.dropAttributes(at: block) { ranges.append($0) }
+            self.recheck(fileSystem.map.dropAttributes(at: block) { ranges.append($0) })
             self.note(ranges, in: fileSystem)
         }
+    }
+
+    /// Makes `block` one of extended attributes again if it looks like one.
+    private func restoreAttributes(at block: UInt64, of owner: UInt32) {
+        guard looksLikeAttributes(block) == true else { return }
+        access { fileSystem in
+            var ranges: [Range<UInt64>] = []
+            fileSystem.map.restoreAttributes(at: block, of: owner) { ranges.append($0) }
+            self.note(ranges, in: fileSystem)
+        }
+    }
+
+    /// Whether `block` begins as one of extended attributes does; nil when it cannot be read.
+    private func looksLikeAttributes(_ block: UInt64) -> Bool? {
+        withBlocks(block, as: .extendedAttribute) { $0.prefix(4).elementsEqual(Self.attributeMagic) }
     }
 
     private var isExhausted: Bool { walkReader.isExhausted }
@@ -172,10 +189,12 @@ extension ExtDigest {
     /// The inode as it is on disk now; nil when it cannot be read.
     private func currentInode(_ number: UInt32) -> Found? {
         guard let group = geometry.group(ofInode: number), group < descriptors.count,
-            let location = geometry.location(ofInode: number, in: descriptors[group]),
-            let buffer = read(location.block, as: .inodeTable),
-            let inode = try? ExtInode(parsing: UnsafeRawBufferPointer(buffer.bytes).bytes, at: location.offset)
+            let location = geometry.location(ofInode: number, in: descriptors[group])
         else { return nil }
+        let inode = withBlocks(location.block, as: .inodeTable) {
+            try? ExtInode(parsing: $0.bytes, at: location.offset)
+        }
+        guard case let inode?? = inode else { return nil }
         return Found(number: number, inode: inode, claims: Claims(inodeWalk.roots(of: inode, number: number)))
     }
 
@@ -189,7 +208,7 @@ extension ExtDigest {
     private func apply(_ all: Claims, roots: [MetadataRun], of number: UInt32, to fileSystem: inout LiveFileSystem) {
         var ranges: [Range<UInt64>] = []
         let digest = roots == all.runs ? nil : FileSystemMap.digest(of: roots)
-        rechecks += fileSystem.map.setRuns(of: number, all.runs, digest: digest) { ranges.append($0) }
+        recheck(fileSystem.map.setRuns(of: number, all.runs, digest: digest) { ranges.append($0) })
         if ranges.isEmpty { return }
         // A node that was written after the walk read it, and before the map knew it for a node, has to be read again.
         for run in all.runs where run.pointsAtMetadata && fileSystem.written.mayContain(run.block..<run.end) {

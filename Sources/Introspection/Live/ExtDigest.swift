@@ -44,6 +44,9 @@ final class ExtDigest {
     var rechecks: [UInt32] = []
     /// Blocks that may or may not hold extended attributes.
     var doubtfulAttributes: [UInt64] = []
+    /// Blocks that held extended attributes until an inode claimed them which has given them up, each with an inode
+    /// that claimed it before.
+    var formerAttributes: [(block: UInt64, owner: UInt32)] = []
 
     /// What a digest needs to know of its file system: all but the map, which must have one owner only.
     struct Subject: Sendable {
@@ -97,6 +100,14 @@ final class ExtDigest {
 
     func fail(_ reason: @autoclosure () -> String) {
         if staleReason == nil { staleReason = reason() }
+    }
+
+    /// Has claims looked at again that lost against one which was given up.
+    func recheck(_ conflicts: [FileSystemMap.Conflict]) {
+        for conflict in conflicts {
+            rechecks.append(conflict.loser)
+            if conflict.wereAttributes { formerAttributes.append((conflict.block, conflict.loser)) }
+        }
     }
 
     /// Notes in `fileSystem`'s terms that `ranges` changed.
@@ -165,16 +176,21 @@ final class ExtDigest {
         }
     }
 
-    /// Reads `count` blocks from `block`; nil, and the map is stale, when that fails.
-    func read(_ block: UInt64, count: Int = 1, as blockClass: BlockClass) -> AlignedBuffer? {
+    /// Reads `count` blocks from `block` and has `body` look at them; nil, and the map is stale, when that fails.
+    @discardableResult
+    func withBlocks<Result>(
+        _ block: UInt64, count: Int = 1, as blockClass: BlockClass, _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result? {
         let range = ByteRange(offset: Int(block) * geometry.blockSize, length: count * geometry.blockSize)
         let buffer = AlignedBuffer(count: range.length)
-        do throws(StorageError) {
-            try volume.read(range, as: blockClass, into: buffer.bytes)
-            return buffer
-        } catch {
-            fail("a block that was written cannot be read: \(error)")
-            return nil
+        return withExtendedLifetime(buffer) {
+            do throws(StorageError) {
+                try volume.read(range, as: blockClass, into: buffer.bytes)
+            } catch {
+                fail("a block that was written cannot be read: \(error)")
+                return nil
+            }
+            return body(UnsafeRawBufferPointer(buffer.bytes))
         }
     }
 }

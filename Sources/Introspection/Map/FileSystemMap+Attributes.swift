@@ -47,12 +47,23 @@ extension FileSystemMap {
         return dynamic[position].owner
     }
 
-    /// Makes `block` no block of extended attributes any more. Returns inodes to walk again.
-    mutating func dropAttributes(at block: UInt64, changed: (Range<UInt64>) -> Void) -> [UInt32] {
+    /// Makes `block` no block of extended attributes any more. Returns what was taken from others for it.
+    mutating func dropAttributes(at block: UInt64, changed: (Range<UInt64>) -> Void) -> [Conflict] {
         guard let owner = attributeOwner(of: block) else { return [] }
         dynamic.remove(block)
         changed(block..<block + 1)
-        return takeLosers(of: owner)
+        return takeSettledConflicts(of: owner)
+    }
+
+    /// Makes `block` one of extended attributes again, as its content says, after another inode that claimed it has
+    /// given it up; `inode` is one that claimed it before. Nothing happens when the block is something else or free.
+    mutating func restoreAttributes(at block: UInt64, of inode: UInt32, changed: (Range<UInt64>) -> Void) {
+        guard block < blockCount, allocation.isAllocated(block),
+            piece(at: block, limit: block + 1).blockClass == .data
+        else { return }
+        dynamic.insert(DynamicRun(attributeBlock: block, owner: inode))
+        remember(OwnerEntry(owner: inode, block: block))
+        changed(block..<block + 1)
     }
 
     /// Drops the blocks of extended attributes in `range` that are not allocated. To be called when the bitmap has

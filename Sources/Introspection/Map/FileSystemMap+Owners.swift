@@ -68,18 +68,17 @@ extension FileSystemMap {
 
     /// Makes `runs` all that `inode` owns: drops what it owned before.
     ///
-    /// Blocks of fixed structures stay what they are. A block that another inode owns changes hands; when this
-    /// inode's runs change again, the other one must be walked once more, and is in the returned list then: of two
-    /// claims, one was old or nonsense.
+    /// Blocks of fixed structures stay what they are. A block that another inode owns changes hands; when this inode
+    /// gives it up again, the other one's claim has to be looked at once more: of the two, one was old or nonsense.
     ///
     /// - Parameters:
     ///   - runs: In any order, without extended attributes; they are cut to the file system.
     ///   - digest: The hash of the inode's roots, or nil when `runs` are the roots.
     ///   - changed: Called with the ranges that may have changed their class.
-    /// - Returns: Inodes to walk again.
+    /// - Returns: What `inode` once took from others and has given up.
     mutating func setRuns(
         of inode: UInt32, _ runs: [MetadataRun], digest: UInt32?, changed: (Range<UInt64>) -> Void
-    ) -> [UInt32] {
+    ) -> [Conflict] {
         if let digest {
             digests.insert(RootDigest(owner: inode, digest: digest))
         } else {
@@ -88,7 +87,6 @@ extension FileSystemMap {
         let old = self.runs(of: inode)
         let new = clipped(runs, of: inode)
         guard old != new else { return [] }
-        let losers = takeLosers(of: inode)
         for run in old {
             dynamic.remove(run.block)
             owners.remove(.init(owner: inode, block: run.block))
@@ -100,7 +98,7 @@ extension FileSystemMap {
             pending.remove(run.block..<run.end)
         }
         Self.forEachDifference(old, new, changed)
-        return losers
+        return takeSettledConflicts(of: inode)
     }
 
     /// Runs sorted, with neighbours that differ in nothing else joined.
@@ -171,7 +169,11 @@ extension FileSystemMap {
                 position = dynamic.position(after: found)
                 continue
             }
-            remember(Conflict(winner: run.owner, loser: other.owner))
+            let start = max(run.block, other.block)
+            remember(
+                Conflict(
+                    winner: run.owner, loser: other.owner, count: UInt32(min(run.end, other.end) - start),
+                    block: start, wereAttributes: other.isShared))
             dynamic.remove(other.block)
             if !other.isShared {
                 owners.remove(.init(owner: other.owner, block: other.block))
@@ -187,7 +189,7 @@ extension FileSystemMap {
     }
 
     private mutating func remember(_ conflict: Conflict) {
-        if conflicts.contains(where: { $0.winner == conflict.winner && $0.loser == conflict.loser }) { return }
+        guard !conflicts.contains(conflict) else { return }
         guard conflicts.count < Self.conflictLimit else {
             lostConflicts = true
             return
@@ -195,11 +197,17 @@ extension FileSystemMap {
         conflicts.append(conflict)
     }
 
-    mutating func takeLosers(of winner: UInt32) -> [UInt32] {
+    /// Takes out the conflicts over blocks that `winner` won and does not have any more.
+    mutating func takeSettledConflicts(of winner: UInt32) -> [Conflict] {
         guard !conflicts.isEmpty else { return [] }
-        let losers = conflicts.filter { $0.winner == winner }.map(\.loser)
-        conflicts.removeAll { $0.winner == winner }
-        return losers
+        let settled = conflicts.filter { conflict in
+            guard conflict.winner == winner else { return false }
+            let end = conflict.block + UInt64(conflict.count)
+            let piece = piece(at: conflict.block, limit: end)
+            return piece.owner != winner || piece.end != end
+        }
+        if !settled.isEmpty { conflicts.removeAll { settled.contains($0) } }
+        return settled
     }
 
     /// Calls `body` with the runs that are in one of two sorted lists only.

@@ -245,9 +245,15 @@ extension FileSystemMap {
         var key: UInt32 { owner }
     }
 
-    /// Two inodes that claimed one block.
-    struct Conflict: BitwiseCopyable, Sendable {
+    /// Blocks that two inodes claimed.
+    struct Conflict: BitwiseCopyable, Hashable, Sendable {
+        /// The inode that has them now.
         var winner: UInt32
+        /// The inode that had them before.
         var loser: UInt32
+        var count: UInt32
+        var block: UInt64
+        /// Whether they were extended attributes before, which other inodes than the loser may share.
+        var wereAttributes: Bool
     }
 }
