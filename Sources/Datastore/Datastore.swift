@@ -17,6 +17,7 @@ public final class Datastore: Sendable {
     let roots: [UInt64: ExportRoot]
     let handles: HandleCodec
     let impersonation = Impersonation()
+    let groups = GroupDirectory()
     let locks = StripedLocks()
     let logger: Logger
     let verifier = WriteVerifier()

@@ -128,5 +128,12 @@ import Testing
         #expect(failure { try datastore.mount(export, client: stranger) } == .access)
         try test.restart()
         #expect(try test.attributes(inner).type == .directory)
+        // As it was configured, with a symbolic link on the way.
+        #expect(symlink(test.directory, "\(test.directory)/link") == 0)
+        let alias = "\(test.directory)/link/./export"
+        let other = try Datastore(exports: [.init(path: alias)], state: "\(test.directory)/state", scheme)
+        defer { other.close() }
+        #expect(try other.mount(alias + "/d/inner", client: .loopback) == inner)
+        #expect(try other.mount(export + "/d/inner", client: .loopback) == inner)
     }
 }

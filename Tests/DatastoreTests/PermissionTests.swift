@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 import Testing
 
 @testable import Datastore
@@ -148,6 +149,25 @@ import Testing
         #expect(failure { try datastore.checkRead(attributes(0o600), as: stranger) } == .access)
         #expect(failure { try datastore.checkWrite(attributes(0o600), as: stranger) } == .access)
         #expect(failure { try datastore.checkRead(test.attributes(test.root), as: alice) } == .isDirectory)
+    }
+
+    @Test func groupsThatTheClientHadNoRoomFor() {
+        let count = Atomic(0)
+        let directory = GroupDirectory { uid in
+            count.add(1, ordering: .relaxed)
+            return uid == 5 ? [7, 100, 101] : []
+        }
+        let sixteen = (0..<16).map { UInt32($0 + 100) }
+        let few = Credentials(uid: 5, gid: 7, groups: [100])
+        #expect(directory.completed(few) == few)
+        #expect(count.load(ordering: .relaxed) == 0)
+        let full = Credentials(uid: 5, gid: 6, groups: sixteen)
+        for _ in 0..<3 { #expect(directory.completed(full).groups == sixteen + [7]) }
+        #expect(count.load(ordering: .relaxed) == 1)
+        let stranger = Credentials(uid: 9, gid: 6, groups: sixteen)
+        #expect(directory.completed(stranger) == stranger)
+        #expect(GroupDirectory.nameService(0).contains(0))
+        #expect(GroupDirectory.nameService(.max - 1).isEmpty)
     }
 
     @Test func threadsActForTheirOwnUsers() throws {

@@ -5,6 +5,8 @@ import Glibc
 /// An export with its directory open, and what its file system can do.
 final class ExportRoot: Sendable {
     let export: Export
+    /// The path as it was configured, absolute: clients may mount that, too.
+    let configuredPath: String
     /// The directory, open for reading: the kernel opens handles relative to it.
     let descriptor: Int32
     let device: UInt64
@@ -36,6 +38,7 @@ final class ExportRoot: Sendable {
             id: Self.identifier(of: canonical), path: canonical, isReadOnly: configuration.isReadOnly,
             squashesRoot: configuration.squashesRoot, allowedClients: configuration.allowedClients)
         self.descriptor = descriptor
+        configuredPath = Self.absolute(path)
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
         issuesKernelHandles = scheme == .automatic && KernelHandle.canBeOpened(under: descriptor)
@@ -58,6 +61,16 @@ final class ExportRoot: Sendable {
         let copy = openat(descriptor, ".", linux_o_path | O_DIRECTORY | O_CLOEXEC)
         guard copy >= 0 else { throw DatastoreError.lastSystemError("open \(export.path)") }
         return try OwnedDescriptor(taking: copy, in: self)
+    }
+
+    /// Makes every change of metadata durable that came before, by syncing a nameless new file: its creation comes
+    /// last in the one journal. Returns false when no such file can be made.
+    func commitJournal() throws(DatastoreError) -> Bool {
+        let file = openat(descriptor, ".", linux_o_tmpfile | O_WRONLY | O_CLOEXEC, 0)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        guard fsync(file) == 0 else { throw DatastoreError.lastSystemError("sync") }
+        return true
     }
 
     func isRoot(_ file: OwnedDescriptor) -> Bool {
@@ -119,6 +132,17 @@ final class ExportRoot: Sendable {
 
     private static func otherFileSystem(_ name: FileName) -> DatastoreError {
         DatastoreError(.access, "\(name): another file system is mounted there")
+    }
+
+    private static func absolute(_ path: String) -> String {
+        guard !path.hasPrefix("/"), let current = getcwd(nil, 0) else { return normalised(path) }
+        defer { free(current) }
+        return normalised("\(String(cString: current))/\(path)")
+    }
+
+    /// `path` without empty parts and `.`; `..` stays, because a symbolic link may come before it.
+    static func normalised(_ path: some StringProtocol) -> String {
+        "/" + path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
     }
 
     /// The first 64 bits of the SHA-256 of the path.

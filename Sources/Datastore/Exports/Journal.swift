@@ -16,12 +16,18 @@ enum Journal {
         }
     }
 
-    /// ext4's driver has a file `journal_task` for a file system with a journal, under the name of its device.
+    /// ext4's driver tells the number of the journal's thread in `journal_task`, under the name of the device; there
+    /// is none without a journal.
     private static func extHasJournal(_ device: UInt64) -> Bool {
         let number = "\(linux_device_major(device)):\(linux_device_minor(device))"
         guard let resolved = realpath("/sys/dev/block/\(number)", nil) else { return false }
         defer { free(resolved) }
         guard let name = String(cString: resolved).split(separator: "/").last else { return false }
-        return Glibc.access("/sys/fs/ext4/\(name)/journal_task", F_OK) == 0
+        let file = open("/sys/fs/ext4/\(name)/journal_task", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        var text = [UInt8](repeating: 0, count: 16)
+        guard read(file, &text, text.count) > 0, let first = text.first else { return false }
+        return (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first)
     }
 }

@@ -1,4 +1,5 @@
-/// Permission checks on attributes that are at hand, for the path of READ and WRITE: no system call.
+/// Permission checks on attributes that are at hand, for the path of READ and WRITE: no system call, but for a user
+/// with all the groups that AUTH_SYS can carry, whose others are looked up now and then.
 ///
 /// They know mode bits and no access control lists. The owner of a file may always read and write its data, whatever
 /// the mode: clients check the mode at open, and a process that opened a file may go on after a chmod (RFC 1813
@@ -35,10 +36,11 @@ extension Datastore {
         }
     }
 
-    /// The user that `credentials` act as on the export `root`.
+    /// The user that `credentials` act as on the export `root`; may ask the name service for groups.
     func effective(_ credentials: Credentials, on root: ExportRoot) -> Credentials {
         guard impersonation.isPossible else { return impersonation.server }
-        return root.export.squashesRoot ? credentials.rootSquashed : credentials
+        let squashed = root.export.squashesRoot ? credentials.rootSquashed : credentials
+        return groups.completed(squashed)
     }
 
     private func checkRegular(_ attributes: FileAttributes) throws(DatastoreError) {
@@ -51,11 +53,12 @@ extension Datastore {
 
     /// Whether the class of users that `credentials` belong to has one of `bits`, or they are the owner or root.
     private func permits(_ attributes: FileAttributes, bits: UInt32, as credentials: Credentials) -> Bool {
-        let isSquashed = roots[attributes.fsid]?.export.squashesRoot ?? true
         guard impersonation.isPossible else {
             return permits(attributes, bits: bits, effective: impersonation.server)
         }
-        return permits(attributes, bits: bits, effective: isSquashed ? credentials.rootSquashed : credentials)
+        let isSquashed = roots[attributes.fsid]?.export.squashesRoot ?? true
+        let effective = isSquashed ? credentials.rootSquashed : credentials
+        return permits(attributes, bits: bits, effective: groups.completed(effective))
     }
 
     private func permits(_ attributes: FileAttributes, bits: UInt32, effective: Credentials) -> Bool {

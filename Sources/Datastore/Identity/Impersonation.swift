@@ -12,35 +12,35 @@ final class Impersonation: Sendable {
     let isPossible: Bool
     /// Who the process is.
     let server: Credentials
-    /// What a thread has for supplementary groups; they are left as they were set last, because they mean nothing
-    /// once the thread is root again, and setting them is the dearest of the calls.
-    private let groupsKey: pthread_key_t
-
-    private final class ThreadGroups {
-        var groups: [UInt32]?
-    }
-
-    init() {
+    /// What each thread of the process has for supplementary groups; they are left as they were set last, because
+    /// they mean nothing once the thread is root again, and setting them is the dearest of the calls.
+    private static let groupsKey: pthread_key_t = {
         var key = pthread_key_t()
         let status = pthread_key_create(&key) { pointer in
             guard let pointer else { return }
             Unmanaged<ThreadGroups>.fromOpaque(pointer).release()
         }
         guard status == 0 else { fatalError("no thread-specific storage: \(String(cString: strerror(status)))") }
-        groupsKey = key
+        return key
+    }()
+
+    private final class ThreadGroups {
+        var groups: [UInt32]?
+    }
+
+    init() {
         server = Self.ownCredentials()
         isPossible = server.uid == 0 && Self.probe(server)
     }
 
-    deinit {
-        pthread_key_delete(groupsKey)
-    }
-
     /// Calls `body` as the user `credentials`; throws `access` when the kernel does not know such a user.
+    ///
+    /// Calls do not nest: the inner one would end as root.
     func run<R>(
         as credentials: Credentials, _ body: () throws(DatastoreError) -> R
     ) throws(DatastoreError) -> R {
         guard isPossible, credentials.uid != server.uid || credentials.gid != server.gid else { return try body() }
+        assert(linux_setfsuid(.max) == server.uid, "already acting for another user")
         defer {
             _ = linux_setfsuid(server.uid)
             _ = linux_setfsgid(server.gid)
@@ -51,7 +51,9 @@ final class Impersonation: Sendable {
 
     private func assume(_ credentials: Credentials) throws(DatastoreError) {
         if credentials.uid != server.uid {
-            try setGroups(credentials.groups)
+            guard Self.setThreadGroups(credentials.groups) else {
+                throw DatastoreError(.access, "groups \(credentials.groups): unknown to this system")
+            }
         }
         _ = linux_setfsgid(credentials.gid)
         _ = linux_setfsuid(credentials.uid)
@@ -61,7 +63,7 @@ final class Impersonation: Sendable {
         }
     }
 
-    private func setGroups(_ groups: [UInt32]) throws(DatastoreError) {
+    private static func setThreadGroups(_ groups: [UInt32]) -> Bool {
         let thread: ThreadGroups
         if let pointer = pthread_getspecific(groupsKey) {
             thread = Unmanaged<ThreadGroups>.fromOpaque(pointer).takeUnretainedValue()
@@ -69,12 +71,11 @@ final class Impersonation: Sendable {
             thread = ThreadGroups()
             pthread_setspecific(groupsKey, Unmanaged.passRetained(thread).toOpaque())
         }
-        guard thread.groups != groups else { return }
+        guard thread.groups != groups else { return true }
         thread.groups = nil
-        guard linux_set_thread_groups(groups.count, groups) == 0 else {
-            throw DatastoreError(.access, "groups \(groups): unknown to this system")
-        }
+        guard linux_set_thread_groups(groups.count, groups) == 0 else { return false }
         thread.groups = groups
+        return true
     }
 
     private static func ownCredentials() -> Credentials {
@@ -92,6 +93,6 @@ final class Impersonation: Sendable {
         _ = linux_setfsgid(Credentials.anonymousID)
         _ = linux_setfsuid(Credentials.anonymousID)
         return linux_setfsgid(.max) == Credentials.anonymousID && linux_setfsuid(.max) == Credentials.anonymousID
-            && linux_set_thread_groups(server.groups.count, server.groups) == 0
+            && setThreadGroups(server.groups)
     }
 }

@@ -34,7 +34,7 @@ extension Datastore {
         }
         guard !changes.isEmpty else { return wcc }
         do throws(DatastoreError) {
-            try file.sync()
+            if changes.size == nil { try file.syncAttributes() } else { try file.sync() }
         } catch {
             throw MutationFailure(error, wcc: wcc)
         }

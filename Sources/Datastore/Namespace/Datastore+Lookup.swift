@@ -4,19 +4,17 @@ import Glibc
 extension Datastore {
     /// The handle of the directory `path`, an export or a directory below one (MNT, RFC 1813 section 5.2.1).
     ///
-    /// Throws `access` when the client may not use the export, `noEntry` when nothing of the path is exported, and
+    /// The export may be named as it was configured or by its path without symbolic links. Throws `access` when the
+    /// client may not use the export, `noEntry` when nothing of the path is exported, and
     /// what looking up a name fails with. Symbolic links below the export are not followed.
     public func mount(_ path: String, client: ClientAddress) throws(DatastoreError) -> FileHandle {
-        let components = path.split(separator: "/").filter { $0 != "." }
-        let wanted = "/" + components.joined(separator: "/")
-        guard let root = roots.values.first(where: { Self.path(wanted, isIn: $0.export.path) }) else {
+        guard let (root, rest) = exported(ExportRoot.normalised(path)) else {
             throw DatastoreError(.noEntry, "\(path): not exported")
         }
         guard root.export.admits(client) else { throw DatastoreError(.access, "\(path): not for this client") }
         var directory = try root.open()
         var place: (directory: OwnedDescriptor, name: FileName)?
-        let exportDepth = root.export.path.split(separator: "/").count
-        for component in components.dropFirst(exportDepth) {
+        for component in rest.split(separator: "/") {
             let name = FileName(String(component))
             try name.validate(dots: .access)
             let entry = try root.openEntry(name, of: directory.rawValue, flags: linux_o_path)
@@ -27,6 +25,16 @@ extension Datastore {
             directory = entry
         }
         return try handle(of: directory, at: place)
+    }
+
+    /// The export that holds the directory `path`, and what of the path is below the export's own.
+    private func exported(_ path: String) -> (ExportRoot, Substring)? {
+        for root in roots.values {
+            for own in [root.export.path, root.configuredPath] where Self.path(path, isIn: own) {
+                return (root, path.dropFirst(own.count))
+            }
+        }
+        return nil
     }
 
     /// LOOKUP (RFC 1813 section 3.3.3): the object of one name in a directory.

@@ -86,6 +86,12 @@ extension FileName {
 }
 
 extension OwnedDescriptor {
+    /// Makes attributes durable without waiting for data, which may be gigabytes, where the file system allows that.
+    func syncAttributes() throws(DatastoreError) {
+        if root.hasOneJournal, try root.commitJournal() { return }
+        try sync()
+    }
+
     /// Makes data and attributes durable.
     ///
     /// Links and special files cannot be opened for that, nor can a server that is not root open what it may not
