@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import Synchronization
 
@@ -26,12 +27,13 @@ public final class IntrospectServer: DatastoreServer {
     public let port = 2049
     /// The port of the MOUNT program.
     public let mountPort = 20048
-    /// Where it writes its statistics on SIGUSR1 and at its end.
-    public let statisticsPath: String
+    /// Where it writes its report on SIGUSR1 and at its end: `statistics.json`, and `IMAGE.runs` for each image.
+    public let reportDirectory: String
 
     private let bed: Bed
     private let network: NetworkNamespace
     private let logPath: String
+    private let stateDirectory: String
     private let options: Options
     private let process = Mutex<BackgroundProcess?>(nil)
 
@@ -46,7 +48,8 @@ public final class IntrospectServer: DatastoreServer {
         self.bed = bed
         name = "introspectd, introspection \(options.introspects ? "on" : "off")"
         logPath = temporary.file("introspectd.log")
-        statisticsPath = temporary.file("introspectd-statistics.json")
+        reportDirectory = temporary.file("introspectd-report")
+        stateDirectory = temporary.file("introspectd-state")
     }
 
     /// What it has written to its log, over all its starts.
@@ -57,12 +60,11 @@ public final class IntrospectServer: DatastoreServer {
 
     /// Starts it, and returns when it accepts connections.
     public func start() throws(TestBedError) {
-        unlink(statisticsPath)
         var words = [
             try Executable.path(of: "introspectd"), "serve", directory,
             "--listen", NetworkNamespace.serverAddress, "--port", "\(port)", "--mount-port", "\(mountPort)",
             "--allow", NetworkNamespace.network, "--introspect", options.introspects ? "on" : "off",
-            "--stats-file", statisticsPath,
+            "--state", stateDirectory, "--report", reportDirectory,
         ]
         if let cache = options.cache { words += ["--cache", cache] }
         if !options.registers { words.append("--no-rpcbind") }
@@ -86,15 +88,32 @@ public final class IntrospectServer: DatastoreServer {
         takeProcess()?.kill()
     }
 
-    /// Has it write its statistics now, and returns them.
-    public func statistics() throws(TestBedError) -> String {
-        unlink(statisticsPath)
+    /// Has it write its report now, and returns the statistics.
+    public func report() throws(TestBedError) -> ServerReport {
+        let path = "\(reportDirectory)/statistics.json"
+        unlink(path)
         guard let process = process.withLock({ $0 }) else { throw TestBedError("\(name) does not run") }
         process.signal(SIGUSR1)
-        try process.wait(upTo: 10, for: "statistics") {
-            (try? readText(of: statisticsPath))?.isEmpty == false
+        try process.wait(upTo: 30, for: "its report") { access(path, F_OK) == 0 }
+        let text = try readText(of: path)
+        do {
+            return try JSONDecoder().decode(ServerReport.self, from: Data(text.utf8))
+        } catch {
+            throw TestBedError("\(path): \(error)\n\(text)")
         }
-        return try readText(of: statisticsPath)
+    }
+
+    /// Waits until there is an image, none is being scanned, and nothing that a client wrote is left to be digested.
+    public func waitUntilIntrospectionRests(upTo seconds: Double) throws(TestBedError) -> ServerReport {
+        let deadline = monotonicNanoseconds() + Int(seconds * 1e9)
+        while true {
+            let report = try report()
+            if !report.images.isEmpty, report.images.allSatisfy({ !$0.isBusy && $0.scan != nil }) { return report }
+            guard monotonicNanoseconds() < deadline else {
+                throw TestBedError("introspection does not rest after \(seconds) s: \(report.images)\n\(log)")
+            }
+            usleep(50000)
+        }
     }
 
     private func takeProcess() -> BackgroundProcess? {
