@@ -23,7 +23,10 @@ extension DiskIntrospector {
         if !scan.wasCancelled { install(scan) }
         return ScanReport(
             status: status, bytesRead: scan.bytesRead, readCount: scan.readCount,
-            duration: ContinuousClock.now - start, wasCancelled: scan.wasCancelled, problems: scan.problems)
+            duration: ContinuousClock.now - start,
+            durations: scan.fileSystems.reduce(into: ScanDurations()) { $0 += $1.durations },
+            fileCounts: scan.fileSystems.reduce(into: FileCounts()) { $0 += $1.counts },
+            wasCancelled: scan.wasCancelled, problems: scan.problems)
     }
 
     /// Puts what was scanned in service, with what was written during the scan noted for the next digest.

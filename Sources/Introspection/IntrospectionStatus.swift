@@ -97,6 +97,10 @@ public struct ScanReport: Sendable {
     public var readCount: Int
     /// How long it took.
     public var duration: Duration
+    /// How long its parts took, over all file systems.
+    public var durations = ScanDurations()
+    /// The files of all file systems.
+    public var fileCounts = FileCounts()
     /// Whether `isCancelled` ended it: nothing was installed then.
     public var wasCancelled: Bool
     /// What was wrong on the disk, a readable line each: where, what was found, what was expected.

@@ -28,6 +28,8 @@ struct Summary: Encodable {
 
     struct ScanLine: Encodable {
         var seconds: Double
+        var groupSeconds: Double
+        var levelSeconds: Double
         var bytesRead: Int
         var reads: Int
         var mapBytes: Int
@@ -36,11 +38,12 @@ struct Summary: Encodable {
     var image: String
     var format: ImageFormat
     var size: Int
-    var files: [String]
+    var hostFiles: [String]
     var partitionTable: PartitionTableKind
     var sectorSize: Int
     var partitions: [PartitionLine]
     var volumes: [VolumeLine]
+    var files: FileCounts
     var classes: [ClassLine]
     var scan: ScanLine
     var problems: [String]
@@ -49,7 +52,8 @@ struct Summary: Encodable {
         self.image = path
         format = image.format
         size = image.size
-        files = image.files.map(\.path)
+        hostFiles = image.files.map(\.path)
+        files = report.fileCounts
         partitionTable = layout.partitionTable
         sectorSize = layout.sectorSize
         partitions = layout.partitions.map {
@@ -67,7 +71,8 @@ struct Summary: Encodable {
                 name: entry.blockClass.name, bytes: entry.bytes, share: Double(entry.bytes) / Double(image.size))
         }
         scan = ScanLine(
-            seconds: seconds(report.duration), bytesRead: report.bytesRead, reads: report.readCount,
+            seconds: seconds(report.duration), groupSeconds: seconds(report.durations.groups),
+            levelSeconds: seconds(report.durations.levels), bytesRead: report.bytesRead, reads: report.readCount,
             mapBytes: report.status.mapMemoryBytes)
         problems = report.problems
         if problems.isEmpty, report.status.fileSystems.isEmpty {
@@ -141,8 +146,10 @@ extension Summary {
     private var scanText: String {
         let share = size > 0 ? Double(scan.mapBytes) / Double(size) * 100 : 0
         return """
-            Scan: \(decimal(scan.seconds, places: 3)) s, \(formatted(bytes: scan.bytesRead)) in \(scan.reads) reads; \
-            class map: \(formatted(bytes: scan.mapBytes)) (\(decimal(share, places: 4))% of the image)
+            Files: \(files.files) regular, \(files.directories) directories, \(files.symbolicLinks) symbolic links
+            Scan: \(decimal(scan.seconds, places: 3)) s (inode tables \(decimal(scan.groupSeconds, places: 3)) s, what \
+            they point at \(decimal(scan.levelSeconds, places: 3)) s), \(formatted(bytes: scan.bytesRead)) in \
+            \(scan.reads) reads; class map: \(formatted(bytes: scan.mapBytes)) (\(decimal(share, places: 4))% of the image)
             """
     }
 }

@@ -53,8 +53,10 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
             let outcome = try introspectScan([image])
             #expect(outcome.status == 0)
             #expect(outcome.errors == "")
-            for word in ["raw image", "ext3", "label guest", "has_journal", "inode-table", "journal", "clean", "reads"]
-            {
+            for word in [
+                "raw image", "ext3", "label guest", "has_journal", "inode-table", "journal", "clean", "reads",
+                "Files: 1 regular, 3",
+            ] {
                 #expect(outcome.output.contains(word), "\(word) is missing in \(outcome.output)")
             }
             let json = try introspectScan(["summary", "--json", image])

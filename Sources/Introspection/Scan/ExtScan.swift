@@ -55,10 +55,13 @@ final class ExtScan {
 
     /// Scans, and returns what was found; incomplete when it was ended early.
     func run() -> ScannedFileSystem {
-        result.descriptors = readDescriptors()
-        claims = geometry.fixedRuns(result.descriptors)
-        readGroups()
-        followLevels()
+        let clock = ContinuousClock()
+        result.durations.groups = clock.measure {
+            result.descriptors = readDescriptors()
+            claims = geometry.fixedRuns(result.descriptors)
+            readGroups()
+        }
+        result.durations.levels = clock.measure { followLevels() }
         finish()
         return result
     }

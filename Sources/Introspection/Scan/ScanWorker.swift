@@ -38,7 +38,7 @@ final class ScanWorker: @unchecked Sendable {
     /// Notes what an inode points at.
     func visit(_ inode: ExtInode, number: UInt32) {
         guard let role = ExtInodeRole(inode, number: number, superblock: tree.geometry.superblock) else { return }
-        if number >= tree.geometry.superblock.firstInode || inode.mode != 0 {
+        if number >= tree.geometry.superblock.firstInode || number == ExtInode.Number.root {
             counts.inodes += 1
             switch inode.kind {
             case .regular: counts.files += 1

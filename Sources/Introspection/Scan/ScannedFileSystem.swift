@@ -21,6 +21,8 @@ struct ScannedFileSystem: Sendable {
     var dataRuns: [OwnedRun] = []
     /// What was counted on the way.
     var counts = FileCounts()
+    /// How long the parts of the scan took.
+    var durations = ScanDurations()
     /// What is wrong, a readable line each.
     var problems: [String] = []
 }
@@ -37,21 +39,40 @@ extension FileSystemStatus {
 }
 
 /// Files of a file system by kind.
-struct FileCounts: Hashable, Sendable {
-    /// Inodes in use.
-    var inodes = 0
+public struct FileCounts: Hashable, Sendable, Codable {
+    /// Inodes in use, those of the file system itself excepted.
+    public var inodes = 0
     /// Regular files.
-    var files = 0
+    public var files = 0
     /// Directories.
-    var directories = 0
+    public var directories = 0
     /// Symbolic links.
-    var symbolicLinks = 0
+    public var symbolicLinks = 0
+
+    /// No files.
+    public init() {}
 
     static func += (left: inout Self, right: Self) {
         left.inodes += right.inodes
         left.files += right.files
         left.directories += right.directories
         left.symbolicLinks += right.symbolicLinks
+    }
+}
+
+/// How long the parts of a scan took.
+public struct ScanDurations: Hashable, Sendable {
+    /// Group descriptors, bitmaps and inode tables.
+    public var groups = Duration.zero
+    /// What inodes point at, level by level.
+    public var levels = Duration.zero
+
+    /// No time at all.
+    public init() {}
+
+    static func += (left: inout Self, right: Self) {
+        left.groups += right.groups
+        left.levels += right.levels
     }
 }
 
