@@ -92,6 +92,9 @@ let package = Package(
         tests(of: "TestBed", ["CLinux"]),
         .testTarget(
             name: "GuestTests", dependencies: ["TestBed"], path: "Tests/GuestTests", swiftSettings: strict),
+        .testTarget(
+            name: "DaemonTests", dependencies: ["TestBed", "introspectd"], path: "Tests/DaemonTests",
+            swiftSettings: strict),
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),

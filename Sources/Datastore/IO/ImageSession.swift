@@ -166,6 +166,9 @@ final class ImageSession: Sendable {
         for file in files where file.member?.session === self {
             file.setCached(isRecognised)
         }
+        for problem in report.problems {
+            logger.notice("\(problem)")
+        }
         guard isRecognised else {
             logger.debug("\(image.path): holds nothing that introspection knows, served as a file")
             return
@@ -177,9 +180,6 @@ final class ImageSession: Sendable {
                 "bytes": "\(report.bytesRead)", "reads": "\(report.readCount)",
                 "map-memory": "\(report.status.mapMemoryBytes)",
             ])
-        for problem in report.problems {
-            logger.notice("\(image.path): \(problem)")
-        }
     }
 
     private func digest() {

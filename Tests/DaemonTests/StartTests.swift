@@ -1,0 +1,75 @@
+import Glibc
+import TestBed
+import Testing
+
+/// What a user gets to see who starts the server in a way that cannot work, and who stops it.
+struct StartTests {
+    private func failure(_ arguments: [String]) throws -> Command.Result {
+        try Command([try Executable.path(of: "introspectd"), "serve"] + arguments, timeLimit: 20).result()
+    }
+
+    @Test func missingDirectoryIsNamed() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let missing = temporary.file("missing")
+            let result = try failure([missing, "--state", temporary.file("state"), "--no-rpcbind"])
+            #expect(result.status == 1)
+            #expect(result.errorOutput.contains("\(missing): No such file or directory"))
+        }
+    }
+
+    @Test func fileInPlaceOfTheDirectoryIsNamed() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let file = try temporary.write("text", to: "file")
+            let result = try failure([file, "--state", temporary.file("state"), "--no-rpcbind"])
+            #expect(result.status == 1)
+            #expect(result.errorOutput.contains("\(file): Not a directory"))
+        }
+    }
+
+    @Test func busyPortIsNamed() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let squatter = try Socket()
+            let port = try squatter.listenAnywhere()
+            let result = try failure([
+                export, "--state", temporary.file("state"), "--no-rpcbind", "--port", "\(port)", "--mount-port", "0",
+            ])
+            #expect(result.status == 1)
+            #expect(result.errorOutput.contains("port \(port)"))
+            #expect(result.errorOutput.contains("Address already in use"))
+        }
+    }
+
+    @Test(arguments: [
+        ["--cache", "many"], ["--port", "70000"], ["--introspect", "maybe"], ["--allow", "10.0.0.0/40"],
+    ])
+    func senselessOptionIsRefusedWithItsName(option: [String]) throws {
+        let result = try failure(["/"] + option)
+        #expect(result.status == 64)
+        #expect(result.errorOutput.contains(option[0]))
+    }
+
+    @Test(arguments: [SIGTERM, SIGINT])
+    func signalStopsTheServerInOrder(signal: Int32) throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let server = try LocalServer(serving: try temporary.makeDirectory("export"), in: temporary, on: bed)
+            server.process.signal(signal)
+            #expect(server.process.waitForEnd(upTo: 20) == 0)
+        }
+    }
+
+    @Test func clientsFromElsewhereAreTurnedAway() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let options = ["--listen", "127.0.0.1", "--allow", "192.0.2.0/24"]
+            let server = try LocalServer(serving: export, options, in: temporary, on: bed)
+            // The loopback interface stays allowed: the administrator must not lock himself out.
+            _ = try server.list()
+        }
+    }
+}
