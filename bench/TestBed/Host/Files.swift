@@ -82,7 +82,7 @@ public func say(_ line: String) {
 }
 
 /// Writes a line to standard error.
-func tell(_ line: String) {
+public func tell(_ line: String) {
     writeLine(line, to: 2)
 }
 

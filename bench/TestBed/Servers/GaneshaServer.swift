@@ -30,6 +30,9 @@ public final class GaneshaServer: DatastoreServer {
     /// What it has written to its log.
     public var log: String { (try? readText(of: temporary.file("ganesha.log"))) ?? "" }
 
+    /// The process identifier while it runs.
+    public var processIdentifier: Int32? { process.withLock { $0?.identifier } }
+
     /// Starts it, and returns when it accepts connections.
     public func start() throws(TestBedError) {
         let configuration = try temporary.write(
