@@ -60,6 +60,8 @@ struct CompareReadsCommand: ParsableCommand {
         try TestBed.run("mke2fs", "-q", "-F", "-t", "ext3", "\(export)/disk.img", "256M")
         let ours = IntrospectServer(
             serving: export, options: IntrospectServer.Options(), network: network, in: temporary, bed: bed)
+        // NFS-Ganesha does not start without one.
+        try network.startPortMapper(logPath: temporary.file("rpcbind.log"), on: bed)
         let ganesha = GaneshaServer(serving: export, network: network, in: temporary, bed: bed)
         let servers: [any DatastoreServer] = [ours, ganesha]
         var results: [[ReadLoad.Result]] = servers.map { _ in [] }
