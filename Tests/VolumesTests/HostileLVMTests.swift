@@ -194,6 +194,18 @@ struct HostileLVMTests {
         #expect(layout.problems.map(\.offset) == [128 << 20])
     }
 
+    @Test func metadataThatIsReadIsBounded() throws {
+        let text = HandMade.group(HandMade.volume("root", HandMade.linear("0", "3", at: "2")))
+        let padded = text + "\n#" + String(repeating: "x", count: 3 << 20)
+        let disk = try HandMade.lvmDisk(padded)
+        let areas = [(UInt64, UInt64)](repeating: (4096, UInt64(padded.utf8.count + 513)), count: 12)
+        try disk.write(HandMade.label(size: disk.size, metadataAreas: areas), at: 512)
+        let layout = try read(disk)
+        #expect(layout.volumes.map(\.name) == ["vg/root"])
+        #expect(layout.problems.count == 7)
+        #expect(layout.problems[0].message == "more than 16777216 bytes of LVM2 metadata; the rest is not read")
+    }
+
     @Test func problemsAreBounded() throws {
         let volumes = (0..<1000).map { HandMade.volume("v\($0)", HandMade.linear("0", "99", at: "0")) }
         let layout = try read(HandMade.lvmDisk(HandMade.group(volumes.joined())))
