@@ -17,8 +17,9 @@ struct InodeIdentity: Hashable, Sendable {
 /// was seen when its handle was issued; opening follows the names from the export's root and checks that number and
 /// birth time are the file's. When that fails, because the server was started anew or somebody renamed behind its
 /// back, the whole export is walked once and the table filled from it, so that handles outlive both. What a walk did
-/// not find is stale, and is remembered as such for a while. Walks run one at a time and use at most half of the time,
-/// so that handles of removed files cannot keep the disk busy.
+/// not find is stale, a file in a directory that the server's user may enter but not list among it, and is remembered
+/// as such for a while. Walks run one at a time and use at most half of the time, so that handles of removed files
+/// cannot keep the disk busy.
 final class InodeTable: Sendable {
     private struct Place {
         let parent: UInt64
