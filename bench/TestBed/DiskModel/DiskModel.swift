@@ -49,6 +49,30 @@ public struct DiskModel: Sendable {
         directory = mount.directory
     }
 
+    /// Copies `file` to `target` on the disk as a thin disk comes to lie among those of other guests: in `pieces` that
+    /// are spread evenly over what is free. The others' disks, in `neighbours` at the top, are allocated and hold
+    /// nothing; those of an earlier call make room.
+    public func place(_ file: String, at target: String, pieces: Int) throws(TestBedError) {
+        var status = stat()
+        var space = statvfs()
+        guard stat(file, &status) == 0, statvfs(directory, &space) == 0 else {
+            throw TestBedError.lastSystemError("look at \(file) and \(directory)")
+        }
+        let mebibyte = 1 << 20
+        let piece = (status.st_size / pieces + mebibyte) / mebibyte * mebibyte
+        let free = Int(space.f_bavail) * Int(space.f_frsize) - status.st_size
+        let neighbour = max(0, free * 9 / 10 / pieces)
+        let neighbours = "\(directory)/neighbours"
+        try run("rm", "-rf", target, neighbours)
+        try run("mkdir", neighbours)
+        for (number, offset) in stride(from: 0, to: status.st_size, by: piece).enumerated() {
+            try run(
+                "dd", "if=\(file)", "of=\(target)", "bs=1M", "iflag=skip_bytes,count_bytes", "oflag=seek_bytes",
+                "skip=\(offset)", "seek=\(offset)", "count=\(piece)", "conv=notrunc,fsync", "status=none")
+            try run("fallocate", "--length", "\(max(1, neighbour))", "\(neighbours)/\(number).img")
+        }
+    }
+
     /// Has the disk take its time, or none; statistics are counted only while it does.
     public func setTiming(_ isOn: Bool) throws(TestBedError) {
         try writeText(isOn ? "timing on" : "timing off", to: "\(controlDirectory)/control")

@@ -104,7 +104,7 @@ public struct GuestDisk: Sendable {
         try lvm.run("pvcreate", loop.path)
         try lvm.run("vgcreate", "guest", loop.path)
         // The swap volume lies between the two pieces of the root volume, as it does where a disk was enlarged.
-        let first = volumeSize / 2 / (4 * mebibyte) * (4 * mebibyte)
+        let first = volumeSize * 2 / 3 / (4 * mebibyte) * (4 * mebibyte)
         try lvm.create(name: "root", size: first)
         try lvm.create(name: "swap", size: 32 * mebibyte)
         try lvm.run("lvextend", "--size", "\(volumeSize)b", Self.volume)

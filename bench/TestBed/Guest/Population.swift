@@ -25,7 +25,7 @@ struct Population {
 
     /// Ends with `count` files, after deleting half as many again in between.
     mutating func age(files count: Int) throws(TestBedError) {
-        try makeDirectories(max(1, count / Self.filesPerDirectory))
+        places = [root]
         try create(count)
         for _ in 0..<5 {
             try delete(count / 10)
@@ -34,16 +34,14 @@ struct Population {
         files = live.count
     }
 
-    private mutating func makeDirectories(_ count: Int) throws(TestBedError) {
-        places = [root]
-        for number in 0..<count {
-            // Most hang near the root, some deep.
-            let parent = places[Int.random(in: 0..<max(1, min(places.count, 1 + number / 4)), using: &generator)]
-            let path = "\(parent)/directory-\(number)"
-            guard mkdir(path, 0o755) == 0 else { throw TestBedError.lastSystemError("mkdir \(path)") }
-            places.append(path)
-        }
-        directories = count
+    /// Directories come as they are needed, between the files.
+    private mutating func makeDirectory() throws(TestBedError) {
+        // Most hang near the root, some deep.
+        let bound = max(1, min(places.count, 1 + directories / 4))
+        let path = "\(places[Int.random(in: 0..<bound, using: &generator)])/directory-\(directories)"
+        guard mkdir(path, 0o755) == 0 else { throw TestBedError.lastSystemError("mkdir \(path)") }
+        places.append(path)
+        directories += 1
     }
 
     /// Most files are small, a tenth is beyond what an inode maps by itself, a few need two levels of indirect blocks.
@@ -78,6 +76,7 @@ struct Population {
     }
 
     private mutating func openFile() throws(TestBedError) -> (descriptor: Int32, left: Int) {
+        if places.count * Self.filesPerDirectory <= live.count { try makeDirectory() }
         let place = places.randomElement(using: &generator) ?? root
         let path = "\(place)/file-\(nextName)"
         nextName += 1
