@@ -16,6 +16,10 @@ final class DiskBytes: BlockDevice, @unchecked Sendable {
         try device.read(into: buffer.bytes, at: 0)
     }
 
+    init(size: Int) {
+        buffer = AlignedBuffer(count: size)
+    }
+
     init(copying other: DiskBytes) {
         buffer = AlignedBuffer(count: other.size)
         buffer.bytes.copyMemory(from: UnsafeRawBufferPointer(other.buffer.bytes))
@@ -109,8 +113,13 @@ struct LiveWorld {
     ///
     /// A block that was written and is claimed by nothing is pending to the one and free to the other.
     func differences() throws -> [String] {
+        try Self.differences(of: introspector, from: device)
+    }
+
+    /// Where the map of `introspector` differs from a fresh scan of `device`.
+    static func differences(of introspector: DiskIntrospector, from device: DiskBytes) throws -> [String] {
         let fresh = DiskIntrospector(name: "fresh", diskSize: device.size)
-        _ = try fresh.scan(reader, parallelism: 1)
+        _ = try fresh.scan(DeviceReader(device), parallelism: 1)
         var lines: [String] = []
         fresh.forEachClass(in: ByteRange(offset: 0, length: device.size)) { range, expected in
             introspector.forEachClass(in: range) { part, live in

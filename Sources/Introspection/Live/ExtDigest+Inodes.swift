@@ -36,7 +36,7 @@ extension ExtDigest {
     /// Digests blocks of inode tables, which are sorted.
     func digestTables(_ blocks: [(block: UInt64, group: Int, index: Int)]) {
         var rest = blocks[...]
-        while let first = rest.first {
+        while !isOver, let first = rest.first {
             var count = 1
             while count < rest.count, count < Self.blocksAtOnce,
                 rest[rest.startIndex + count].block == first.block + UInt64(count)
@@ -105,7 +105,7 @@ extension ExtDigest {
 
     /// Finds all that an inode owns, and puts it in the map.
     private func walk(_ found: Found) {
-        guard !isExhausted else { return }
+        guard !isOver else { return }
         walked.insert(found.number)
         do throws(StorageError) {
             let all = Claims(try inodeWalk.metadataRuns(of: found.inode, number: found.number))
@@ -124,7 +124,7 @@ extension ExtDigest {
 
     /// Walks an inode whose own block need not have been written.
     func rewalk(_ number: UInt32) {
-        guard !isExhausted, let found = currentInode(number) else { return }
+        guard !isOver, let found = currentInode(number) else { return }
         if mayOwnMetadata(found.inode, number: number) {
             walk(found)
         } else {
@@ -138,7 +138,7 @@ extension ExtDigest {
     /// Looks again at inodes and blocks that others gave up, until no doubt is left or the limit is reached.
     func settleDoubts() {
         var rechecked: Set<UInt32> = []
-        while !isExhausted {
+        while !isOver {
             if let block = doubtfulAttributes.popLast() {
                 settleAttributes(at: block)
             } else if let former = formerAttributes.popLast() {
@@ -184,7 +184,8 @@ extension ExtDigest {
         withBlocks(block, as: .extendedAttribute) { $0.prefix(4).elementsEqual(Self.attributeMagic) }
     }
 
-    private var isExhausted: Bool { walkReader.isExhausted }
+    /// Whether there is no point in going on: a rescan is due.
+    private var isOver: Bool { staleReason != nil }
 
     /// The inode as it is on disk now; nil when it cannot be read.
     private func currentInode(_ number: UInt32) -> Found? {

@@ -92,6 +92,7 @@ final class ExtDigest {
         var work = takeWork()
         if work.hasSuperblock { checkSuperblock() }
         checkDescriptors(work.descriptorBlocks, &work)
+        guard staleReason == nil else { return }
         for group in work.bitmapGroups.sorted() { digestBitmap(group) }
         digestTables(work.tableBlocks)
         for inode in work.owners.sorted() where !walked.contains(inode) { rewalk(inode) }

@@ -189,7 +189,7 @@ extension FileSystemMap {
     }
 
     private mutating func remember(_ conflict: Conflict) {
-        guard !conflicts.contains(conflict) else { return }
+        guard !lostConflicts, !conflicts.contains(conflict) else { return }
         guard conflicts.count < Self.conflictLimit else {
             lostConflicts = true
             return
