@@ -74,7 +74,9 @@ final class Socket {
     }
 
     func send(_ bytes: [UInt8]) {
-        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue)) }
+        // MSG_NOSIGNAL: which type it is imported with depends on what else is imported.
+        let noSignal: Int32 = 0x4000
+        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, noSignal) }
     }
 
     /// Whether the other end closes the connection within `seconds`.
