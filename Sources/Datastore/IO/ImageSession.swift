@@ -41,7 +41,7 @@ final class ImageSession: Sendable {
 
     private static let shortestScanInterval = Duration.seconds(1)
     private static let longestScanInterval = Duration.seconds(60)
-    private static let scanParallelism = 4
+    private static let scanParallelism = 16
     /// The map is locked for so many bytes of the disk at a time.
     private static let reclassifiedAtOnce = 16 << 20
 

@@ -39,6 +39,7 @@ struct DiskScanner {
         let device = LayoutDevice(name: name, reader: reader)
         var scan = DiskScan(layout: try DiskLayout.read(from: device))
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
+        readStructures(of: scan.layout, meter)
         let workers = ScanWorkers(count: options.parallelism)
         defer { workers.shutDown() }
         for (number, volume) in scan.layout.volumes.enumerated() where !scan.wasCancelled {
@@ -67,5 +68,16 @@ struct DiskScanner {
         scan.bytesRead = meter.bytesRead
         scan.readCount = meter.readCount
         return scan
+    }
+
+    /// Reads partition tables and LVM2 metadata as a whole, as guests do when they look for volumes: the cache has them
+    /// then. What was needed to understand them has been read already, so an error here changes nothing.
+    private func readStructures(of layout: DiskLayout, _ meter: ScanMeter) {
+        for structure in layout.structures where structure.range.length <= options.requestLimit {
+            let blockClass: BlockClass = structure.kind == .lvmMetadata ? .lvmMetadata : .partitionTable
+            var bytes = [UInt8](repeating: 0, count: structure.range.length)
+            bytes.withUnsafeMutableBytes { try? reader.read(structure.range, as: blockClass, into: $0) }
+            meter.countRead(bytes: structure.range.length)
+        }
     }
 }

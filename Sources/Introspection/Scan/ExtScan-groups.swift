@@ -178,6 +178,7 @@ extension ExtScan {
         } else {
             used = [0..<table.count]
         }
+        used = asGuestsRead(used, of: table, descriptor)
         let limit = max(1, environment.options.requestLimit / geometry.blockSize)
         return used.flatMap { blocks in
             stride(from: blocks.lowerBound, to: blocks.upperBound, by: limit).map { start in
@@ -186,6 +187,30 @@ extension ExtScan {
                     inode: geometry.inode(group: group, index: start * geometry.inodesPerBlock))
             }
         }
+    }
+
+    /// Widens parts of an inode table to what Linux reads for the inodes in them: it reads ahead whole, aligned groups of
+    /// 32 blocks (`inode_readahead_blks`), as far as the table is initialised, and finds these in the cache then.
+    private func asGuestsRead(
+        _ used: [Range<Int>], of table: Range<UInt64>, _ descriptor: ExtGroupDescriptor
+    ) -> [Range<Int>] {
+        let window: UInt64 = 32
+        let unused = geometry.superblock.hasGroupFlags ? Int(descriptor.unusedInodeCount) : 0
+        let initialised = max(0, Int(geometry.superblock.inodesPerGroup) - unused) / geometry.inodesPerBlock
+        var widened: [Range<Int>] = []
+        for blocks in used {
+            let first = table.lowerBound + UInt64(blocks.lowerBound)
+            let last = table.lowerBound + UInt64(blocks.upperBound - 1)
+            let start = Int(max(first & ~(window - 1), table.lowerBound) - table.lowerBound)
+            let end = Int((last | (window - 1)) + 1 - table.lowerBound)
+            let wide = start..<max(blocks.upperBound, min(end, initialised, table.count))
+            if let previous = widened.last, wide.lowerBound <= previous.upperBound {
+                widened[widened.endIndex - 1] = previous.lowerBound..<max(previous.upperBound, wide.upperBound)
+            } else {
+                widened.append(wide)
+            }
+        }
+        return widened
     }
 
     private func visitInodes(_ parts: [TablePart]) -> Bool {
