@@ -37,9 +37,23 @@ extension GuestTests {
                     umount /mnt/nfs
                     """, timeLimit: 240)
                 #expect(said.contains("files are as they should be"))
+                if let server = bed.server as? IntrospectServer {
+                    try expectLiveMapEqualsScan(of: image, on: server)
+                }
                 try bed.server.stop()
                 try run("e2fsck", "-fn", image)
             }
+        }
+
+        /// What the server has come to know of the image from the guest's writes is what a scan finds.
+        private func expectLiveMapEqualsScan(of image: String, on server: IntrospectServer) throws {
+            let report = try server.waitUntilIntrospectionRests(upTo: 60)
+            #expect(report.images.count == 1)
+            let name = image.split(separator: "/").last.map(String.init) ?? image
+            let live = try ClassRuns(lines: readText(of: "\(server.reportDirectory)/\(name).runs"))
+            let scan = try ClassRuns(lines: run(try Executable.path(of: "introspect-scan"), "runs", image))
+            #expect(live.differences(from: scan) == [])
+            #expect(scan.bytes(of: "directory") > 0 && scan.bytes(of: "data") > 0)
         }
     }
 }

@@ -59,7 +59,9 @@ extension GuestTests {
                     let listing = try bed.network.command(["nfs-ls", bed.server.url(of: "") + query]).run()
                     #expect(listing.contains(copy) && listing.contains("small"))
                 }
-                let exports = try bed.network.command(["showmount", "-e", "--no-headers", "127.0.0.1"]).run()
+                let exports = try bed.network.command([
+                    "showmount", "-e", "--no-headers", NetworkNamespace.serverAddress,
+                ]).run()
                 #expect(exports.contains(bed.server.directory))
             }
         }
