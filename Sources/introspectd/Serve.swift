@@ -78,6 +78,12 @@ struct Serve: AsyncParsableCommand {
         completion: .directory)
     var report: String?
 
+    func validate() throws {
+        for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
+            throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
+        }
+    }
+
     func run() async throws {
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
         var logger = Logger(label: "introspectd")

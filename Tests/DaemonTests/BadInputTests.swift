@@ -25,7 +25,7 @@ struct BadInputTests {
         }
 
         private mutating func partitionTableThatPointsPastTheEnd() throws {
-            let path = add("table.img", expecting: "past the end")
+            let path = add("table.img", expecting: "expected at most the disk's end")
             try run("truncate", "--size", "64M", path)
             try run("sh", "-c", "echo '2048,,83' | sfdisk --quiet \(path)")
             try run("truncate", "--size", "16M", path)
@@ -89,7 +89,7 @@ struct BadInputTests {
                 #expect(listing.contains(file))
                 let url = "nfs://127.0.0.1\(images.directory)/\(file)"
                 let ports = "?nfsport=\(server.port)&mountport=\(server.mountPort)"
-                let copy = temporary.file("copy")
+                let copy = temporary.file("copy-of-\(file)")
                 try run("nfs-cp", url + ports, copy, timeLimit: 60)
                 try run("cmp", copy, "\(images.directory)/\(file)")
             }
