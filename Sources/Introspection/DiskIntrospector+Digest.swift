@@ -32,7 +32,7 @@ extension DiskIntrospector {
             subject, volume: VolumeReader(volume: volume, disk: reader), limits: ExtDigest.Limits()
         ) { body in
             self.state.withLock { state in
-                if state.generation == generation { body(&state.fileSystems[number]) }
+                if state.generation == generation { body(state.fileSystems[number]) }
             }
         }
         digest.run()

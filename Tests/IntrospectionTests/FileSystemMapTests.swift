@@ -138,13 +138,13 @@ import Testing
         let roots = [MetadataRun(block: 700, count: 1, blockClass: .indirect, level: 2, owner: 12)]
         let child = MetadataRun(block: 701, count: 1, blockClass: .indirect, level: 1, owner: 12)
         let digest = FileSystemMap.digest(of: roots)
-        #expect(map.isUnchanged(12, roots: [], digest: FileSystemMap.digest(of: [])))
-        #expect(!map.isUnchanged(12, roots: roots, digest: digest))
+        #expect(map.isUnchanged(12, roots: [], digest: FileSystemMap.digest(of: [])) == true)
+        #expect(map.isUnchanged(12, roots: roots, digest: digest) == false)
         _ = map.setRuns(of: 12, roots, digest: nil) { _ in }
-        #expect(map.isUnchanged(12, roots: roots, digest: digest))
+        #expect(map.isUnchanged(12, roots: roots, digest: digest) == true)
         _ = map.setRuns(of: 12, roots + [child], digest: digest) { _ in }
-        #expect(map.isUnchanged(12, roots: roots, digest: digest))
-        #expect(!map.isUnchanged(12, roots: [], digest: FileSystemMap.digest(of: [])))
-        #expect(!map.isUnchanged(13, roots: roots, digest: digest))
+        #expect(map.isUnchanged(12, roots: roots, digest: digest) == true)
+        #expect(map.isUnchanged(12, roots: [], digest: FileSystemMap.digest(of: [])) == false)
+        #expect(map.isUnchanged(13, roots: roots, digest: digest) == false)
     }
 }

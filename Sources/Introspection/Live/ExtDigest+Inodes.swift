@@ -75,11 +75,11 @@ extension ExtDigest {
         var changed: [Found] = []
         access { fileSystem in
             for number in plain {
-                if fileSystem.map.hasRuns(number) { self.apply(Claims(), roots: [], of: number, to: &fileSystem) }
-                self.claimAttributes([], of: number, in: &fileSystem)
+                if fileSystem.map.hasRuns(number) { self.apply(Claims(), roots: [], of: number, to: fileSystem) }
+                self.claimAttributes([], of: number, in: fileSystem)
             }
             for inode in found {
-                self.claimAttributes(inode.claims.attributes, of: inode.number, in: &fileSystem)
+                self.claimAttributes(inode.claims.attributes, of: inode.number, in: fileSystem)
                 let digest = FileSystemMap.digest(of: inode.claims.runs)
                 if !fileSystem.map.isUnchanged(inode.number, roots: inode.claims.runs, digest: digest) {
                     changed.append(inode)
@@ -110,8 +110,8 @@ extension ExtDigest {
         do throws(StorageError) {
             let all = Claims(try inodeWalk.metadataRuns(of: found.inode, number: found.number))
             access { fileSystem in
-                self.claimAttributes(all.attributes, of: found.number, in: &fileSystem)
-                self.apply(all, roots: found.claims.runs, of: found.number, to: &fileSystem)
+                self.claimAttributes(all.attributes, of: found.number, in: fileSystem)
+                self.apply(all, roots: found.claims.runs, of: found.number, to: fileSystem)
             }
         } catch {
             if walkReader.isExhausted {
@@ -129,8 +129,8 @@ extension ExtDigest {
             walk(found)
         } else {
             access { fileSystem in
-                self.claimAttributes([], of: number, in: &fileSystem)
-                self.apply(Claims(), roots: [], of: number, to: &fileSystem)
+                self.claimAttributes([], of: number, in: fileSystem)
+                self.apply(Claims(), roots: [], of: number, to: fileSystem)
             }
         }
     }
@@ -199,14 +199,14 @@ extension ExtDigest {
         return Found(number: number, inode: inode, claims: Claims(inodeWalk.roots(of: inode, number: number)))
     }
 
-    private func claimAttributes(_ blocks: [UInt64], of number: UInt32, in fileSystem: inout LiveFileSystem) {
+    private func claimAttributes(_ blocks: [UInt64], of number: UInt32, in fileSystem: LiveFileSystem) {
         var ranges: [Range<UInt64>] = []
         doubtfulAttributes += fileSystem.map.claimAttributes(blocks, of: number) { ranges.append($0) }
         if !ranges.isEmpty { note(ranges, in: fileSystem) }
     }
 
     /// Makes `all` what inode `number` owns.
-    private func apply(_ all: Claims, roots: [MetadataRun], of number: UInt32, to fileSystem: inout LiveFileSystem) {
+    private func apply(_ all: Claims, roots: [MetadataRun], of number: UInt32, to fileSystem: LiveFileSystem) {
         var ranges: [Range<UInt64>] = []
         let digest = roots == all.runs ? nil : FileSystemMap.digest(of: roots)
         recheck(fileSystem.map.setRuns(of: number, all.runs, digest: digest) { ranges.append($0) })

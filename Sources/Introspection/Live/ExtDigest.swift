@@ -19,7 +19,7 @@ final class ExtDigest {
     }
 
     /// Changes the file system in service; nothing happens when that is another by now.
-    typealias Access = (_ body: (inout LiveFileSystem) -> Void) -> Void
+    typealias Access = (_ body: (LiveFileSystem) -> Void) -> Void
 
     let geometry: ExtGeometry
     let places: ExtPlaces

@@ -2,7 +2,10 @@ import BlockStorage
 import GuestFilesystems
 
 /// A guest file system in service: its map, and what was written to it since the map was last brought up to date.
-struct LiveFileSystem: Sendable {
+///
+/// Guarded by the lock of the ``DiskIntrospector`` it belongs to. An object, since copying a value of so many parts
+/// would cost a write more than all the rest.
+final class LiveFileSystem: @unchecked Sendable {
     /// The most runs of written metadata blocks that may wait for a digest: 256 KiB.
     static let undigestedRunLimit = 16_384
 
@@ -54,7 +57,7 @@ struct LiveFileSystem: Sendable {
     /// Takes note of a write to `blocks`. Returns whether there is something to digest for it.
     ///
     /// - Parameter isExact: Whether all of them were written for sure; otherwise free blocks stay free.
-    mutating func record(_ blocks: Range<UInt64>, isExact: Bool = true) -> Bool {
+    func record(_ blocks: Range<UInt64>, isExact: Bool = true) -> Bool {
         written.insert(blocks)
         var needsDigest = false
         var block = blocks.lowerBound
@@ -75,14 +78,14 @@ struct LiveFileSystem: Sendable {
     }
 
     /// Has `range` digested by the next digest.
-    mutating func markUndigested(_ range: Range<UInt64>) {
+    func markUndigested(_ range: Range<UInt64>) {
         undigested.insert(range)
         guard undigested.runCount > Self.undigestedRunLimit else { return }
         undigested = BlockRunSet()
         hasLostWrites = true
     }
 
-    private mutating func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
+    private func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
         switch blockClass {
         case .superblock, .groupDescriptor, .blockBitmap, .inodeTable: break
         default: return false

@@ -10,7 +10,7 @@
 /// replaced at once. No two runs share a block: when a second inode claims a block it takes it from the first, and
 /// the map remembers that the two disagree (see ``setRuns(of:_:digest:changed:)``). Blocks of extended attributes,
 /// which many inodes may share, are not in the index by owner (see ``claimAttributes(_:of:changed:)``).
-struct FileSystemMap: Sendable {
+struct FileSystemMap: ~Copyable, Sendable {
     /// The largest block number that an entry can hold, plus one: ext4's own limit.
     static let blockLimit: UInt64 = 1 << 48
     /// Claims of one block by two inodes that are remembered; a sane file system has few, and those briefly.

@@ -91,17 +91,12 @@ struct SortedChunks<Element: Keyed>: Sendable {
             chunks[position.chunk][position.index] = element
             return
         }
-        var chunk = position.chunk
-        var index = position.index + 1
-        if chunks[chunk].count == Self.chunkCapacity {
-            split(chunk)
-            let left = chunks[chunk].count
-            if index > left {
-                chunk += 1
-                index -= left
-            }
+        guard chunks[position.chunk].count < Self.chunkCapacity else {
+            makeRoom(position.chunk)
+            insert(element)
+            return
         }
-        chunks[chunk].insert(element, at: index)
+        chunks[position.chunk].insert(element, at: position.index + 1)
         count += 1
     }
 
@@ -146,9 +141,7 @@ struct SortedChunks<Element: Keyed>: Sendable {
         if chunks.isEmpty {
             appendChunk([element][...])
         } else {
-            if chunks[0].count == Self.chunkCapacity {
-                split(0)
-            }
+            if chunks[0].count == Self.chunkCapacity { makeRoom(0) }
             chunks[0].insert(element, at: 0)
             firstKeys[0] = element.key
         }
@@ -160,7 +153,14 @@ struct SortedChunks<Element: Keyed>: Sendable {
         chunks.append(Self.makeChunk(elements))
     }
 
-    private mutating func split(_ chunk: Int) {
+    /// Makes room in a full chunk: shares with a neighbour that has some, which keeps chunks fuller than splitting
+    /// each would, or splits it.
+    private mutating func makeRoom(_ chunk: Int) {
+        for left in [chunk, chunk - 1] where left >= 0 && left + 1 < chunks.count {
+            guard chunks[left].count + chunks[left + 1].count <= Self.chunkCapacity * 15 / 8 else { continue }
+            balance(left)
+            return
+        }
         let middle = chunks[chunk].count / 2
         let right = Self.makeChunk(chunks[chunk][middle...])
         chunks[chunk].removeSubrange(middle...)
@@ -168,11 +168,25 @@ struct SortedChunks<Element: Keyed>: Sendable {
         chunks.insert(right, at: chunk + 1)
     }
 
-    /// Joins a chunk with a neighbour when both together fill less than half a chunk, so that removals give memory
-    /// back.
+    /// Makes the chunk `left` and the one after it equally full.
+    private mutating func balance(_ left: Int) {
+        let target = (chunks[left].count + chunks[left + 1].count) / 2
+        if chunks[left].count > target {
+            let moved = Array(chunks[left][target...])
+            chunks[left].removeSubrange(target...)
+            chunks[left + 1].insert(contentsOf: moved, at: 0)
+        } else {
+            let moved = target - chunks[left].count
+            chunks[left].append(contentsOf: chunks[left + 1][..<moved])
+            chunks[left + 1].removeFirst(moved)
+        }
+        firstKeys[left + 1] = chunks[left + 1][0].key
+    }
+
+    /// Joins a chunk with a neighbour when both fit into three quarters of one, so that removals give memory back.
     private mutating func mergeIfSparse(_ chunk: Int) {
         for left in [chunk, chunk - 1] where left >= 0 && left + 1 < chunks.count {
-            guard chunks[left].count + chunks[left + 1].count < Self.chunkCapacity / 2 else { continue }
+            guard chunks[left].count + chunks[left + 1].count <= Self.chunkCapacity * 3 / 4 else { continue }
             let right = chunks.remove(at: left + 1)
             firstKeys.remove(at: left + 1)
             chunks[left].append(contentsOf: right)
