@@ -1,5 +1,5 @@
 # Debian packages: what the build needs, then what the tests and the demo need.
-PACKAGES = libext2fs-dev libfuse3-dev libtirpc-dev pkg-config \
+PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev pkg-config \
 	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
 	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
 
@@ -24,7 +24,9 @@ demo:
 	swift build -c release --product introspect-bench
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
 
+# Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.
 test:
+	@[ "$$(id -u)" = 0 ] || { echo "make test needs root" >&2; exit 1; }
 	swift build --build-tests
 	swift test --skip-build
 

@@ -108,7 +108,8 @@ let package = Package(
         .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),
         .target(name: "FixtureKit", dependencies: ["TestTools"], path: "Tests/FixtureKit", swiftSettings: strict),
         .testTarget(
-            name: "FixtureTests", dependencies: ["ExtOracle", "FixtureKit", "TestTools"],
+            name: "FixtureTests",
+            dependencies: ["BlockStorage", "DiskImages", "ExtOracle", "FixtureKit", "Introspection", "TestTools"],
             path: "Tests/FixtureTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]

@@ -10,6 +10,9 @@ public struct Fixture: Sendable, CustomStringConvertible {
     /// The name and the recipe.
     public var description: String { "\(name): \(recipe)" }
 
+    /// Whether the file system is in a partition, a logical volume or an image format, rather than the raw disk itself.
+    public var hasContainer: Bool { recipe.split(separator: " ").dropFirst().first != "disk" }
+
     /// The directory of the recipes.
     public static let recipes: URL = packageRoot.appending(path: "Fixtures")
     static let packageRoot = URL(filePath: #filePath)
