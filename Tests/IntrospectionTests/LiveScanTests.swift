@@ -89,6 +89,53 @@ import Testing
         #expect(try LiveWorld.differences(of: introspector, from: world.device) == [])
     }
 
+    /// Writes, digests, scans and looks from a thread each: after the last digest nothing is missing.
+    @Test func threadsDoNotDisturbEachOther() throws {
+        let stages = try stages()
+        let world = try LiveWorld(stages[0])
+        let (device, introspector) = (world.device, world.introspector)
+        let isWriting = Atomic<Bool>(true)
+        let threads = IOPool(name: "live", threadCount: 4)
+        threads.submit {
+            var random = SplitMix64(seed: 4)
+            for stage in [1, 2, 1, 0, 2] {
+                let target = stages[stage]
+                var offsets = stride(from: 0, to: target.size, by: 1024).filter {
+                    !device.equals(target, at: $0, length: 1024)
+                }
+                offsets.shuffle(using: &random)
+                for offset in offsets {
+                    device.write(target.slice(offset, 1024), at: offset)
+                    _ = introspector.recordWrite(target.slice(offset, 1024), at: offset)
+                }
+            }
+            isWriting.store(false, ordering: .releasing)
+        }
+        threads.submit {
+            while isWriting.load(ordering: .acquiring) { _ = introspector.digest(DeviceReader(device)) }
+        }
+        threads.submit {
+            while isWriting.load(ordering: .acquiring) {
+                _ = try? introspector.scan(DeviceReader(device), parallelism: 2)
+            }
+        }
+        threads.submit {
+            while isWriting.load(ordering: .acquiring) {
+                var end = 0
+                introspector.forEachClass(in: ByteRange(offset: 0, length: device.size)) { range, _ in
+                    #expect(range.offset == end)
+                    end = range.end
+                }
+                #expect(end == device.size)
+            }
+        }
+        threads.shutDown()
+        let result = introspector.digest(DeviceReader(device))
+        #expect(!result.needsRescan && !result.needsDigest)
+        #expect(device.equals(stages[2], at: 0, length: device.size))
+        #expect(try LiveWorld.differences(of: introspector, from: device) == [])
+    }
+
     @Test func aPartitionTableWrittenDuringAScanKeepsTheMapStale() throws {
         let disk = try partitionedDisk()
         let world = try LiveWorld(disk)

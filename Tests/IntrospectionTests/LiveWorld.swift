@@ -1,5 +1,6 @@
 import BlockStorage
 import Foundation
+import Synchronization
 import TestTools
 import Testing
 
@@ -9,6 +10,7 @@ import Testing
 final class DiskBytes: BlockDevice, @unchecked Sendable {
     let name = "disk"
     let buffer: AlignedBuffer
+    private let lock = Mutex(())
 
     init(file path: String) throws {
         let device = try FileDevice(path: path, access: .readOnly, mode: .buffered)
@@ -39,11 +41,14 @@ final class DiskBytes: BlockDevice, @unchecked Sendable {
     }
 
     func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) {
-        target.copyMemory(from: slice(offset, target.count))
+        lock.withLock { _ in target.copyMemory(from: slice(offset, target.count)) }
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
-        UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[offset..<offset + bytes.count]).copyMemory(from: bytes)
+        lock.withLock { _ in
+            UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[offset..<offset + bytes.count])
+                .copyMemory(from: bytes)
+        }
     }
 
     func flush() {}
