@@ -102,7 +102,7 @@ let package = Package(
             path: "Tests/IntrospectScanTests", swiftSettings: strict),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "Datastore", ["BlockStorage", "CLinux", "TestTools", nioCore, logging]),
-        tests(of: "SunRPC", [nioCore, nioPosix, logging]),
+        tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
 
         // Images that real tools make, and what libext2fs knows of them.
         .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),

@@ -61,8 +61,3 @@ import Testing
         #expect(writer.count == 4)
     }
 }
-
-extension RawSpan {
-    /// The bytes, to compare.
-    var array: [UInt8] { withUnsafeBytes { Array($0) } }
-}

@@ -252,7 +252,7 @@ extension RPCConnection {
             return
         }
         guard recordDeadline == nil else { return }
-        let deadline = NIODeadline.now() + limits.recordTimeout
+        let deadline = eventLoop.now + limits.recordTimeout
         recordDeadline = deadline
         if recordTimer == nil {
             scheduleRecordTimer(at: deadline)
@@ -265,7 +265,7 @@ extension RPCConnection {
             guard let self else { return }
             recordTimer = nil
             guard state == .open, let deadline = recordDeadline else { return }
-            if deadline > .now() {
+            if deadline > eventLoop.now {
                 scheduleRecordTimer(at: deadline)
             } else {
                 failStream("half an RPC record, and not the rest of it within \(limits.recordTimeout)")
