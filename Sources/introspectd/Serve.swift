@@ -96,6 +96,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     private func serve(_ logger: Logger) async throws {
+        Self.raiseDescriptorLimit()
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1)
         let datastore = try Datastore(configuration: configuration, logger: logger)
         let server = Server(datastore: datastore, logger: logger)
@@ -115,6 +116,14 @@ struct Serve: AsyncParsableCommand {
         logger.info("stopping")
         await server.stop()
         writeReport(of: datastore, logger)
+    }
+
+    /// Every file that clients use takes two descriptors, and a thousand are soon used up.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// Says why the server does not run, in one line, without the usage text that goes with wrong arguments.
