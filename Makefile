@@ -25,10 +25,12 @@ demo:
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
 
 # Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.
+# SunRPC's tests watch the clock, and run when no others keep all threads busy.
 test:
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root" >&2; exit 1; }
 	swift build --build-tests
-	swift test --skip-build
+	swift test --skip-build --skip SunRPCTests
+	swift test --skip-build --filter SunRPCTests
 
 lint:
 	swift format lint --strict -r Package.swift Sources Tests bench
