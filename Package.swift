@@ -21,7 +21,6 @@ func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 
@@ -37,13 +36,13 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
     ],
     targets: [
         // What Swift cannot import by itself.
         .target(name: "CLinux"),
         .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
+        .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
         .systemLibrary(name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
         .systemLibrary(
             name: "CFUSE", path: "bench/CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
@@ -57,7 +56,10 @@ let package = Package(
         module("Tiering", ["BlockStorage"]),
         module(
             "Datastore",
-            ["CLinux", "BlockStorage", "DiskImages", "Volumes", "Introspection", "Tiering", nioCore, logging, crypto]),
+            [
+                "CLinux", "CNettle", "BlockStorage", "DiskImages", "Volumes", "Introspection", "Tiering", nioCore,
+                logging,
+            ]),
         module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging], lifetimes),
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
 

@@ -1,5 +1,5 @@
 import CLinux
-import Crypto
+import CNettle
 import Glibc
 
 /// An export with its directory open, and what its file system can do.
@@ -147,6 +147,11 @@ final class ExportRoot: Sendable {
 
     /// The first 64 bits of the SHA-256 of the path.
     private static func identifier(of path: String) -> UInt64 {
-        SHA256.hash(data: Array(path.utf8)).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        var context = sha256_ctx()
+        nettle_sha256_init(&context)
+        nettle_sha256_update(&context, path.utf8.count, Array(path.utf8))
+        var digest = [UInt8](repeating: 0, count: 8)
+        nettle_sha256_digest(&context, digest.count, &digest)
+        return digest.reduce(0) { $0 << 8 | UInt64($1) }
     }
 }

@@ -1,4 +1,4 @@
-import Crypto
+import CNettle
 import Glibc
 
 /// Makes file handles and tells those it made from any other bytes.
@@ -34,11 +34,14 @@ struct HandleCodec: Sendable {
     private static let codeCount = 16
     private static let inodeCount = 20
 
-    private let key: SymmetricKey
+    /// HMAC-SHA256 that has taken in the key, and nothing else.
+    private let keyed: hmac_sha256_ctx
 
     /// Signs with `key`, 32 bytes.
     init(key: [UInt8]) {
-        self.key = SymmetricKey(data: key)
+        var keyed = hmac_sha256_ctx()
+        nettle_hmac_sha256_set_key(&keyed, key.count, key)
+        self.keyed = keyed
     }
 
     /// The handle of a file in the export `exportID`.
@@ -122,10 +125,11 @@ struct HandleCodec: Sendable {
     }
 
     private func authenticationCode(_ bytes: UnsafeRawBufferPointer) -> InlineArray<16, UInt8> {
+        var context = keyed
         var code = InlineArray<16, UInt8>(repeating: 0)
-        let digest = HMAC<SHA256>.authenticationCode(for: Array(bytes), using: key)
-        digest.withUnsafeBytes { full in
-            for index in 0..<Self.codeCount { code[index] = full[index] }
+        nettle_hmac_sha256_update(&context, bytes.count, bytes.bindMemory(to: UInt8.self).baseAddress)
+        withUnsafeMutableBytes(of: &code) { code in
+            nettle_hmac_sha256_digest(&context, code.count, code.bindMemory(to: UInt8.self).baseAddress)
         }
         return code
     }
