@@ -15,18 +15,16 @@ deps:
 		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing; \
 	fi
 
-build:
+build: deps
 	swift build
 
-demo:
-	swift build -c release --product introspectd
-	swift build -c release --product introspect-scan
-	swift build -c release --product introspect-bench
+demo: deps
+	swift build -c release
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
 
 # Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.
 # SunRPC's tests watch the clock, and run when no others keep all threads busy.
-test:
+test: deps
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root" >&2; exit 1; }
 	swift build --build-tests
 	swift test --skip-build --skip SunRPCTests

@@ -89,6 +89,8 @@ extension RPCConnection {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        // One that was refused never was a connection: it has said so, and is in no registry.
+        guard self.context != nil else { return }
         state = .closed
         self.context = nil
         recordTimer?.cancel()
