@@ -34,6 +34,22 @@ public enum ExtChecksum {
         }
     }
 
+    /// The CRC-32 (polynomial 0x04C11DB7, highest bit first) of `bytes` that continues `seed`: what commit blocks of
+    /// journals hold of a whole transaction.
+    public static func crc32(_ bytes: RawSpan, seed: UInt32) -> UInt32 {
+        var crc = seed
+        for offset in 0..<bytes.byteCount {
+            crc = crc << 8 ^ ethernet[Int((crc >> 24 ^ UInt32(bytes.uint8(at: offset))) & 0xFF)]
+        }
+        return crc
+    }
+
+    private static let ethernet: [UInt32] = (0..<256).map {
+        (0..<8).reduce($0 << 24) { crc, _ in
+            crc & 0x8000_0000 != 0 ? crc << 1 ^ 0x04C1_1DB7 : crc << 1
+        }
+    }
+
     private static let castagnoli: [UInt32] = (0..<256).map {
         (0..<8).reduce($0) { crc, _ in
             crc & 1 != 0 ? crc >> 1 ^ 0x82F6_3B78 : crc >> 1

@@ -56,14 +56,7 @@ public struct ExtExtentNode: Hashable, Sendable {
         for index in 0..<count {
             let offset = (index + 1) * Self.entrySize
             guard offset + Self.entrySize <= bytes.byteCount else { return }
-            let rawLength = bytes.uint16(at: offset + 4)
-            let isWritten = rawLength <= ExtExtent.maximumLength
-            body(
-                ExtExtent(
-                    logicalBlock: bytes.uint32(at: offset),
-                    length: UInt32(isWritten ? rawLength : rawLength - ExtExtent.maximumLength),
-                    block: UInt64(bytes.uint32(at: offset + 8)) | UInt64(bytes.uint16(at: offset + 6)) << 32,
-                    isWritten: isWritten))
+            body(ExtExtent(entry: bytes, at: offset))
         }
     }
 
@@ -93,4 +86,15 @@ public struct ExtExtent: Hashable, Sendable {
     public let block: UInt64
     /// Whether the blocks hold data; otherwise they are allocated and read as zero.
     public let isWritten: Bool
+}
+
+extension ExtExtent {
+    /// The extent in the 12 bytes at `offset`, which are there.
+    init(entry bytes: RawSpan, at offset: Int) {
+        let rawLength = bytes.uint16(at: offset + 4)
+        isWritten = rawLength <= Self.maximumLength
+        logicalBlock = bytes.uint32(at: offset)
+        length = UInt32(isWritten ? rawLength : rawLength - Self.maximumLength)
+        block = UInt64(bytes.uint32(at: offset + 8)) | UInt64(bytes.uint16(at: offset + 6)) << 32
+    }
 }

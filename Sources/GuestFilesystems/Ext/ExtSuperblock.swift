@@ -171,8 +171,7 @@ public struct ExtSuperblock: Hashable, Sendable {
 
     /// The UUID in its usual notation.
     public var uuid: String {
-        let digits = uuidBytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
-        return [0..<4, 4..<6, 6..<8, 8..<10, 10..<16].map { digits[$0].joined() }.joined(separator: "-")
+        uuidText(uuidBytes)
     }
 
     /// The state in dumpe2fs's words.
