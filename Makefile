@@ -3,7 +3,7 @@ PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config \
 	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
 	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
 
-.PHONY: deps build demo test lint clean
+.PHONY: deps build demo test fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -30,8 +30,15 @@ test: deps
 	swift test --skip-build --skip SunRPCTests
 	swift test --skip-build --filter SunRPCTests
 
+# Runs every fuzzer for so long, one after the other.
+SECONDS = 60
+fuzz: deps
+	@set -e; for directory in Fuzz/Sources/*; do \
+		echo "$${directory##*/}"; Fuzz/run "$${directory##*/}" $(SECONDS); \
+	done
+
 lint:
-	swift format lint --strict -r Package.swift Sources Tests bench
+	swift format lint --strict -r Package.swift Sources Tests Fuzz bench
 
 clean:
 	swift package clean

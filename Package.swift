@@ -31,6 +31,8 @@ let package = Package(
         .executable(name: "introspectd", targets: ["introspectd"]),
         .executable(name: "introspect-scan", targets: ["introspect-scan"]),
         .executable(name: "introspect-bench", targets: ["introspect-bench"]),
+        // For the package of fuzzers.
+        .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
@@ -105,6 +107,16 @@ let package = Package(
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "Datastore", ["BlockStorage", "CLinux", "TestTools", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
+
+        // What fuzzers feed, and their corpus as tests.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "TestTools", "Volumes",
+            ],
+            path: "Tests/FuzzTargets", swiftSettings: strict),
+        .testTarget(
+            name: "CorpusTests", dependencies: ["FuzzTargets"], path: "Tests/CorpusTests", swiftSettings: strict),
 
         // Images that real tools make, and what libext2fs knows of them.
         .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),

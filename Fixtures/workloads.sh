@@ -195,3 +195,22 @@ prepare_badblocks() {
     printf '%s\n' 20000 20001 20002 30000 45000 >"$work/bad-blocks"
     mke2fs_arguments+=(-l "$work/bad-blocks")
 }
+
+# A little of everything that hangs from an inode, for disks that fuzzers scribble on: a hash tree, indirect blocks of
+# each level or index nodes, unwritten extents, attributes in a block of their own.
+age_small() {
+    perl -e '
+        use Fcntl qw(:DEFAULT :seek);
+        my ($root) = @ARGV;
+        mkdir "$root/big"; mkdir "$root/a"; mkdir "$root/a/b";
+        symlink "t" x 80, "$root/a/slow-link"; symlink "b", "$root/a/fast-link";
+        open my $empty, ">", "$root/big/first" or die;
+        for my $n (1 .. 16) { link "$root/big/first", "$root/big/" . "n" x 180 . $n or die $! }
+        sysopen my $mapped, "$root/mapped", O_CREAT | O_RDWR or die $!;
+        for my $n (0, 5, 13, 16, 270, 300, 600, 66_000) { sysseek $mapped, $n * 1024, SEEK_SET; syswrite $mapped, "m" }
+        sysopen my $many, "$root/a/many", O_CREAT | O_RDWR or die $!;
+        for my $n (0 .. 99) { sysseek $many, 2048 * $n, SEEK_SET; syswrite $many, "d" }
+    ' "$root"
+    fallocate -l 64K "$root/a/unwritten" 2>/dev/null || true
+    setfattr -n user.note -v "$(printf '%0500d' 1)" "$root/a/b"
+}

@@ -1,0 +1,15 @@
+import Foundation
+import FuzzTargets
+import Testing
+
+/// What fuzzers start from and what they once found, without a fuzzer.
+struct CorpusTests {
+    @Test(.timeLimit(.minutes(1)), arguments: FuzzTarget.imageParsers)
+    func everyInputOfTheCorpusIsHarmless(target: FuzzTarget) throws {
+        let inputs = try FileManager.default.contentsOfDirectory(at: target.corpus, includingPropertiesForKeys: nil)
+        #expect(!inputs.isEmpty)
+        for input in inputs {
+            try Data(contentsOf: input).withUnsafeBytes { target.run($0) }
+        }
+    }
+}
