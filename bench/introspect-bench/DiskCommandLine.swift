@@ -5,17 +5,14 @@ import TestBed
 struct DiskCommandLine: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "disk",
-        abstract: "Mount a file that answers as a mechanical disk does.",
+        abstract: "Mount a file that answers as a mechanical or a solid-state disk does.",
         discussion: """
             Mounts a FUSE file system on DIRECTORY with the files `disk`, `statistics.json` (what the disk did, as it \
             is read) and `control` (write `timing on` or `timing off`), and serves it until SIGINT or SIGTERM. \
             Put a file system on it with: losetup --find --show --direct-io=on DIRECTORY/disk
             """)
 
-    enum Preset: String, ExpressibleByArgument, CaseIterable {
-        case mhz2250b
-        case none
-    }
+    typealias Preset = DiskPreset
 
     @Argument(help: "The directory to mount on.")
     var directory: String
@@ -26,24 +23,53 @@ struct DiskCommandLine: ParsableCommand {
     @Option(help: "The sparse file that holds the bytes. By default they are in memory.")
     var file: String?
 
-    @Option(help: "The disk to start from: mhz2250b, or none for a disk that takes no time.")
+    @Option(help: "The disk to start from; none is a disk that takes no time.")
     var preset = Preset.mhz2250b
 
     @OptionGroup(title: "Instead of the preset's")
-    var overrides: DiskOverrides
+    var common: CommonDiskOverrides
+
+    @OptionGroup(title: "Instead of the preset's, for mechanical disks")
+    var mechanical: MechanicalDiskOverrides
+
+    @OptionGroup(title: "Instead of the preset's, for solid-state disks")
+    var solidState: SolidStateDiskOverrides
 
     func run() throws {
-        var parameters = DiskParameters.mhz2250b
-        overrides.apply(to: &parameters)
-        let size = size?.bytes ?? parameters.capacity
-        guard size > 0 else { throw ValidationError("a disk has at least one byte") }
-        parameters.capacity = max(parameters.capacity, size)
+        let drive = try drive()
+        guard (size?.bytes ?? 1) > 0 else { throw ValidationError("a disk has at least one byte") }
         let server = try DiskServer(
             DiskServer.Configuration(
-                mountPoint: directory, size: size, backingFile: file, parameters: parameters,
-                isTiming: preset != .none))
+                mountPoint: directory, size: size?.bytes ?? drive.capacity, backingFile: file, drive: drive,
+                isTiming: true))
         try server.run()
     }
+
+    /// The preset's drive with what the command line says instead, and at least as large as the file.
+    private func drive() throws -> Drive {
+        guard !mechanical.areGiven || preset.isMechanical, !solidState.areGiven || preset.isSolidState else {
+            throw ValidationError("the preset \(preset.rawValue) is not of the kind that the options are for")
+        }
+        switch preset.drive {
+        case .mechanical(var parameters):
+            common.apply(to: &parameters)
+            mechanical.apply(to: &parameters)
+            parameters.capacity = max(parameters.capacity, size?.bytes ?? 0)
+            return .mechanical(parameters)
+        case .solidState(var parameters):
+            common.apply(to: &parameters)
+            solidState.apply(to: &parameters)
+            parameters.capacity = max(parameters.capacity, size?.bytes ?? 0)
+            return .solidState(parameters)
+        case .instant(let capacity):
+            return .instant(capacity: size?.bytes ?? common.capacity?.bytes ?? capacity)
+        }
+    }
+}
+
+extension DiskPreset: ExpressibleByArgument {
+    fileprivate var isMechanical: Bool { if case .mechanical = drive { true } else { false } }
+    fileprivate var isSolidState: Bool { if case .solidState = drive { true } else { false } }
 }
 
 /// A number of bytes, with a suffix that is a power of 1024.
@@ -62,69 +88,5 @@ struct ByteCount: ExpressibleByArgument {
         let (product, overflow) = number.multipliedReportingOverflow(by: 1 << shift)
         guard !overflow else { return nil }
         bytes = product
-    }
-}
-
-/// Every parameter of the model, each as an option.
-struct DiskOverrides: ParsableArguments {
-    @Option(help: "Size of the whole disk, over which the seek curve spans.")
-    var capacity: ByteCount?
-    @Option(help: "Revolutions a minute.")
-    var rpm: Int?
-    @Option(help: "Bytes a second under the head.")
-    var transferRate: ByteCount?
-    @Option(help: "Surfaces; their tracks make a cylinder.")
-    var surfaces: Int?
-    @Option(help: "a of the seek curve a + b sqrt(x), in milliseconds; x is the fraction of the full stroke.")
-    var seekShortBase: Double?
-    @Option(help: "b of the seek curve, in milliseconds.")
-    var seekShortFactor: Double?
-    @Option(help: "The fraction of the full stroke from which c + e x holds.")
-    var seekKnee: Double?
-    @Option(help: "c of the seek curve, in milliseconds.")
-    var seekLongBase: Double?
-    @Option(help: "e of the seek curve, in milliseconds.")
-    var seekLongFactor: Double?
-    @Option(help: "Fixed cost of a command, in milliseconds.")
-    var commandOverhead: Double?
-    @Option(help: "Bytes a second between buffer and host.")
-    var interfaceRate: ByteCount?
-    @Option(help: "How far the drive reads on.")
-    var readAhead: ByteCount?
-    @Option(help: "Stretches of read data in the drive's buffer.")
-    var readSegments: Int?
-    @Option(help: "Written data that the drive's buffer holds; 0 writes through.")
-    var writeCache: ByteCount?
-    @Option(help: "The most written data that goes to the platter in one go.")
-    var writeBackUnit: ByteCount?
-    @Option(help: "Commands that the drive holds and chooses from.")
-    var queueDepth: Int?
-    @Option(help: "The age, in milliseconds, at which a command goes before all others.")
-    var patience: Double?
-
-    func apply(to parameters: inout DiskParameters) {
-        func set<Value>(_ path: WritableKeyPath<DiskParameters, Value>, _ value: Value?) {
-            if let value { parameters[keyPath: path] = value }
-        }
-        func nanoseconds(_ milliseconds: Double?) -> Int? {
-            milliseconds.map { Int(min(max($0, 0), 1e9) * 1e6) }
-        }
-        set(\.capacity, capacity?.bytes)
-        set(\.rotationsPerMinute, rpm)
-        set(\.transferRate, transferRate?.bytes)
-        set(\.surfaces, surfaces)
-        set(\.seek.shortBase, nanoseconds(seekShortBase))
-        set(\.seek.shortFactor, nanoseconds(seekShortFactor))
-        set(\.seek.knee, seekKnee)
-        set(\.seek.longBase, nanoseconds(seekLongBase))
-        set(\.seek.longFactor, nanoseconds(seekLongFactor))
-        set(\.commandOverhead, nanoseconds(commandOverhead))
-        set(\.interfaceRate, interfaceRate?.bytes)
-        set(\.readAhead, readAhead?.bytes)
-        set(\.readSegments, readSegments)
-        set(\.writeCache, writeCache?.bytes)
-        set(\.writeBackUnit, writeBackUnit?.bytes)
-        set(\.queueDepth, queueDepth)
-        set(\.patience, nanoseconds(patience))
     }
 }

@@ -6,8 +6,7 @@ struct IntrospectBench: ParsableCommand {
         commandName: "introspect-bench",
         abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
         subcommands: [
-            BedCommandLine.self, ChurnCommand.self, CompareReadsCommand.self, DemoCommand.self, DiskCommandLine.self,
-            GuestDiskCommand.self, ReadsCommand.self,
-            WriteSynchronouslyCommand.self,
+            BedCommandLine.self, ChurnCommand.self, CompareReadsCommand.self, DemoCommand.self, DiskCheckCommand.self,
+            DiskCommandLine.self, GuestDiskCommand.self, ReadsCommand.self, WriteSynchronouslyCommand.self,
         ])
 }

@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// Runs a ``MechanicalDisk`` by the clock: what is submitted is answered when the disk would have answered.
+/// Runs a ``ModelledDisk`` by the clock: what is submitted is answered when the disk would have answered.
 ///
 /// A sleep ends late by what the machine needs to wake a thread. A host that waits for each answer would see that
 /// much added to every command, so the next command to arrive after a late answer counts as having arrived that
@@ -14,7 +14,7 @@ final class DiskClock: @unchecked Sendable {
 
     private let monitor = Monitor()
     private let origin = monotonicNanoseconds()
-    private var disk: MechanicalDisk
+    private var disk: any ModelledDisk
     private var arrivals: [(command: DiskCommand, time: Int)] = []
     private var answers: [Int: Answer] = [:]
     private var nextIdentifier = 0
@@ -22,8 +22,8 @@ final class DiskClock: @unchecked Sendable {
     private var isTiming: Bool
     private var isStopping = false
 
-    init(parameters: DiskParameters, isTiming: Bool) {
-        disk = MechanicalDisk(parameters: parameters)
+    init(drive: Drive, isTiming: Bool) {
+        disk = drive.disk()
         self.isTiming = isTiming
     }
 

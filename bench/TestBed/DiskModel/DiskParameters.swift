@@ -47,6 +47,24 @@ public struct DiskParameters: Hashable, Sendable, Codable {
         queueDepth: 32,
         patience: 1_000_000_000)
 
+    /// A nearline disk of 4 TB with 7200 rpm, by the data sheet of Seagate's Constellation ES.3: average read seek
+    /// 8.5 ms, 175 MB/s, a buffer of 128 MiB. The shape of its seek curve is the ``mhz2250b``'s.
+    public static let nearline7200 = DiskParameters(
+        capacity: 4_000_787_030_016,
+        rotationsPerMinute: 7200,
+        transferRate: 175_000_000,
+        surfaces: 8,
+        seek: SeekCurve(
+            shortBase: 800_000, shortFactor: 13_933_000, knee: 0.3, longBase: 4_615_000, longFactor: 12_720_000),
+        commandOverhead: 100_000,
+        interfaceRate: 550_000_000,
+        readAhead: 2 << 20,
+        readSegments: 32,
+        writeCache: 8 << 20,
+        writeBackUnit: 1 << 20,
+        queueDepth: 32,
+        patience: 1_000_000_000)
+
     /// How long one revolution takes, in nanoseconds.
     var revolution: Int { 60_000_000_000 / max(1, rotationsPerMinute) }
 

@@ -2,7 +2,7 @@ import CFUSE
 import FoundationEssentials
 import Glibc
 
-/// A FUSE file system with one file that answers as a mechanical disk does.
+/// A FUSE file system with one file that answers as a real disk does.
 ///
 /// | file | what it is |
 /// |---|---|
@@ -21,18 +21,18 @@ public final class DiskServer: Sendable {
         /// The sparse file behind it; nil for memory.
         public var backingFile: String?
         /// What the disk is like.
-        public var parameters: DiskParameters
+        public var drive: Drive
         /// Whether answers take the disk's time from the start.
         public var isTiming: Bool
 
         /// The configuration of these parts.
         public init(
-            mountPoint: String, size: Int, backingFile: String? = nil, parameters: DiskParameters, isTiming: Bool
+            mountPoint: String, size: Int, backingFile: String? = nil, drive: Drive, isTiming: Bool
         ) {
             self.mountPoint = mountPoint
             self.size = size
             self.backingFile = backingFile
-            self.parameters = parameters
+            self.drive = drive
             self.isTiming = isTiming
         }
     }
@@ -49,7 +49,7 @@ public final class DiskServer: Sendable {
     /// Takes the backing store; nothing is mounted yet.
     public init(_ configuration: Configuration) throws(TestBedError) {
         store = try BackingStore(path: configuration.backingFile, size: configuration.size)
-        clock = DiskClock(parameters: configuration.parameters, isTiming: configuration.isTiming)
+        clock = DiskClock(drive: configuration.drive, isTiming: configuration.isTiming)
         self.configuration = configuration
     }
 

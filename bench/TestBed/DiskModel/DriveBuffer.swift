@@ -80,15 +80,18 @@ struct ReadBuffer {
 
 /// The write half of the drive's buffer: what was acknowledged and is not yet on the platter.
 struct WriteBuffer {
-    private let parameters: DiskParameters
+    private let capacity: Int
+    private let unit: Int
     /// Sorted, apart from each other.
     private var dirty: [Range<Int>] = []
     private var dirtyBytes = 0
-    /// The piece that is being brought to the platter.
+    /// The piece that is being brought to the media.
     private var leaving: Range<Int>?
 
-    init(parameters: DiskParameters) {
-        self.parameters = parameters
+    /// Holds `capacity` bytes, and hands out at most `unit` of them at a time.
+    init(capacity: Int, unit: Int) {
+        self.capacity = capacity
+        self.unit = max(512, unit)
     }
 
     var isClean: Bool { dirty.isEmpty && leaving == nil }
@@ -96,7 +99,7 @@ struct WriteBuffer {
 
     /// Whether `count` more bytes find room.
     func hasRoom(for count: Int) -> Bool {
-        dirtyBytes + (leaving?.count ?? 0) + count <= parameters.writeCache
+        dirtyBytes + (leaving?.count ?? 0) + count <= capacity
     }
 
     /// Whether the whole range was written a moment ago.
@@ -110,7 +113,11 @@ struct WriteBuffer {
     mutating func insert(_ range: Range<Int>) {
         guard !range.isEmpty else { return }
         var merged = range
-        let first = dirty.firstIndex { $0.upperBound >= merged.lowerBound } ?? dirty.count
+        var (first, end) = (0, dirty.count)
+        while first < end {
+            let middle = (first + end) / 2
+            if dirty[middle].upperBound < merged.lowerBound { first = middle + 1 } else { end = middle }
+        }
         var last = first
         while last < dirty.count, dirty[last].lowerBound <= merged.upperBound {
             merged = min(merged.lowerBound, dirty[last].lowerBound)..<max(merged.upperBound, dirty[last].upperBound)
@@ -121,16 +128,19 @@ struct WriteBuffer {
         dirtyBytes += merged.count
     }
 
+    /// The start of the first dirty stretch.
+    var start: Int? { dirty.first?.lowerBound }
+
     /// The start of the dirty stretch that `cost` calls cheapest.
     func cheapest(by cost: (Int) -> Int) -> Int? {
         dirty.map(\.lowerBound).min { cost($0) < cost($1) }
     }
 
-    /// Takes the piece that starts at `offset` for the way to the platter.
+    /// Takes the piece that starts at `offset` for the way to the media.
     mutating func takePiece(at offset: Int) -> Range<Int>? {
         guard let index = dirty.firstIndex(where: { $0.lowerBound == offset }) else { return nil }
         let whole = dirty[index]
-        let piece = whole.lowerBound..<min(whole.upperBound, whole.lowerBound + max(512, parameters.writeBackUnit))
+        let piece = whole.lowerBound..<min(whole.upperBound, whole.lowerBound + unit)
         if piece.upperBound == whole.upperBound {
             dirty.remove(at: index)
         } else {
@@ -141,7 +151,7 @@ struct WriteBuffer {
         return piece
     }
 
-    mutating func pieceIsOnPlatter() {
+    mutating func pieceIsOnMedia() {
         leaving = nil
     }
 }

@@ -1,14 +1,13 @@
 /// A mechanical disk in its own time: one arm, one head at work, a platter that turns, and a buffer.
 ///
-/// The disk does no I/O and never sleeps. Whoever drives it submits commands at moments, asks for ``nextEvent`` and
-/// advances it; in a test from event to event, in ``DiskServer`` by the clock. What it models:
+/// What it models:
 ///
 /// - The drive holds ``DiskParameters/queueDepth`` commands and serves next the one that the head reaches first.
 ///   A flush is a barrier, as it is on Serial ATA.
 /// - After a read the head reads on into the buffer until a command wants it elsewhere.
 /// - Writes are done when they are in the buffer; they go to the platter when the head has nothing to read, when
 ///   the buffer is full, or for a flush.
-public struct MechanicalDisk: Sendable {
+public struct MechanicalDisk: ModelledDisk {
     private struct Entry {
         let command: DiskCommand
         /// When the drive took it.
@@ -41,11 +40,12 @@ public struct MechanicalDisk: Sendable {
     private var writeBuffer: WriteBuffer
     private var completed: [DiskCompletion] = []
 
-    /// A disk at rest, its head at byte 0.
-    public init(parameters: DiskParameters) {
+    /// A disk at rest, its head at byte 0, its counters at `statistics`.
+    public init(parameters: DiskParameters, statistics: DiskStatistics = DiskStatistics()) {
         self.parameters = parameters
+        self.statistics = statistics
         readBuffer = ReadBuffer(parameters: parameters)
-        writeBuffer = WriteBuffer(parameters: parameters)
+        writeBuffer = WriteBuffer(capacity: parameters.writeCache, unit: parameters.writeBackUnit)
     }
 
     /// When something happens next if nothing is submitted; nil when the disk is at rest.
@@ -95,7 +95,7 @@ public struct MechanicalDisk: Sendable {
             position = command.range.upperBound
             completed.append(DiskCompletion(identifier: command.identifier, time: time))
         case .writeBack:
-            writeBuffer.pieceIsOnPlatter()
+            writeBuffer.pieceIsOnMedia()
         }
     }
 

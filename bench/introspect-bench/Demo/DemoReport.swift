@@ -19,7 +19,7 @@ struct DemoReport {
         }
         return """
             \(guestDisk.files) files in \(guestDisk.directories) directories; seconds in the guest, all caches cold
-            \(table(rows))
+            \(textTable(rows))
 
             """
     }
@@ -32,7 +32,7 @@ struct DemoReport {
             let busy = [off, on].map { "\(decimal(Double($0.busy.total) / 1e9)) s" }
             rows.append([workload.title] + counts.map(String.init) + busy)
         }
-        return table(rows) + "\n"
+        return textTable(rows) + "\n"
     }
 
     private func row(_ title: String, _ off: Double, _ on: Double) -> [String] {
@@ -66,20 +66,6 @@ struct DemoReport {
                         return misses == 0 ? "\(hits)" : "\(hits) of \(hits + misses)"
                     })
         }
-        return classes.isEmpty ? "" : table(rows) + "\n"
-    }
-
-    /// Rows as columns: the first to the left, the others to the right.
-    private func table(_ rows: [[String]]) -> String {
-        let columns = rows.map(\.count).max() ?? 0
-        let widths = (0..<columns).map { column in
-            rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
-        }
-        return rows.map { row in
-            row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return column == 0 ? cell + padding : padding + cell
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
+        return classes.isEmpty ? "" : textTable(rows) + "\n"
     }
 }
