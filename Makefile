@@ -1,5 +1,5 @@
 # Debian packages: what the build needs, then what the tests and the demo need.
-PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config \
+PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config zlib1g-dev \
 	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
 	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
 

@@ -45,6 +45,7 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CExt2FS", pkgConfig: "ext2fs", providers: [.apt(["libext2fs-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CTIRPC", pkgConfig: "libtirpc", providers: [.apt(["libtirpc-dev"])]),
         .systemLibrary(
             name: "CFUSE", path: "bench/CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
@@ -71,7 +72,9 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",
-            dependencies: ["BlockStorage", "DiskImages", "Introspection", "Volumes", arguments],
+            dependencies: [
+                "CZlib", "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "Volumes", arguments,
+            ],
             swiftSettings: strict),
 
         // The test bed that tests, demo and benchmark share, and the benchmark itself.
@@ -102,7 +105,7 @@ let package = Package(
         tests(of: "GuestFilesystems", ["TestTools"]),
         tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "TestTools", "Volumes"]),
         .testTarget(
-            name: "IntrospectScanTests", dependencies: ["introspect-scan", "TestTools"],
+            name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],
             path: "Tests/IntrospectScanTests", swiftSettings: strict),
         tests(of: "Tiering", ["BlockStorage"]),
         tests(of: "Datastore", ["BlockStorage", "CLinux", "TestTools", nioCore, logging]),

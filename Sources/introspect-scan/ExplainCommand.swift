@@ -5,14 +5,42 @@ import Introspection
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Says what is at an offset of the disk, and which file it belongs to.")
+        abstract: "Says what is at an offset of the disk, or where on the disk a file is.",
+        discussion: """
+            With --offset: partition, volume, file system, class, inode and path of that byte. With --path or --inode: \
+            every place on the disk that belongs to the file: its inode, its indirect blocks or extent nodes, and its \
+            contents.
+            """)
 
     @OptionGroup var arguments: ImageArguments
 
     @Option(name: .long, help: "Bytes from the start of the virtual disk: 4096, 0x1000, 4K, 1M, 2G …")
-    var offset: ByteOffset
+    var offset: ByteOffset?
+
+    @Option(name: .long, help: "A path in the guest's file system.")
+    var path: String?
+
+    @Option(name: .long, help: "The number of an inode of the guest's file system.")
+    var inode: UInt32?
+
+    @OptionGroup var choice: VolumeChoice
+
+    func validate() throws {
+        guard [offset != nil, path != nil, inode != nil].count(where: { $0 }) == 1 else {
+            throw ValidationError("explain takes one of --offset, --path and --inode")
+        }
+    }
 
     func run() throws {
+        if let offset { return try explain(offset) }
+        try withGuestFileSystem(arguments.image, choice) { fileSystem in
+            let file = try path.map { try fileSystem.file(at: $0) } ?? fileSystem.file(inode: inode ?? 0)
+            let places = FilePlaces(fileSystem, file, try fileSystem.places(of: file))
+            if arguments.json { try printJSON(places) } else { print(places.text) }
+        }
+    }
+
+    private func explain(_ offset: ByteOffset) throws {
         let (index, size) = try makeIndex(arguments)
         guard offset.bytes < size else {
             complain("\(arguments.image): offset \(offset.bytes) is not on the disk, which has \(size) bytes")
@@ -73,5 +101,46 @@ private struct ExplanationLine: Encodable {
         inode = explanation.inode
         path = explanation.path
         fileOffset = explanation.fileOffset
+    }
+}
+
+/// Where a file is.
+private struct FilePlaces: Encodable {
+    struct Place: Encodable {
+        var `class`: String
+        var offset: Int
+        var length: Int
+        var fileOffset: Int?
+    }
+
+    var volume: String
+    var inode: UInt32
+    var type: String
+    var size: UInt64
+    var places: [Place]
+
+    init(_ fileSystem: GuestFileSystem, _ file: GuestFile, _ places: [GuestFilePlace]) {
+        volume = fileSystem.volume.name
+        inode = file.number
+        type = file.kind.name
+        size = file.size
+        self.places = places.map {
+            Place(
+                class: $0.blockClass.name, offset: $0.range.offset, length: $0.range.length, fileOffset: $0.fileOffset)
+        }
+    }
+
+    var text: String {
+        let rows = places.map { place in
+            [place.class, "\(place.offset)", "\(place.length)", place.fileOffset.map { "\($0)" } ?? "-"]
+        }
+        return """
+            volume  \(volume)
+            inode   \(inode)
+            type    \(type)
+            size    \(size)
+
+            \(table([["class", "offset", "bytes", "in the file at"]] + rows))
+            """
     }
 }

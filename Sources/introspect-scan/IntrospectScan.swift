@@ -11,10 +11,13 @@ struct IntrospectScan: ParsableCommand {
             but a VMDK of several extents are those of the file.
 
             Exit status: 0 when the whole image was understood; 1 when something in it was not, or was found damaged: \
-            each problem is a line on standard error; 2 when the image cannot be read at all; 64 for a command line \
-            that makes no sense; 130 when it was interrupted.
+            each problem is a line on standard error; 2 when the image, or what is asked for in it, cannot be read at \
+            all; 3 when diff finds a difference; 64 for a command line that makes no sense; 130 when it was interrupted.
             """,
-        subcommands: [SummaryCommand.self, RunsCommand.self, ExplainCommand.self],
+        subcommands: [
+            SummaryCommand.self, RunsCommand.self, ExplainCommand.self, ListCommand.self, CatCommand.self,
+            DiffCommand.self, MapCommand.self,
+        ],
         defaultSubcommand: SummaryCommand.self)
 }
 
@@ -22,6 +25,7 @@ struct IntrospectScan: ParsableCommand {
 enum ExitStatus {
     static let problems = ExitCode(1)
     static let unreadable = ExitCode(2)
+    static let different = ExitCode(3)
     static let interrupted = ExitCode(130)
 }
 

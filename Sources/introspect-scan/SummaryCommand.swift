@@ -31,23 +31,37 @@ struct SummaryCommand: ParsableCommand {
     }
 
     private func summary(of open: OpenImage) throws(ExitCode) -> Summary {
-        Interruption.watch()
-        let bar = ProgressBar(isEnabled: !arguments.noProgress)
-        defer { bar.clear() }
-        let introspector = DiskIntrospector(name: arguments.image, diskSize: open.disk.size)
         let layout: DiskLayout
-        let report: ScanReport
         do throws(StorageError) {
             layout = try DiskLayout.read(from: open.disk)
-            report = try introspector.scan(
-                DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0) },
-                isCancelled: { Interruption.isRequested })
         } catch {
-            bar.clear()
             complain("\(error)")
             throw ExitStatus.unreadable
         }
-        guard !report.wasCancelled else { throw ExitStatus.interrupted }
+        let (_, report) = try scan(
+            open, arguments.image, parallelism: parallelism, showsProgress: !arguments.noProgress)
         return Summary(path: arguments.image, open.image, layout, report)
     }
+}
+
+/// Scans the disk for the commands that tell of classes; ends the command when it cannot be read.
+func scan(
+    _ open: OpenImage, _ path: String, parallelism: Int, showsProgress: Bool
+) throws(ExitCode) -> (DiskIntrospector, ScanReport) {
+    Interruption.watch()
+    let bar = ProgressBar(isEnabled: showsProgress)
+    defer { bar.clear() }
+    let introspector = DiskIntrospector(name: path, diskSize: open.disk.size)
+    let report: ScanReport
+    do throws(StorageError) {
+        report = try introspector.scan(
+            DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0) },
+            isCancelled: { Interruption.isRequested })
+    } catch {
+        bar.clear()
+        complain("\(error)")
+        throw ExitStatus.unreadable
+    }
+    guard !report.wasCancelled else { throw ExitStatus.interrupted }
+    return (introspector, report)
 }

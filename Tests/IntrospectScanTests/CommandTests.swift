@@ -2,31 +2,6 @@ import Foundation
 import TestTools
 import Testing
 
-/// What a run of the command said.
-private struct Outcome {
-    var status: Int32
-    var output: String
-    var errors: String
-}
-
-private func introspectScan(_ arguments: [String]) throws -> Outcome {
-    // The product lies beside the test bundle.
-    let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-    return try withTemporaryDirectory { scratch in
-        let process = Process()
-        process.executableURL = directory.appending(path: "introspect-scan")
-        process.arguments = arguments
-        let names = ["out", "errors"].map { "\(scratch)/\($0)" }
-        for name in names { try Data().write(to: URL(fileURLWithPath: name)) }
-        process.standardOutput = FileHandle(forWritingAtPath: names[0])
-        process.standardError = FileHandle(forWritingAtPath: names[1])
-        try process.run()
-        process.waitUntilExit()
-        let texts = try names.map { try String(contentsOfFile: $0, encoding: .utf8) }
-        return Outcome(status: process.terminationStatus, output: texts[0], errors: texts[1])
-    }
-}
-
 private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) throws {
     let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
     defer { try? handle.close() }

@@ -10,10 +10,15 @@ public struct ExtDirectoryEntry: Hashable, Sendable {
     /// The type of a directory.
     public static let directoryType: UInt8 = 2
 
+    /// The name in the bytes of the entry's block.
+    public func nameBytes(in bytes: RawSpan) -> [UInt8] {
+        guard nameRange.upperBound <= bytes.byteCount else { return [] }
+        return bytes.bytes(in: nameRange)
+    }
+
     /// The name in the bytes of the entry's block; what is not UTF-8 is replaced.
     public func name(in bytes: RawSpan) -> String {
-        guard nameRange.upperBound <= bytes.byteCount else { return "" }
-        return String(decoding: bytes.bytes(in: nameRange), as: UTF8.self)
+        String(decoding: nameBytes(in: bytes), as: UTF8.self)
     }
 }
 

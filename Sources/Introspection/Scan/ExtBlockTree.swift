@@ -43,6 +43,8 @@ struct ExtBlockRun: Hashable, Sendable {
     var logicalBlock: UInt64
     /// 0 for contents, otherwise the level of a node as in ``MetadataRun/level``.
     var level: UInt8
+    /// Whether the blocks were written; others are allocated and read as zeros.
+    var isWritten = true
 }
 
 /// What was wrong with pointers and nodes that were followed.
@@ -139,7 +141,8 @@ struct ExtBlockTree {
             guard extent.length > 0, isInside(extent.block, count: extent.length, inode: inode) else { return }
             body(
                 ExtBlockRun(
-                    block: extent.block, count: extent.length, logicalBlock: UInt64(extent.logicalBlock), level: 0))
+                    block: extent.block, count: extent.length, logicalBlock: UInt64(extent.logicalBlock), level: 0,
+                    isWritten: extent.isWritten))
         }
         node.forEachChild(in: bytes) { logicalBlock, block in
             guard isInside(block, count: 1, inode: inode) else { return }

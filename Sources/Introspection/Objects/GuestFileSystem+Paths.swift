@@ -1,0 +1,123 @@
+import BlockStorage
+import GuestFilesystems
+
+/// A name in a guest's directory.
+public struct GuestDirectoryEntry: Hashable, Sendable {
+    /// The name; what is not UTF-8 is replaced.
+    public let name: String
+    /// The inode that it names.
+    public let inode: UInt32
+}
+
+extension GuestFileSystem {
+    /// Symbolic links that are followed on the way to a file; the limit of Linux.
+    private static let linkLimit = 40
+
+    /// The file at `path`, from the root of the file system; symbolic links are followed, the last one too.
+    public func file(at path: String) throws(GuestFileError) -> GuestFile {
+        var names = Self.names(of: path)
+        var directory = try file(inode: ExtInode.Number.root)
+        var linksLeft = Self.linkLimit
+        while let name = names.popLast() {
+            guard directory.kind == .directory else { throw error("\(path): \(name) is not in a directory") }
+            guard let inode = try self.inode(named: Array(name.utf8), in: directory) else {
+                throw error("\(path): there is no \(name)")
+            }
+            let next = try file(inode: inode)
+            if next.kind == .symbolicLink {
+                guard linksLeft > 0 else { throw error("\(path): more than \(Self.linkLimit) symbolic links") }
+                linksLeft -= 1
+                let target = try self.target(of: next)
+                names += Self.names(of: target)
+                if target.hasPrefix("/") { directory = try file(inode: ExtInode.Number.root) }
+            } else {
+                directory = next
+            }
+        }
+        return directory
+    }
+
+    /// The names of a path, the last one first.
+    private static func names(of path: String) -> [Substring] {
+        path.split(separator: "/").filter { $0 != "." }.reversed()
+    }
+
+    /// The target of a symbolic link; what is not UTF-8 is replaced.
+    public func target(of link: GuestFile) throws(GuestFileError) -> String {
+        guard link.kind == .symbolicLink, link.size < UInt64(geometry.blockSize) else {
+            throw error("inode \(link.number) is no symbolic link")
+        }
+        let length = Int(link.size)
+        if link.inode.isFastSymbolicLink(in: geometry.superblock) {
+            let map = link.inode.map
+            return String(decoding: (0..<min(length, ExtInode.mapSize)).map { map[$0] }, as: UTF8.self)
+        }
+        if link.inode.flags.contains(.inlineData) {
+            return String(decoding: try inlineContents(of: link), as: UTF8.self)
+        }
+        guard let run = try blockRuns(of: link).first else { throw error("inode \(link.number) has no target") }
+        return String(decoding: try bytes(ofBlock: run.block, as: .symlink).prefix(length), as: UTF8.self)
+    }
+
+    /// The names in `directory`, in its own order; `.` and `..` are among them where the directory stores them.
+    public func entries(of directory: GuestFile) throws(GuestFileError) -> [GuestDirectoryEntry] {
+        var entries: [GuestDirectoryEntry] = []
+        try forEachEntry(of: directory) { bytes, entry in
+            entries.append(GuestDirectoryEntry(name: entry.name(in: bytes), inode: entry.inode))
+            return true
+        }
+        return entries
+    }
+
+    private func inode(named name: [UInt8], in directory: GuestFile) throws(GuestFileError) -> UInt32? {
+        if name == Array("..".utf8), directory.inode.flags.contains(.inlineData) {
+            // Instead of `.` and `..` the first four bytes name the parent.
+            return directory.inode.pointer(0)
+        }
+        var found: UInt32?
+        try forEachEntry(of: directory) { bytes, entry in
+            if entry.nameRange.count == name.count, entry.nameBytes(in: bytes) == name { found = entry.inode }
+            return found == nil
+        }
+        return found
+    }
+
+    /// Calls `body` with each entry and the bytes that it is in, until it returns false.
+    private func forEachEntry(
+        of directory: GuestFile, _ body: (RawSpan, ExtDirectoryEntry) -> Bool
+    ) throws(GuestFileError) {
+        guard directory.kind == .directory else { throw error("inode \(directory.number) is no directory") }
+        if directory.inode.flags.contains(.inlineData) {
+            guard let data = ExtInlineData(ofInode: directory.bytes.span.bytes) else {
+                throw error("inode \(directory.number): its inline contents make no sense")
+            }
+            for part in [Array(data.head.dropFirst(4)), data.rest] {
+                guard try collect(part, directory, body) else { return }
+            }
+            return
+        }
+        for run in try blockRuns(of: directory) {
+            for block in run.block..<run.block + UInt64(run.count) {
+                guard try collect(try bytes(ofBlock: block, as: .directory), directory, body) else { return }
+            }
+        }
+    }
+
+    /// Whether to go on after `bytes`.
+    private func collect(
+        _ bytes: [UInt8], _ directory: GuestFile, _ body: (RawSpan, ExtDirectoryEntry) -> Bool
+    ) throws(GuestFileError) -> Bool {
+        var goesOn = true
+        do throws(ExtFormatError) {
+            try ExtDirectoryBlock.forEachEntry(
+                in: bytes.span.bytes, hasFileTypes: geometry.superblock.hasFileTypes
+            ) { entry in
+                goesOn = body(bytes.span.bytes, entry)
+                return goesOn
+            }
+        } catch {
+            throw self.error("directory with inode \(directory.number): \(error)")
+        }
+        return goesOn
+    }
+}

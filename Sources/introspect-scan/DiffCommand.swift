@@ -1,0 +1,153 @@
+import ArgumentParser
+import BlockStorage
+import Glibc
+import Introspection
+
+/// `introspect-scan diff`.
+struct DiffCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff",
+        abstract: "Says what changed between two images, or between two moments of one.",
+        discussion: """
+            BEFORE and AFTER are images, or files that `introspect-scan runs` printed. Of two images the bytes are \
+            compared, a sector of 512 bytes at a time; of listings, and of an image with a listing, what each byte is and whom it \
+            belongs to.
+
+            Exit status: 0 when there is no difference, 3 when there is one; else as for the other commands.
+            """)
+
+    @Argument(help: "The image or listing that comes first.", completion: .file())
+    var before: String
+
+    @Argument(help: "The image or listing that comes later.", completion: .file())
+    var after: String
+
+    @Flag(name: .long, help: "List each difference: OFFSET LENGTH CLASS-BEFORE CLASS-AFTER OWNER-BEFORE OWNER-AFTER.")
+    var runs = false
+
+    @Flag(name: .long, help: "Print JSON.")
+    var json = false
+
+    @Flag(name: .long, help: "Show no progress bar.")
+    var noProgress = false
+
+    func run() throws {
+        let old = try RunListing(before, noProgress: noProgress)
+        let new = try RunListing(after, noProgress: noProgress)
+        let difference = try DiskDifference(old, new)
+        if json {
+            try printJSON(difference)
+        } else if runs {
+            var output = OutputBuffer()
+            difference.runs.forEach { output.append("\($0.line)\n") }
+            output.flush()
+        } else {
+            print(difference.text)
+        }
+        if !difference.isEmpty { throw ExitStatus.different }
+    }
+}
+
+/// What differs between two disks.
+struct DiskDifference: Encodable {
+    struct Run: Encodable {
+        var offset: Int
+        var length: Int
+        var before: String
+        var after: String
+        var ownerBefore: UInt64?
+        var ownerAfter: UInt64?
+
+        var line: String {
+            let owners = [ownerBefore, ownerAfter].map { $0.map { "\($0)" } ?? "-" }.joined(separator: " ")
+            return "\(offset) \(length) \(before) \(after) \(owners)"
+        }
+    }
+
+    /// Whether bytes were compared, or only what they are.
+    var comparesBytes: Bool
+    var sizeBefore: Int
+    var sizeAfter: Int
+    var runs: [Run] = []
+
+    /// Compares what both have; a tail that only one has is told by the sizes.
+    init(_ before: RunListing, _ after: RunListing) throws {
+        sizeBefore = before.size
+        sizeAfter = after.size
+        let shared = ByteRange(offset: 0, length: min(before.size, after.size))
+        if let old = before.disk, let new = after.disk {
+            comparesBytes = true
+            do throws(StorageError) {
+                for range in try Self.differentRanges(old, new, in: shared) {
+                    RunListing.forEachPair(before, after, in: range) { append($0, $1) }
+                }
+            } catch {
+                complain("\(error)")
+                throw ExitStatus.unreadable
+            }
+        } else {
+            comparesBytes = false
+            RunListing.forEachPair(before, after, in: shared) { old, new in
+                if old.blockClass != new.blockClass || old.owner != new.owner { append(old, new) }
+            }
+        }
+    }
+
+    var isEmpty: Bool { runs.isEmpty && sizeBefore == sizeAfter }
+
+    private mutating func append(_ old: RunListing.Run, _ new: RunListing.Run) {
+        runs.append(
+            Run(
+                offset: old.range.offset, length: old.range.length, before: old.blockClass.name,
+                after: new.blockClass.name, ownerBefore: old.owner, ownerAfter: new.owner))
+    }
+
+    /// The runs of sectors that differ.
+    private static func differentRanges(
+        _ before: any BlockDevice, _ after: any BlockDevice, in range: ByteRange
+    ) throws(StorageError) -> [ByteRange] {
+        let sector = 512
+        let buffers = [AlignedBuffer(count: 1 << 20), AlignedBuffer(count: 1 << 20)]
+        var found: [ByteRange] = []
+        for start in stride(from: 0, to: range.end, by: 1 << 20) {
+            let parts = buffers.map {
+                UnsafeMutableRawBufferPointer(rebasing: $0.bytes[..<min(1 << 20, range.end - start)])
+            }
+            try before.read(into: parts[0], at: start)
+            try after.read(into: parts[1], at: start)
+            guard !isEqual(parts[0], parts[1], 0..<parts[0].count) else { continue }
+            for place in stride(from: 0, to: parts[0].count, by: sector) {
+                let length = min(sector, parts[0].count - place)
+                guard !isEqual(parts[0], parts[1], place..<place + length) else { continue }
+                if let last = found.last, last.end == start + place {
+                    found[found.count - 1] = ByteRange(offset: last.offset, length: last.length + length)
+                } else {
+                    found.append(ByteRange(offset: start + place, length: length))
+                }
+            }
+        }
+        return found
+    }
+
+    private static func isEqual(
+        _ left: UnsafeMutableRawBufferPointer, _ right: UnsafeMutableRawBufferPointer, _ range: Range<Int>
+    ) -> Bool {
+        guard let left = left.baseAddress, let right = right.baseAddress else { return true }
+        return memcmp(left + range.lowerBound, right + range.lowerBound, range.count) == 0
+    }
+
+    /// A table for people.
+    var text: String {
+        var bytes: [String: Int] = [:]
+        for run in runs { bytes["\(run.before) \(run.after)", default: 0] += run.length }
+        let total = runs.reduce(0) { $0 + $1.length }
+        let subject = comparesBytes ? "Bytes in sectors that differ" : "Bytes whose class or owner differs"
+        var lines = ["\(subject): \(total) (\(formatted(bytes: total)))"]
+        if sizeBefore != sizeAfter { lines.append("Size: \(sizeBefore) bytes before, \(sizeAfter) after") }
+        let rows = bytes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { key, count in
+            key.split(separator: " ").map(String.init) + ["\(count)", formatted(bytes: count)]
+        }
+        if !rows.isEmpty { lines.append("\n" + table([["before", "after", "bytes", "size"]] + rows)) }
+        return lines.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,17 @@
+/// A colour as red, green and blue, eight bits each from the left.
+struct Colour: Hashable {
+    let rgb: UInt32
+
+    init(_ rgb: UInt32) { self.rgb = rgb }
+
+    static let ink = Colour(0x212529)
+    static let paper = Colour(0xFFFFFF)
+}
+
+/// What a picture is drawn on; coordinates are pixels from the upper left corner.
+protocol Canvas {
+    mutating func fill(x: Int, y: Int, width: Int, height: Int, with colour: Colour)
+
+    /// Writes a line whose upper left corner is at `x`, `y`, 14 pixels high.
+    mutating func write(_ text: String, x: Int, y: Int)
+}

@@ -1,0 +1,134 @@
+import BlockStorage
+import Introspection
+
+/// A disk as a grid of cells, each coloured by the class that fills most of it.
+struct DiskPicture {
+    /// The picture's width in pixels.
+    static let width = 1200
+
+    private static let cellSize = 4
+    private static let columns = 280
+    private static let rowLimit = 200
+    private static let margin = 20
+    /// Where the grid begins: offsets stand to its left.
+    private static let left = width - margin - columns * cellSize
+    private static let top = 48
+    private static let legendLine = 22
+    private static let legendColumns = 3
+    private static let metadataWeight = 8
+    /// The smallest cell: no block is smaller in most file systems.
+    private static let smallestCell = 4096
+
+    private let title: String
+    private let size: Int
+    private let bytesPerCell: Int
+    private let cells: [BlockClass]
+    /// What the legend tells: bytes by class, those that there are.
+    private let totals: [(blockClass: BlockClass, bytes: Int)]
+
+    /// The disk as `introspector` knows it now.
+    init(of introspector: DiskIntrospector, title: String) {
+        self.title = title
+        size = introspector.diskSize
+        let shared = (size + Self.columns * Self.rowLimit - 1) / (Self.columns * Self.rowLimit)
+        let cell = max(Self.smallestCell, (shared + Self.smallestCell - 1) / Self.smallestCell * Self.smallestCell)
+        bytesPerCell = cell
+        let count = (size + cell - 1) / cell
+        let classes = BlockClass.allCases
+        var weights = [Int](repeating: 0, count: count * classes.count)
+        introspector.forEachClass(in: ByteRange(offset: 0, length: size)) { range, blockClass in
+            let weight = blockClass.isMetadata ? Self.metadataWeight : 1
+            for index in range.offset / cell...(range.end - 1) / cell {
+                let own = ByteRange(offset: index * cell, length: cell).intersection(range)
+                weights[index * classes.count + Int(blockClass.rawValue)] += (own?.length ?? 0) * weight
+            }
+        }
+        cells = (0..<count).map { index in
+            let own = weights[index * classes.count..<(index + 1) * classes.count]
+            let most = own.indices.max { own[$0] < own[$1] } ?? own.startIndex
+            return classes[most - own.startIndex]
+        }
+        totals = introspector.status.totals.entries.map { ($0.blockClass, $0.bytes) }.filter { $0.bytes > 0 }
+    }
+
+    private var rows: Int { (cells.count + Self.columns - 1) / Self.columns }
+
+    /// The picture's height in pixels.
+    var height: Int {
+        let lines = (totals.count + Self.legendColumns - 1) / Self.legendColumns
+        return Self.top + rows * Self.cellSize + Self.margin + lines * Self.legendLine + Self.margin
+    }
+
+    /// Draws title, cells and legend.
+    func draw(on canvas: inout some Canvas) {
+        canvas.write(
+            "\(title): \(formatted(bytes: size)), \(formatted(bytes: bytesPerCell)) a cell", x: Self.margin, y: 16)
+        drawCells(on: &canvas)
+        drawLegend(on: &canvas)
+    }
+
+    private func drawCells(on canvas: inout some Canvas) {
+        for row in 0..<rows {
+            let y = Self.top + row * Self.cellSize
+            if row % 10 == 0 { canvas.write(offsetLabel(ofRow: row), x: 4, y: y) }
+            let line = cells[row * Self.columns..<min((row + 1) * Self.columns, cells.count)]
+            var start = line.startIndex
+            while start < line.endIndex {
+                let end = line[start...].firstIndex { $0 != line[start] } ?? line.endIndex
+                canvas.fill(
+                    x: Self.left + (start - line.startIndex) * Self.cellSize, y: y,
+                    width: (end - start) * Self.cellSize, height: Self.cellSize, with: .init(line[start]))
+                start = end
+            }
+        }
+    }
+
+    /// Short enough for the margin: whole units.
+    private func offsetLabel(ofRow row: Int) -> String {
+        var value = row * Self.columns * bytesPerCell
+        for unit in ["", "K", "M", "G", "T"] {
+            if value < 10_000 { return "\(value)\(unit)" }
+            value = (value + 512) / 1024
+        }
+        return "\(value)P"
+    }
+
+    private func drawLegend(on canvas: inout some Canvas) {
+        let top = Self.top + rows * Self.cellSize + Self.margin
+        let step = (Self.width - Self.margin) / Self.legendColumns
+        for (number, entry) in totals.enumerated() {
+            let x = Self.margin + number % Self.legendColumns * step
+            let y = top + number / Self.legendColumns * Self.legendLine
+            canvas.fill(x: x, y: y, width: 14, height: 14, with: .init(entry.blockClass))
+            let share = decimal(Double(entry.bytes) / Double(max(size, 1)) * 100, places: 2)
+            canvas.write("\(entry.blockClass.name) \(formatted(bytes: entry.bytes)) \(share)%", x: x + 22, y: y)
+        }
+    }
+}
+
+extension Colour {
+    /// The colour of a class: greys for what holds no metadata.
+    init(_ blockClass: BlockClass) {
+        self =
+            switch blockClass {
+            case .imageFormat: Colour(0x8C564B)
+            case .partitionTable: Colour(0x5B2C6F)
+            case .lvmMetadata: Colour(0xA569BD)
+            case .superblock: Colour(0x000000)
+            case .groupDescriptor: Colour(0x7F0000)
+            case .blockBitmap: Colour(0xFF7F0E)
+            case .inodeBitmap: Colour(0xFFBB33)
+            case .inodeTable: Colour(0xD62728)
+            case .directory: Colour(0x1F77B4)
+            case .indirect: Colour(0x17BECF)
+            case .extendedAttribute: Colour(0xE377C2)
+            case .journal: Colour(0x2CA02C)
+            case .symlink: Colour(0x98DF8A)
+            case .bootFile: Colour(0xBCBD22)
+            case .data: Colour(0xB0B8C4)
+            case .free: Colour(0xF1F3F5)
+            case .pending: Colour(0xFFF176)
+            case .unknown: Colour(0x6C757D)
+            }
+    }
+}

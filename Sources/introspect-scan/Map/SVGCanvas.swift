@@ -1,0 +1,45 @@
+/// A picture as SVG 1.1.
+struct SVGCanvas: Canvas {
+    private let width: Int
+    private let height: Int
+    private var shapes: [String] = []
+
+    init(width: Int, height: Int) {
+        self.width = width
+        self.height = height
+    }
+
+    mutating func fill(x: Int, y: Int, width: Int, height: Int, with colour: Colour) {
+        shapes.append(
+            #"<rect x="\#(x)" y="\#(y)" width="\#(width)" height="\#(height)" fill="\#(Self.hex(colour))"/>"#)
+    }
+
+    mutating func write(_ text: String, x: Int, y: Int) {
+        let escaped = text.map { character in
+            switch character {
+            case "&": "&amp;"
+            case "<": "&lt;"
+            case ">": "&gt;"
+            default: String(character)
+            }
+        }.joined()
+        shapes.append(#"<text x="\#(x)" y="\#(y + 12)">\#(escaped)</text>"#)
+    }
+
+    /// The whole document.
+    var text: String {
+        """
+        <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(width) \(height)" width="\(width)" height="\(height)" \
+        font-family="sans-serif" font-size="13" fill="\(Self.hex(.ink))" shape-rendering="crispEdges">
+        <rect width="100%" height="100%" fill="\(Self.hex(.paper))"/>
+        \(shapes.joined(separator: "\n"))
+        </svg>
+
+        """
+    }
+
+    private static func hex(_ colour: Colour) -> String {
+        let digits = String(colour.rgb, radix: 16)
+        return "#" + String(repeating: "0", count: 6 - digits.count) + digits
+    }
+}
