@@ -112,6 +112,10 @@ ssize_t linux_preadv2(int descriptor, void *buffer, size_t count, off_t offset, 
     return preadv2(descriptor, &vector, 1, offset, flags);
 }
 
+int linux_punch_hole(int descriptor, off_t offset, off_t length) {
+    return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags) {
     struct iovec vector = {.iov_base = (void *)buffer, .iov_len = count};
     return pwritev2(descriptor, &vector, 1, offset, flags);

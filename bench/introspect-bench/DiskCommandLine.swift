@@ -8,7 +8,9 @@ struct DiskCommandLine: ParsableCommand {
         abstract: "Mount a file that answers as a mechanical or a solid-state disk does.",
         discussion: """
             Mounts a FUSE file system on DIRECTORY with the files `disk`, `statistics.json` (what the disk did, as it \
-            is read) and `control` (write `timing on` or `timing off`), and serves it until SIGINT or SIGTERM. \
+            is read), `trace` (the requests since `tracing on`) and `control` (write `timing on`, `timing off`, \
+            `tracing on`, `tracing off`, `errors on`, `errors off`, `snapshot` or `restore`), and serves it until \
+            SIGINT or SIGTERM. \
             Put a file system on it with: losetup --find --show --direct-io=on DIRECTORY/disk
             """)
 

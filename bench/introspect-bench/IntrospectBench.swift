@@ -7,6 +7,7 @@ struct IntrospectBench: ParsableCommand {
         abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
         subcommands: [
             BedCommandLine.self, ChurnCommand.self, CompareReadsCommand.self, DemoCommand.self, DiskCheckCommand.self,
-            DiskCommandLine.self, GuestDiskCommand.self, ReadsCommand.self, WriteSynchronouslyCommand.self,
+            DiskCommandLine.self, GuestDiskCommand.self, GuestLoadCommand.self, ReadsCommand.self, ReportCommand.self,
+            RunCommand.self, WriteSynchronouslyCommand.self,
         ])
 }

@@ -75,6 +75,9 @@ int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uin
 /// preadv2 into one buffer.
 ssize_t linux_preadv2(int descriptor, void *buffer, size_t count, off_t offset, int flags);
 
+/// fallocate with FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE: the range reads as zeros and takes no room.
+int linux_punch_hole(int descriptor, off_t offset, off_t length);
+
 /// pwritev2 from one buffer.
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags);
 

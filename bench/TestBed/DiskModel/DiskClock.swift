@@ -12,8 +12,12 @@ final class DiskClock: @unchecked Sendable {
     /// The longest lateness that is made up for; beyond it the machine was stopped, not late.
     private static let longestLag = 5_000_000
 
+    /// Requests that a trace holds at most; later ones are counted only.
+    private static let longestTrace = 4_000_000
+
     private let monitor = Monitor()
     private let origin = monotonicNanoseconds()
+    private let drive: Drive
     private var disk: any ModelledDisk
     private var arrivals: [(command: DiskCommand, time: Int)] = []
     private var answers: [Int: Answer] = [:]
@@ -21,8 +25,10 @@ final class DiskClock: @unchecked Sendable {
     private var lag = 0
     private var isTiming: Bool
     private var isStopping = false
+    private var trace: [DiskRequest]?
 
     init(drive: Drive, isTiming: Bool) {
+        self.drive = drive
         disk = drive.disk()
         self.isTiming = isTiming
     }
@@ -37,6 +43,21 @@ final class DiskClock: @unchecked Sendable {
         monitor.withLock { disk.statistics }
     }
 
+    /// A disk at rest with an empty buffer, as after power was switched on; the counters go on.
+    func reset() {
+        monitor.withLock { disk = drive.disk(statistics: disk.statistics) }
+    }
+
+    /// Begins to note the requests that take time, from none; or leaves off and forgets them.
+    func setTracing(_ isOn: Bool) {
+        monitor.withLock { trace = isOn ? [] : nil }
+    }
+
+    /// The requests noted, in the order of their arrival.
+    var requests: [DiskRequest] {
+        monitor.withLock { trace ?? [] }
+    }
+
     /// Calls `answer`, on whatever thread, when the disk has done the command.
     func submit(_ kind: DiskCommand.Kind, offset: Int = 0, length: Int = 0, answer: @escaping Answer) {
         let isQueued = monitor.withLock {
@@ -45,6 +66,9 @@ final class DiskClock: @unchecked Sendable {
             nextIdentifier += 1
             answers[command.identifier] = answer
             arrivals.append((command, now))
+            if let count = trace?.count, count < Self.longestTrace {
+                trace?.append(DiskRequest(time: now, kind: kind, offset: offset, length: length))
+            }
             monitor.wake()
             return true
         }

@@ -1,7 +1,7 @@
 /// A command to the modelled disk.
 public struct DiskCommand: Hashable, Sendable {
     /// What is to be done.
-    public enum Kind: Hashable, Sendable {
+    public enum Kind: String, Hashable, Sendable, Codable {
         /// Read a range.
         case read
         /// Write a range.
@@ -28,6 +28,37 @@ public struct DiskCommand: Hashable, Sendable {
     }
 
     var range: Range<Int> { offset..<offset + length }
+}
+
+/// A request that reached the disk, in a trace.
+public struct DiskRequest: Hashable, Sendable {
+    /// When it came, in nanoseconds since the disk was started.
+    public let time: Int
+    /// What was to be done.
+    public let kind: DiskCommand.Kind
+    /// The first byte.
+    public let offset: Int
+    /// The number of bytes; 0 for a flush.
+    public let length: Int
+
+    init(time: Int, kind: DiskCommand.Kind, offset: Int, length: Int) {
+        self.time = time
+        self.kind = kind
+        self.offset = offset
+        self.length = length
+    }
+
+    /// A request as ``line`` tells it; nil for another line.
+    init?(line: Substring) {
+        let words = line.split(separator: " ")
+        guard words.count == 4, let time = Int(words[0]), let kind = DiskCommand.Kind(rawValue: String(words[1])),
+            let offset = Int(words[2]), let length = Int(words[3])
+        else { return nil }
+        self.init(time: time, kind: kind, offset: offset, length: length)
+    }
+
+    /// The request as a line of the file `trace`: TIME KIND OFFSET LENGTH.
+    var line: String { "\(time) \(kind.rawValue) \(offset) \(length)\n" }
 }
 
 /// The end of a command.

@@ -8,6 +8,7 @@ enum DiskFiles {
         case disk
         case statistics
         case control
+        case trace
 
         var name: String {
             switch self {
@@ -15,6 +16,7 @@ enum DiskFiles {
             case .disk: "disk"
             case .statistics: "statistics.json"
             case .control: "control"
+            case .trace: "trace"
             }
         }
 
@@ -25,7 +27,7 @@ enum DiskFiles {
             switch self {
             case .root: result.st_mode = S_IFDIR | 0o755
             case .disk: result.st_mode = S_IFREG | 0o600
-            case .statistics: result.st_mode = S_IFREG | 0o444
+            case .statistics, .trace: result.st_mode = S_IFREG | 0o444
             case .control: result.st_mode = S_IFREG | 0o200
             }
             if self == .disk {
@@ -118,6 +120,8 @@ enum DiskFiles {
     private static func read(_ request: fuse_req_t?, _ inode: fuse_ino_t, _ size: Int, _ offset: Int) {
         guard let request, let server = server(of: request), let node = Node(rawValue: inode) else { return }
         switch node {
+        case .disk where server.isFailing:
+            fuse_reply_err(request, EIO)
         case .disk:
             let pending = PendingRequest(request: request)
             let length = max(0, min(size, server.store.size - offset))
@@ -133,13 +137,17 @@ enum DiskFiles {
                 }
             }
         case .statistics:
-            let document = server.statisticsDocument()
-            let rest = document.dropFirst(offset).prefix(size)
-            rest.withUnsafeBytes { bytes in
-                _ = fuse_reply_buf(request, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
-            }
+            reply(request, server.statisticsDocument().dropFirst(offset).prefix(size))
+        case .trace:
+            reply(request, server.traceDocument(at: offset).dropFirst(offset).prefix(size))
         case .root, .control:
             fuse_reply_err(request, EACCES)
+        }
+    }
+
+    private static func reply(_ request: fuse_req_t, _ document: ArraySlice<UInt8>) {
+        document.withUnsafeBytes { bytes in
+            _ = fuse_reply_buf(request, bytes.bindMemory(to: CChar.self).baseAddress, bytes.count)
         }
     }
 
@@ -149,6 +157,8 @@ enum DiskFiles {
         guard let request, let server = server(of: request), let node = Node(rawValue: inode) else { return }
         let bytes = UnsafeRawBufferPointer(start: bytes, count: size)
         switch node {
+        case .disk where server.isFailing:
+            fuse_reply_err(request, EIO)
         case .disk:
             // The bytes are the kernel's only during this call. Whoever reads them before the model has answered
             // races with the write, and may see either state.
@@ -167,7 +177,7 @@ enum DiskFiles {
             } else {
                 fuse_reply_err(request, EINVAL)
             }
-        case .root, .statistics:
+        case .root, .statistics, .trace:
             fuse_reply_err(request, EACCES)
         }
     }

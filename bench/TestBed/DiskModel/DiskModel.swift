@@ -1,11 +1,12 @@
 import FoundationEssentials
 import Glibc
+import Synchronization
 
 /// A running disk model with a file system on it, as a server would find a slow disk.
 ///
 /// The model runs in a process of its own (`introspect-bench disk`), so that its mount outlives a failure here and
 /// can be taken away in order.
-public struct DiskModel: Sendable {
+public final class DiskModel: Sendable {
     /// The file system that the disk carries.
     public enum FileSystem: String, Sendable, CaseIterable {
         /// ext4, with mke2fs's defaults.
@@ -18,8 +19,10 @@ public struct DiskModel: Sendable {
     public let directory: String
     /// The loop device that the disk is.
     public let device: LoopDevice
-    private let mount: Mount
+    private let fileSystem: FileSystem
+    private let mount: Mutex<Mount>
     private let controlDirectory: String
+    private let bed: Bed
 
     /// Starts a disk that takes no time yet, makes the file system on it and mounts that; what it holds is in memory.
     ///
@@ -35,47 +38,99 @@ public struct DiskModel: Sendable {
         if let size { words += ["--size", "\(size)"] }
         let process = try BackgroundProcess(words, logPath: temporary.file("disk.log"), on: bed)
         try process.wait(upTo: 10, for: "mounting") { access(file, F_OK) == 0 }
-        try writeText("timing off", to: "\(controlDirectory)/control")
+        try writeText(DiskServer.Control.timingOff.rawValue, to: "\(controlDirectory)/control")
         device = try LoopDevice(on: file, isDirect: true, bed: bed)
         switch fileSystem {
         case .ext4: try run("mkfs.ext4", "-q", "-E", "nodiscard", device.path)
         case .xfs: try run("mkfs.xfs", "-q", "-K", device.path)
         }
-        // ext4 would go on zeroing inode tables for minutes after it is mounted, in the middle of a measurement.
-        let options = fileSystem == .ext4 ? "noatime,noinit_itable" : "noatime"
-        mount = try Mount(
-            device.path, on: try temporary.makeDirectory("store"), type: fileSystem.rawValue, options: options,
-            bed: bed)
-        directory = mount.directory
+        self.fileSystem = fileSystem
+        self.bed = bed
+        directory = try temporary.makeDirectory("store")
+        mount = Mutex(try Self.mount(device, with: fileSystem, on: directory, bed: bed))
     }
 
-    /// Copies `file` to `target` on the disk as a thin disk comes to lie among those of other guests: in `pieces` that
+    private static func mount(
+        _ device: LoopDevice, with fileSystem: FileSystem, on directory: String, bed: Bed
+    ) throws(TestBedError) -> Mount {
+        // ext4 would go on zeroing inode tables for minutes after it is mounted, and read all block bitmaps, in the
+        // middle of a measurement.
+        let options = fileSystem == .ext4 ? "noatime,noinit_itable,no_prefetch_block_bitmaps" : "noatime"
+        return try Mount(device.path, on: directory, type: fileSystem.rawValue, options: options, bed: bed)
+    }
+
+    /// Copies files to places on the disk as thin disks come to lie among those of other guests: each in `pieces` that
     /// are spread evenly over what is free. The others' disks, in `neighbours` at the top, are allocated and hold
     /// nothing; those of an earlier call make room.
-    public func place(_ file: String, at target: String, pieces: Int) throws(TestBedError) {
-        var status = stat()
-        var space = statvfs()
-        guard stat(file, &status) == 0, statvfs(directory, &space) == 0 else {
-            throw TestBedError.lastSystemError("look at \(file) and \(directory)")
+    public func place(_ files: [(source: String, target: String)], pieces: Int) throws(TestBedError) {
+        var sizes: [Int] = []
+        for (source, _) in files {
+            var status = stat()
+            guard stat(source, &status) == 0 else { throw TestBedError.lastSystemError("look at \(source)") }
+            sizes.append(status.st_size)
         }
-        let mebibyte = 1 << 20
-        let piece = (status.st_size / pieces + mebibyte) / mebibyte * mebibyte
-        let free = Int(space.f_bavail) * Int(space.f_frsize) - status.st_size
-        let neighbour = max(0, free * 9 / 10 / pieces)
         let neighbours = "\(directory)/neighbours"
-        try run("rm", "-rf", target, neighbours)
+        try Command(["rm", "-rf", neighbours] + files.map(\.target)).run()
         try run("mkdir", neighbours)
-        for (number, offset) in stride(from: 0, to: status.st_size, by: piece).enumerated() {
-            try run(
-                "dd", "if=\(file)", "of=\(target)", "bs=1M", "iflag=skip_bytes,count_bytes", "oflag=seek_bytes",
-                "skip=\(offset)", "seek=\(offset)", "count=\(piece)", "conv=notrunc,fsync", "status=none")
+        var space = statvfs()
+        guard statvfs(directory, &space) == 0 else { throw TestBedError.lastSystemError("look at \(directory)") }
+        let mebibyte = 1 << 20
+        let free = Int(space.f_bavail) * Int(space.f_frsize) - sizes.reduce(0, +)
+        let neighbour = max(0, free * 9 / 10 / pieces)
+        for number in 0..<pieces {
+            for ((source, target), size) in zip(files, sizes) {
+                let piece = (size / pieces + mebibyte) / mebibyte * mebibyte
+                let offset = number * piece
+                guard offset < size else { continue }
+                try run(
+                    "dd", "if=\(source)", "of=\(target)", "bs=1M", "iflag=skip_bytes,count_bytes",
+                    "oflag=seek_bytes", "skip=\(offset)", "seek=\(offset)", "count=\(piece)", "conv=notrunc,fsync",
+                    "status=none", timeLimit: 600)
+            }
             try run("fallocate", "--length", "\(max(1, neighbour))", "\(neighbours)/\(number).img")
         }
     }
 
     /// Has the disk take its time, or none; statistics are counted only while it does.
     public func setTiming(_ isOn: Bool) throws(TestBedError) {
-        try writeText(isOn ? "timing on" : "timing off", to: "\(controlDirectory)/control")
+        try control(isOn ? .timingOn : .timingOff)
+    }
+
+    /// Remembers everything that the disk holds, for ``restore()``. The disk must take no time, and nothing on it may
+    /// be open.
+    public func takeSnapshot() throws(TestBedError) {
+        try whileUnmounted { () throws(TestBedError) in try control(.snapshot) }
+    }
+
+    /// Makes the disk what it was at the snapshot, to the byte, with an empty buffer; under the same conditions.
+    public func restore() throws(TestBedError) {
+        try whileUnmounted { () throws(TestBedError) in try control(.restore) }
+    }
+
+    /// Has the disk answer every read and write with EIO, or serve again.
+    public func setFailing(_ isOn: Bool) throws(TestBedError) {
+        try control(isOn ? .errorsOn : .errorsOff)
+    }
+
+    /// Has the disk note each request that takes time, from none, or forget them.
+    public func setTracing(_ isOn: Bool) throws(TestBedError) {
+        try control(isOn ? .tracingOn : .tracingOff)
+    }
+
+    /// The requests noted, in the order of their arrival.
+    public func trace() throws(TestBedError) -> [DiskRequest] {
+        try readText(of: "\(controlDirectory)/trace").split(separator: "\n").compactMap(DiskRequest.init)
+    }
+
+    private func control(_ line: DiskServer.Control) throws(TestBedError) {
+        try writeText(line.rawValue, to: "\(controlDirectory)/control")
+    }
+
+    private func whileUnmounted(_ action: () throws(TestBedError) -> Void) throws(TestBedError) {
+        try mount.withLock { $0 }.unmount()
+        try action()
+        let again = try Self.mount(device, with: fileSystem, on: directory, bed: bed)
+        mount.withLock { $0 = again }
     }
 
     /// What the disk has done so far.

@@ -1,6 +1,7 @@
 import CFUSE
 import FoundationEssentials
 import Glibc
+import Synchronization
 
 /// A FUSE file system with one file that answers as a real disk does.
 ///
@@ -8,7 +9,8 @@ import Glibc
 /// |---|---|
 /// | `disk` | the disk's bytes; opened past the page cache, so that every request reaches the model |
 /// | `statistics.json` | ``DiskStatistics``, at the moment of reading |
-/// | `control` | write `timing on` or `timing off` to have answers take the disk's time, or none |
+/// | `trace` | the requests since `tracing on`, lines TIME KIND OFFSET LENGTH; what a read from byte 0 found |
+/// | `control` | takes one of ``Control``'s lines |
 ///
 /// The kernel's own queue in front of the disk is a loop device's, put on the file with `--direct-io=on`.
 public final class DiskServer: Sendable {
@@ -45,6 +47,28 @@ public final class DiskServer: Sendable {
     let store: BackingStore
     let clock: DiskClock
     private let configuration: Configuration
+    private let failing = Atomic<Bool>(false)
+    private let tracedLines = Mutex<[UInt8]>([])
+
+    /// What `control` takes.
+    enum Control: String {
+        /// Answers take the disk's time.
+        case timingOn = "timing on"
+        /// Answers take no time, and nothing is counted.
+        case timingOff = "timing off"
+        /// Requests that take time are noted, from none.
+        case tracingOn = "tracing on"
+        /// They are no longer noted, and forgotten.
+        case tracingOff = "tracing off"
+        /// Every read and write of the disk is answered with EIO.
+        case errorsOn = "errors on"
+        /// They are served again.
+        case errorsOff = "errors off"
+        /// The disk's contents are remembered as they are now.
+        case snapshot
+        /// They are made what they were; nobody may use the disk meanwhile. The buffer is empty afterwards.
+        case restore
+    }
 
     /// Takes the backing store; nothing is mounted yet.
     public init(_ configuration: Configuration) throws(TestBedError) {
@@ -87,13 +111,42 @@ public final class DiskServer: Sendable {
         return Array(document) + [UInt8(ascii: "\n")]
     }
 
+    /// Whether reads and writes fail.
+    var isFailing: Bool { failing.load(ordering: .relaxed) }
+
+    /// The trace as a document; the same one until it is read from its start again.
+    func traceDocument(at offset: Int) -> [UInt8] {
+        tracedLines.withLock { lines in
+            if offset == 0 { lines = clock.requests.flatMap { Array($0.line.utf8) } }
+            return lines
+        }
+    }
+
     /// Obeys a line written to `control`; whether it was understood.
     func obey(_ line: String) -> Bool {
-        switch line.split(whereSeparator: \.isWhitespace).joined(separator: " ") {
-        case "timing on": clock.setTiming(true)
-        case "timing off": clock.setTiming(false)
-        default: return false
+        switch Control(rawValue: line.split(whereSeparator: \.isWhitespace).joined(separator: " ")) {
+        case .timingOn: clock.setTiming(true)
+        case .timingOff: clock.setTiming(false)
+        case .tracingOn: clock.setTracing(true)
+        case .tracingOff: clock.setTracing(false)
+        case .errorsOn: failing.store(true, ordering: .relaxed)
+        case .errorsOff: failing.store(false, ordering: .relaxed)
+        case .snapshot: return attempt(store.takeSnapshot)
+        case .restore:
+            clock.reset()
+            return attempt(store.restoreSnapshot)
+        case nil: return false
         }
         return true
+    }
+
+    private func attempt(_ action: () throws(TestBedError) -> Void) -> Bool {
+        do throws(TestBedError) {
+            try action()
+            return true
+        } catch {
+            tell("\(error)")
+            return false
+        }
     }
 }

@@ -1,35 +1,55 @@
+import FoundationEssentials
 import Glibc
 
 /// A guest's disk as an administrator would make it: GPT, a boot partition, LVM on the second, and on a logical volume
 /// of two pieces an ext3 that has been in use for a while.
-public struct GuestDisk: Sendable {
+public struct GuestDisk: Sendable, Codable {
     /// The volume group and the logical volume with the files.
     public static let volume = "guest/root"
 
+    /// A stretch of the volume on the disk, in bytes.
+    public struct Segment: Sendable, Codable {
+        /// Where it begins in the volume.
+        public let volumeOffset: Int
+        /// Where it begins on the disk.
+        public let diskOffset: Int
+        /// Its length.
+        public let length: Int
+    }
+
     /// The image file.
-    public let path: String
+    public private(set) var path: String
     /// Its size in bytes.
     public let size: Int
     /// The files on the ext3, and the directories that hold them.
     public let files: Int
     /// Directories, the root not counted.
     public let directories: Int
+    /// Where the volume's pieces lie.
+    public let segments: [Segment]
 
+    /// A file with the paths of all files on it, relative to the volume's root, a line each.
+    public var listPath: String { path + Self.listSuffix }
+
+    private static let listSuffix = ".files"
     private static let mebibyte = 1 << 20
 
     /// Makes a disk of `size` bytes at `path` with about `files` files; the same one for each `seed`.
     public init(
-        at path: String, size: Int, files: Int, seed: UInt64 = 1, in temporary: TemporaryDirectory
+        at path: String, size: Int, files: Int, sizes: FileSizes = .desktop, seed: UInt64 = 1,
+        in temporary: TemporaryDirectory
     ) throws(TestBedError) {
         self.path = path
         self.size = size
         let volume = temporary.file("root.ext3")
         // What the boot and swap volumes, LVM's metadata and the partition table leave.
         let volumeSize = (size - 150 * Self.mebibyte) / (8 * Self.mebibyte) * (8 * Self.mebibyte)
-        let population = try Self.makeFileSystem(at: volume, size: volumeSize, files: files, seed: seed, in: temporary)
+        let population = try Self.makeFileSystem(
+            at: volume, size: volumeSize, files: files, sizes: sizes, seed: seed, in: temporary)
         self.files = population.files
         directories = population.directories
-        try Self.makeDisk(at: path, size: size, volume: volume, volumeSize: volumeSize, in: temporary)
+        try writeText(population.paths.map { $0 + "\n" }.joined(), to: path + Self.listSuffix)
+        segments = try Self.makeDisk(at: path, size: size, volume: volume, volumeSize: volumeSize, in: temporary)
         unlink(volume)
     }
 
@@ -52,6 +72,39 @@ public struct GuestDisk: Sendable {
 
         """
 
+    /// A bash command for guests that maps the volume of the disk on `device` to `/dev/mapper/NAME` as LVM would: for
+    /// clones, whose volume groups have all one name, and without reading LVM's metadata from the disk.
+    public func mappingCommand(name: String, device: String) -> String {
+        let table = segments.map { segment in
+            "\(segment.volumeOffset / 512) \(segment.length / 512) linear \(device) \(segment.diskOffset / 512)"
+        }
+        return "dmsetup create --noudevsync --verifyudev \(name) <<< \"\(table.joined(separator: "\n"))\""
+    }
+
+    /// The disk of these parameters in `directory`, made there unless a run before has left it; `name` is its file's.
+    public static func kept(
+        named name: String, size: Int, files: Int, sizes: FileSizes, seed: UInt64, in directory: String,
+        temporary: TemporaryDirectory
+    ) throws(TestBedError) -> GuestDisk {
+        try TestBed.run("mkdir", "-p", directory)
+        let base = "\(directory)/\(name)-\(files)-\(size >> 20)M-\(seed)"
+        let image = "\(base).img"
+        if access(image, R_OK) == 0, let text = try? readText(of: "\(base).json"),
+            var disk = try? JSONDecoder().decode(GuestDisk.self, from: Data(text.utf8)), disk.size == size
+        {
+            disk.path = image
+            return disk
+        }
+        let disk = try GuestDisk(
+            at: image, size: size, files: files, sizes: sizes, seed: seed, in: temporary)
+        guard let description = try? JSONEncoder().encode(disk) else {
+            throw TestBedError("cannot describe \(image)")
+        }
+        // Last: an interrupted making leaves no description, and is made again.
+        try writeText(String(decoding: description, as: UTF8.self), to: "\(base).json")
+        return disk
+    }
+
     private static func lvmConfiguration(lockDirectory: String, devices: [String]) -> String {
         let accepted = devices.map { "\"a|\($0)|\", " }.joined()
         return """
@@ -65,7 +118,7 @@ public struct GuestDisk: Sendable {
     // MARK: - The file system
 
     private static func makeFileSystem(
-        at path: String, size: Int, files: Int, seed: UInt64, in temporary: TemporaryDirectory
+        at path: String, size: Int, files: Int, sizes: FileSizes, seed: UInt64, in temporary: TemporaryDirectory
     ) throws(TestBedError) -> Population {
         try makeSparseFile(at: path, size: size)
         try run("mke2fs", "-q", "-F", "-t", "ext3", "-b", "4096", path)
@@ -74,7 +127,7 @@ public struct GuestDisk: Sendable {
         let loop = try LoopDevice(on: path, isDirect: false, bed: bed)
         let mount = try Mount(
             loop.path, on: try temporary.makeDirectory("root"), type: "ext3", options: "noatime", bed: bed)
-        var population = Population(in: mount.directory, seed: seed)
+        var population = Population(in: mount.directory, sizes: sizes, seed: seed)
         try population.age(files: files)
         try mount.unmount()
         try loop.detach()
@@ -86,7 +139,7 @@ public struct GuestDisk: Sendable {
 
     private static func makeDisk(
         at path: String, size: Int, volume: String, volumeSize: Int, in temporary: TemporaryDirectory
-    ) throws(TestBedError) {
+    ) throws(TestBedError) -> [Segment] {
         try makeSparseFile(at: path, size: size)
         let script = try temporary.write(
             """
@@ -108,12 +161,14 @@ public struct GuestDisk: Sendable {
         try lvm.create(name: "root", size: first)
         try lvm.create(name: "swap", size: 32 * mebibyte)
         try lvm.run("lvextend", "--size", "\(volumeSize)b", Self.volume)
-        for segment in try lvm.segments(of: Self.volume) {
+        let segments = try lvm.segments(of: Self.volume, at: start)
+        for segment in segments {
             try run(
                 "dd", "if=\(volume)", "of=\(path)", "bs=1M", "iflag=skip_bytes,count_bytes", "oflag=seek_bytes",
-                "skip=\(segment.volumeOffset)", "count=\(segment.length)", "seek=\(start + segment.deviceOffset)",
-                "conv=notrunc,sparse", "status=none")
+                "skip=\(segment.volumeOffset)", "count=\(segment.length)", "seek=\(segment.diskOffset)",
+                "conv=notrunc,sparse", "status=none", timeLimit: 1200)
         }
+        return segments
     }
 
     /// Start and length in bytes of a partition, by what sfdisk says.
@@ -135,12 +190,6 @@ public struct GuestDisk: Sendable {
 
     /// lvm2 without device-mapper: it writes the metadata, and nothing is activated.
     private struct VolumeManager {
-        struct Segment {
-            let volumeOffset: Int
-            let deviceOffset: Int
-            let length: Int
-        }
-
         private let directory: String
 
         init(device: String, in temporary: TemporaryDirectory) throws(TestBedError) {
@@ -161,8 +210,8 @@ public struct GuestDisk: Sendable {
                 "--name", name, "guest")
         }
 
-        /// Where the pieces of a linear volume lie on the one physical volume, in bytes.
-        func segments(of volume: String) throws(TestBedError) -> [Segment] {
+        /// Where the pieces of a linear volume lie, on the one physical volume that begins at `start` of the disk.
+        func segments(of volume: String, at start: Int) throws(TestBedError) -> [Segment] {
             let format = ["--noheadings", "--units", "b", "--nosuffix", "--separator", " "]
             let report = try run(
                 ["lvs", "--segments", "-o", "seg_start,seg_size,seg_start_pe,devices,vg_extent_size", volume] + format)
@@ -178,7 +227,8 @@ public struct GuestDisk: Sendable {
                     let extentSize = Int(fields[4])
                 else { throw TestBedError("lvs says \(line)") }
                 segments.append(
-                    Segment(volumeOffset: offset, deviceOffset: areaStart + extent * extentSize, length: length))
+                    Segment(
+                        volumeOffset: offset, diskOffset: start + areaStart + extent * extentSize, length: length))
             }
             return segments
         }

@@ -6,6 +6,7 @@ struct Population {
     private(set) var files = 0
     private(set) var directories = 0
     private let root: String
+    private let sizes: FileSizes
     private var generator: SeededGenerator
     private var places: [String] = []
     private var live: [String] = []
@@ -18,8 +19,9 @@ struct Population {
     /// What a program writes at a time, in bytes.
     private static let piece = 16 << 10
 
-    init(in root: String, seed: UInt64) {
+    init(in root: String, sizes: FileSizes, seed: UInt64) {
         self.root = root
+        self.sizes = sizes
         generator = SeededGenerator(seed: seed)
     }
 
@@ -34,6 +36,9 @@ struct Population {
         files = live.count
     }
 
+    /// The files' paths, relative to the root.
+    var paths: [String] { live.map { String($0.dropFirst(root.count + 1)) } }
+
     /// Directories come as they are needed, between the files.
     private mutating func makeDirectory() throws(TestBedError) {
         // Most hang near the root, some deep.
@@ -44,20 +49,12 @@ struct Population {
         directories += 1
     }
 
-    /// Most files are small, a tenth is beyond what an inode maps by itself, a few need two levels of indirect blocks.
-    private mutating func randomSize() -> Int {
-        switch Int.random(in: 0..<1000, using: &generator) {
-        case 0..<720: Int.random(in: 200..<24 << 10, using: &generator)
-        case 720..<994: Int.random(in: 49 << 10..<144 << 10, using: &generator)
-        default: Int.random(in: 1 << 20..<6 << 20, using: &generator)
-        }
-    }
-
     private mutating func create(_ count: Int) throws(TestBedError) {
         var open: [(descriptor: Int32, left: Int)] = []
         defer { open.forEach { close($0.descriptor) } }
         var created = 0
-        let bytes = [UInt8](repeating: 0x5A, count: Self.piece)
+        // Contents do not matter, and zeros take no room under the guest.
+        let bytes = [UInt8](repeating: 0, count: Self.piece)
         while created < count || !open.isEmpty {
             while open.count < Self.writers, created < count {
                 open.append(try openFile())
@@ -83,7 +80,7 @@ struct Population {
         let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw TestBedError.lastSystemError("open \(path)") }
         live.append(path)
-        return (descriptor, randomSize())
+        return (descriptor, sizes.random(using: &generator))
     }
 
     private mutating func delete(_ count: Int) throws(TestBedError) {

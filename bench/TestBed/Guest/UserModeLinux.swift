@@ -30,13 +30,7 @@ public struct UserModeLinux: Sendable {
     public func result(
         of script: String, timeLimit: Double = 120, onLine: ((String) -> Void)? = nil
     ) throws(TestBedError) -> Command.Result {
-        try temporary.write(script, to: "guest-script")
-        let start = try temporary.write(initScript, to: "guest-init", mode: 0o755)
-        let words = [
-            "linux.uml", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=\(start)", "mem=\(memory)",
-            // Without gro=1 the driver drops every frame that the host's TCP did not cut into packets.
-            "con=null", "con0=fd:0,fd:1", "vec0:transport=tap,ifname=\(NetworkNamespace.tap),gro=1", "quiet",
-        ]
+        let words = try commandLine(for: script)
         var lines: [String] = []
         var status: Int32?
         var hasBegun = false
@@ -55,6 +49,25 @@ public struct UserModeLinux: Sendable {
         }
         return Command.Result(
             status: status, output: lines.map { $0 + "\n" }.joined(), errorOutput: result.errorOutput)
+    }
+
+    /// Boots, and runs `script` in the background; what it writes is found in the log.
+    func start(_ script: String, logPath: String, on bed: Bed) throws(TestBedError) -> BackgroundProcess {
+        let process = try BackgroundProcess(
+            network.wrap(try commandLine(for: script)), logPath: logPath, on: bed)
+        // The guest's own processes are ours too, and hold what SIGTERM to the kernel would leave.
+        bed.register("kill the guest") { () throws(TestBedError) in process.kill() }
+        return process
+    }
+
+    private func commandLine(for script: String) throws(TestBedError) -> [String] {
+        try temporary.write(script, to: "guest-script")
+        let start = try temporary.write(initScript, to: "guest-init", mode: 0o755)
+        return [
+            "linux.uml", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init=\(start)", "mem=\(memory)",
+            // Without gro=1 the driver drops every frame that the host's TCP did not cut into packets.
+            "con=null", "con0=fd:0,fd:1", "vec0:transport=tap,ifname=\(NetworkNamespace.tap),gro=1", "quiet",
+        ]
     }
 
     /// As ``result(of:timeLimit:onLine:)``, but throws, with the output, unless the script ends with status 0.

@@ -39,7 +39,7 @@ public final class NetworkNamespace: Sendable {
         }
     }
 
-    /// Starts rpcbind in the namespace. It gets a `/run` of its own, which every program started in the namespace
+    /// Starts rpcbind in the namespace, until the bed is torn down. It gets a `/run` of its own, which every program started in the namespace
     /// afterwards shares; mounts made on the host later are not seen there.
     public func startPortMapper(logPath: String, on bed: Bed) throws(TestBedError) {
         let script = "mount -t tmpfs tmpfs /run && exec rpcbind -f -w -a"
@@ -47,6 +47,9 @@ public final class NetworkNamespace: Sendable {
             wrap(["unshare", "--mount", "sh", "-c", script]), logPath: logPath, on: bed)
         try process.wait(upTo: 10, for: "listening") { isListening(port: 111, process: process.identifier) }
         portMapper.withLock { $0 = process }
+        bed.register("forget rpcbind") { () throws(TestBedError) in
+            self.portMapper.withLock { $0 = nil }
+        }
     }
 
     /// `words` as run in the namespace.

@@ -16,6 +16,8 @@ public protocol DatastoreServer: AnyObject, Sendable {
     func kill() throws(TestBedError)
     /// What it has written to its log.
     var log: String { get }
+    /// Whether it was started and has not ended since.
+    var isRunning: Bool { get }
     /// The process identifier while it runs.
     var processIdentifier: Int32? { get }
 }

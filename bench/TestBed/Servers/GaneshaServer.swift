@@ -30,6 +30,9 @@ public final class GaneshaServer: DatastoreServer {
     /// What it has written to its log.
     public var log: String { (try? readText(of: temporary.file("ganesha.log"))) ?? "" }
 
+    /// Whether it was started and has not ended since.
+    public var isRunning: Bool { process.withLock { $0?.isRunning ?? false } }
+
     /// The process identifier while it runs.
     public var processIdentifier: Int32? { process.withLock { $0?.identifier } }
 

@@ -55,6 +55,9 @@ public final class IntrospectServer: DatastoreServer {
     /// What it has written to its log, over all its starts.
     public var log: String { (try? readText(of: logPath)) ?? "" }
 
+    /// Whether it was started and has not ended since.
+    public var isRunning: Bool { process.withLock { $0?.isRunning ?? false } }
+
     /// The process identifier while it runs.
     public var processIdentifier: Int32? { process.withLock { $0?.identifier } }
 
@@ -103,12 +106,16 @@ public final class IntrospectServer: DatastoreServer {
         }
     }
 
-    /// Waits until there is an image, none is being scanned, and nothing that a client wrote is left to be digested.
-    public func waitUntilIntrospectionRests(upTo seconds: Double) throws(TestBedError) -> ServerReport {
+    /// Waits until there are so many images, none is being scanned, and nothing that a client wrote is left to be
+    /// digested.
+    public func waitUntilIntrospectionRests(
+        images: Int = 1, upTo seconds: Double
+    ) throws(TestBedError) -> ServerReport {
         let deadline = monotonicNanoseconds() + Int(seconds * 1e9)
         while true {
             let report = try report()
-            if !report.images.isEmpty, report.images.allSatisfy({ !$0.isBusy && $0.scan != nil }) { return report }
+            let isAtRest = report.images.allSatisfy { !$0.isBusy && $0.scan != nil }
+            if report.images.count >= images, isAtRest { return report }
             guard monotonicNanoseconds() < deadline else {
                 throw TestBedError("introspection does not rest after \(seconds) s: \(report.images)\n\(log)")
             }

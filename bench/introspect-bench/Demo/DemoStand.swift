@@ -71,7 +71,7 @@ struct DemoStand {
         let export = "\(disk.directory)/datastore"
         try TestBed.run("mkdir", "-p", export)
         try TestBed.run("find", export, "-mindepth", "1", "-delete")
-        try disk.place(guestDisk.path, at: "\(export)/\(Self.image)", pieces: Self.pieces)
+        try disk.place([(guestDisk.path, "\(export)/\(Self.image)")], pieces: Self.pieces)
         var options = IntrospectServer.Options()
         options.introspects = introspects
         let server = IntrospectServer(

@@ -1,0 +1,77 @@
+import CLinux
+import Glibc
+import Testing
+
+@testable import TestBed
+
+/// What a benchmark asks of the disk model beside its time.
+@Suite(.serialized, .enabled(if: Machine.hasTestBed, "needs root, FUSE, tap and loop devices"))
+struct DiskModelTests {
+    @Test func aRestoreBringsBackEveryByte() throws {
+        try withDisk { disk in
+            try run("dd", "if=/dev/urandom", "of=\(disk.directory)/kept", "bs=1M", "count=4", "status=none")
+            try run("mkdir", "\(disk.directory)/directory")
+            try disk.takeSnapshot()
+            let before = try contents(of: disk)
+            for _ in 0..<2 {
+                try run(
+                    "dd", "if=/dev/urandom", "of=\(disk.directory)/kept", "bs=4k", "seek=3", "count=200",
+                    "conv=notrunc", "status=none")
+                try run("dd", "if=/dev/zero", "of=\(disk.directory)/new", "bs=1M", "count=8", "status=none")
+                try run("rmdir", "\(disk.directory)/directory")
+                try run("sync", "--file-system", disk.directory)
+                #expect(try contents(of: disk) != before)
+                try disk.restore()
+                #expect(try contents(of: disk) == before)
+            }
+        }
+    }
+
+    @Test func aFailingDiskAnswersWithAnErrorUntilItServesAgain() throws {
+        try withDisk { disk in
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+            defer { buffer.deallocate() }
+            let descriptor = open(disk.device.path, O_RDONLY | linux_o_direct)
+            defer { close(descriptor) }
+            try disk.setFailing(true)
+            #expect(pread(descriptor, buffer.baseAddress, 4096, 8192) == -1)
+            #expect(errno == EIO)
+            try disk.setFailing(false)
+            #expect(pread(descriptor, buffer.baseAddress, 4096, 8192) == 4096)
+        }
+    }
+
+    @Test func aTraceHoldsWhatTookTime() throws {
+        try withDisk { disk in
+            let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 4096)
+            defer { buffer.deallocate() }
+            let descriptor = open(disk.device.path, O_RDONLY | linux_o_direct)
+            defer { close(descriptor) }
+            #expect(pread(descriptor, buffer.baseAddress, 8192, 1 << 20) == 8192)
+            try disk.setTracing(true)
+            try disk.setTiming(true)
+            #expect(pread(descriptor, buffer.baseAddress, 8192, 2 << 20) == 8192)
+            try disk.setTiming(false)
+            #expect(pread(descriptor, buffer.baseAddress, 8192, 3 << 20) == 8192)
+            let reads = try disk.trace().filter { $0.kind == .read }
+            #expect(reads.map(\.offset) == [2 << 20])
+            #expect(reads.map(\.length) == [8192])
+            try disk.setTracing(false)
+            #expect(try disk.trace().isEmpty)
+        }
+    }
+
+    private func withDisk(_ body: (DiskModel) throws -> Void) throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            try body(DiskModel(preset: "mhz2250b", size: 64 << 20, fileSystem: .ext4, in: temporary, bed: bed))
+        }
+    }
+
+    private func contents(of disk: DiskModel) throws -> String {
+        // Past the device's page cache, and with the file system's own notes of mounts left out.
+        try run(
+            "sh", "-c",
+            "dd if='\(disk.device.path)' iflag=direct,skip_bytes skip=4096 bs=1M status=none | sha256sum")
+    }
+}

@@ -1,0 +1,249 @@
+import TestBed
+
+/// The page with the results.
+struct Page {
+    static let figureFile = "figure2.svg"
+    static let removalFile = "rm.svg"
+
+    let results: Results
+    let hasRemovalChart: Bool
+
+    var text: String {
+        [introduction, figure, targets, misses, removal, otherCases, requests, method].filter { !$0.isEmpty }
+            .joined(separator: "\n")
+    }
+
+    private var rounds: Int { results.records.map(\.identity.round).max() ?? 0 }
+
+    private var introduction: String {
+        let environment = results.environment
+        let parameters = results.parameters
+        let last = results.records.map(\.date).max() ?? ""
+        return """
+            # What introspection buys
+
+            Written by `introspect-bench report` from the runs' JSON files; nothing on this page was typed by hand.
+
+            \(results.records.count) runs, the last at \(last), of commit `\(environment.commit)`, on \
+            \(environment.cores) cores of \(environment.processor) with \(environment.memory >> 30) GiB, Linux \
+            \(environment.kernel); guests: user-mode Linux \(environment.guestKernel); NFS-Ganesha \
+            \(environment.ganesha); e2fsprogs \(environment.e2fsprogs). Disk model `\(parameters.preset)`, \
+            \(parameters.files) files on a guest disk of \(parameters.size >> 20) MiB, seed \(parameters.seed).
+
+            """
+    }
+
+    // MARK: - Figure 2
+
+    private var figure: String {
+        var table = MarkdownTable([
+            "seconds in the guest", "off", "NFS-Ganesha", "on", "floor", "saved", "times", "paper saved",
+        ])
+        for measured in results.cases where Workload.figure.contains(measured.workload) {
+            guard measured == Case(measured.workload) else { continue }
+            table.append(row(measured) + [measured.workload.savedInPaper.map { "\($0) %" } ?? "-"])
+            if measured.workload.changesFiles, !measured.workload.endsWithSync {
+                table.append(withSync(measured) + [""])
+            }
+        }
+        return """
+            ## The paper's Figure 2
+
+            ![Time of each workload, with introspection off as 100 percent](results/\(Self.figureFile))
+
+            Medians of \(rounds) rounds, with the fastest and the slowest; everything cold before each run. *Saved* is \
+            against the faster of off and NFS-Ganesha. *Disturbed* stands where the middle half of the runs spreads over \
+            more than \(Int(Spread.widestSpread * 100)) % of the median. *Floor* is on, with a disk that takes no time: \
+            guest, network and server alone. The paper's figures are its reductions against its own plain server.
+
+            \(table.text)
+            """
+    }
+
+    private static let columns: [ServerKind] = [.off, .ganesha, .ours, .floor]
+
+    private func row(_ measured: Case) -> [String] {
+        let name = measured == Case(measured.workload) ? measured.workload.title : measured.description
+        let times = Self.columns.map { results.seconds(measured, $0)?.text ?? "-" }
+        let saving = results.saving(measured)
+        return [name] + times + [saving?.text ?? "-", saving?.timesText ?? "-"]
+    }
+
+    private func withSync(_ measured: Case) -> [String] {
+        let total = { (record: RunRecord) -> Double? in record.seconds + record.syncSeconds }
+        let spreads = Self.columns.map { results.spread(measured, $0, total) }
+        return ["… and then `sync`"] + spreads.map { $0?.text ?? "-" }
+            + Self.saving(on: spreads[2], of: spreads[0], spreads[1])
+    }
+
+    private static func saving(on: Spread?, of off: Spread?, _ ganesha: Spread?) -> [String] {
+        guard let on, let baseline = [off, ganesha].compactMap({ $0 }).min(by: { $0.median < $1.median }) else {
+            return ["-", "-"]
+        }
+        let saving: Results.Saving =
+            on.isDisturbed || baseline.isDisturbed ? .disturbed : .part(1 - on.median / baseline.median)
+        return [saving.text, saving.timesText]
+    }
+
+    // MARK: - Targets
+
+    private var targets: String {
+        var table = MarkdownTable(["target", "goal", "measured", "standing"])
+        for target in Target.all(results) {
+            switch target.standing {
+            case .figure(let figure, let isMet):
+                table.append([target.what, target.goal, figure, isMet ? "met" : "**not met**"])
+            case .disturbed: table.append([target.what, target.goal, "disturbed", "unknown"])
+            case .notMeasured(let reason): table.append([target.what, target.goal, "-", reason])
+            }
+        }
+        return """
+            ## Where the targets stand
+
+            \(table.text)
+            """
+    }
+
+    private var misses: String {
+        let missed = Target.all(results).filter(\.isMissed).compactMap(\.measured)
+        guard !missed.isEmpty else { return "" }
+        return "### Where the time of what was missed goes\n\n"
+            + missed.map { account(of: $0) }.joined(separator: "\n") + "\n"
+    }
+
+    /// What one missed case spends its time on.
+    private func account(of measured: Case) -> String {
+        let busy = results.spread(measured, .ours) { Double($0.disk.busy.total) / 1e9 }
+        let seconds = results.spread(measured, .ours) { $0.seconds + $0.syncSeconds }
+        let counts = requestsByClass(measured, .ours)
+        let reads = counts.filter { $0.requests.reads > 0 }.map { "\($0.name) \($0.requests.reads)" }
+        let writes = counts.filter { $0.requests.writes > 0 }.map { "\($0.name) \($0.requests.writes)" }
+        var parts = [
+            "**\(measured.workload.title)**: in \(seconds.map { decimal($0.median) } ?? "-") s"
+                + (measured.workload.changesFiles ? ", `sync` included," : "")
+                + " the disk was busy for \(busy.map { decimal($0.median) } ?? "-") s."
+        ]
+        if let floor = results.seconds(measured, .floor), let baseline = results.baseline(measured) {
+            let most = percent(1 - floor.median / baseline.seconds.median)
+            parts.append("With a disk that takes no time \(most) % would be saved.")
+        }
+        parts.append("Requests that still reached the disk: reads of \(list(reads)); writes of \(list(writes)).")
+        return "- " + parts.joined(separator: " ")
+    }
+
+    private func list(_ items: [String]) -> String { items.isEmpty ? "nothing" : items.joined(separator: ", ") }
+
+    // MARK: - What reached the disk
+
+    /// Requests by class in the median run, those with the most first.
+    private func requestsByClass(
+        _ measured: Case, _ server: ServerKind
+    ) -> [(name: String, requests: RunRecord.Requests)] {
+        let records = results.records(measured, server).sorted { $0.countedSeconds < $1.countedSeconds }
+        guard !records.isEmpty else { return [] }
+        return records[records.count / 2].requests.map { (name: $0.key, requests: $0.value) }
+            .sorted {
+                let counts = [$0, $1].map { $0.requests.reads + $0.requests.writes }
+                return counts[0] != counts[1] ? counts[0] > counts[1] : $0.name < $1.name
+            }
+    }
+
+    private var requests: String {
+        let cases = results.cases.filter { results.seconds($0, .ours) != nil }
+        var text = """
+            ## What reached the disk
+
+            Requests of the median run, reads + writes, by the class of their first block; `datastore` is the file \
+            system that the images lie on.
+
+            """
+        for measured in cases {
+            let servers = Self.columns.filter { $0.hasDisk && results.seconds(measured, $0) != nil }
+            let byServer = servers.map { requestsByClass(measured, $0) }
+            var names: [String] = []
+            for counts in byServer {
+                for (name, _) in counts where !names.contains(name) { names.append(name) }
+            }
+            var table = MarkdownTable(["\(measured)"] + servers.map(\.title))
+            for name in names {
+                let cells = byServer.map { counts in
+                    counts.first { $0.name == name }.map { "\($0.requests.reads) + \($0.requests.writes)" } ?? "0"
+                }
+                table.append([name] + cells)
+            }
+            table.append(
+                ["disk busy"]
+                    + servers.map { server in
+                        let busy = results.spread(measured, server) { Double($0.disk.busy.total) / 1e9 }
+                        return busy.map { "\(decimal($0.median)) s" } ?? "-"
+                    })
+            text += "\n" + table.text
+        }
+        return text
+    }
+
+    // MARK: - The rest
+
+    private var removal: String {
+        guard hasRemovalChart else { return "" }
+        return """
+            ## rm over time
+
+            ![Disk busy and hit ratio of the server's cache during rm](results/\(Self.removalFile))
+
+            From a run of its own, since looking at disk and cache four times a second takes time from it.
+
+            """
+    }
+
+    private var otherCases: String {
+        let others = results.cases.filter { $0 != Case($0.workload) || !Workload.figure.contains($0.workload) }
+            .filter { $0.workload != .scan }
+        var text = ""
+        if !others.isEmpty {
+            var table = MarkdownTable(["seconds", "off", "NFS-Ganesha", "on", "floor", "saved", "times"])
+            for measured in others { table.append(row(measured)) }
+            text = """
+                ## More guests, neighbours, mail
+
+                `@N` is N guests at once: N images on one mount, each under a loop device and an ext3 of its own, in one \
+                guest kernel, worked upon at the same time. `+neighbour` is a file on the same mount that is streamed \
+                past the guest's cache for as long as the work goes on.
+
+                \(table.text)
+                """
+        }
+        guard let seconds = results.seconds(Case(.scan), .ours), let last = results.records(Case(.scan), .ours).last,
+            let scan = last.scan
+        else { return text }
+        return text + (text.isEmpty ? "" : "\n") + """
+            ## Scan
+
+            The scan of the \(results.parameters.size >> 20) MiB image takes \(seconds.text) s: it reads \
+            \(decimal(Double(scan.bytesRead) / 1e6)) MB in \(scan.reads) reads. The disk alone takes \
+            \(decimal(scan.inOrderSeconds ?? 0)) s for the same bytes in order.
+
+            """
+    }
+
+    private var method: String {
+        let parameters = results.parameters
+        let others = results.others == 0 ? "" : " \(results.others) files in the directory are of other benchmarks."
+        return """
+            ## How it was measured
+
+            The disk is a model that answers after the time that a real one takes (`introspect-bench disk`), with ext4 \
+            on it. Guest disks have GPT, LVM and an ext3 that files were written to, six at a time, deleted and made \
+            again; they lie on ext4 in \(parameters.pieces) pieces among others, each on its place in every run: before \
+            each the disk is put back, to the byte, to what it was. Sizes of files are Filebench's: gamma with shape 1.5 \
+            and a mean of 128 KiB, for web and mail server 16 KiB; their contents are zeros. The guest is a Linux kernel \
+            with its own NFS client, and the image on the mount under a loop device with direct I/O. Server, this \
+            machine's caches and the guest's are cold before each run; server and guest start, scan and mount before the \
+            disk begins to take time, and the scan is measured by itself. The guest takes the time. `create` makes \
+            \(parameters.creations) files of 16 KiB on average in directories of a hundred, from 16 threads, and then \
+            syncs, which counts; the web server does \(parameters.requests) loops of ten files read and 16 KiB appended \
+            to a log, from 100 threads. What a command prints must be the same with every server.\(others)
+
+            """
+    }
+}

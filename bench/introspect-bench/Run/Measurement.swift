@@ -1,0 +1,158 @@
+import FoundationEssentials
+import Glibc
+import TestBed
+
+/// One workload against one server, from a fresh and cold state of everything.
+struct Measurement {
+    let stand: RunStand
+    let identity: RunRecord.Identity
+    /// Whether disk and cache are looked at while the workload runs, which takes time from it.
+    let isWatched: Bool
+
+    private static let timeLimit = 3600.0
+    /// Seconds between two looks.
+    private static let watchInterval = 0.25
+
+    private var measured: Case { identity.measured }
+    private var kind: ServerKind { identity.server }
+
+    func run() throws -> RunRecord {
+        do {
+            return try Bed.with { bed in
+                try stand.makeCold()
+                if kind == .ganesha {
+                    try stand.network.startPortMapper(logPath: stand.temporary.file("rpcbind.log"), on: bed)
+                }
+                let server = kind.make(
+                    serving: stand.directory(of: measured.set), network: stand.network, in: stand.temporary, bed: bed)
+                return measured.workload == .scan ? try scan(server) : try work(server)
+            }
+        } catch {
+            stand.discardGuest()
+            throw error
+        }
+    }
+
+    private func emptyRecord() -> RunRecord {
+        RunRecord(
+            identity: identity, date: Date.now.formatted(.iso8601), seconds: 0, syncSeconds: 0, answer: "",
+            disk: DiskStatistics(), requests: [:])
+    }
+
+    /// Measures what the server does by itself when it starts.
+    private func scan(_ server: any DatastoreServer) throws -> RunRecord {
+        guard let server = server as? IntrospectServer else {
+            throw TestBedError("\(server.name) does not look into images")
+        }
+        try begin()
+        let before = try stand.disk.statistics()
+        try server.start()
+        let report = try server.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+        var record = emptyRecord()
+        record.disk = try stand.disk.statistics().since(before)
+        let requests = try end()
+        try server.stop()
+        note(report, in: &record)
+        record.seconds = record.scan?.seconds ?? 0
+        record.requests = try stand.countRequests(requests, of: measured)
+        if let drive = DiskPreset(rawValue: stand.parameters.preset)?.drive {
+            record.scan?.inOrderSeconds = Double(drive.timeInOrder(of: requests)) / 1e9
+        }
+        return record
+    }
+
+    private func work(_ server: any DatastoreServer) throws -> RunRecord {
+        try server.start()
+        let introspecting = kind.introspects ? server as? IntrospectServer : nil
+        let report = try introspecting?.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+        let guest = try stand.bootedGuest()
+        let steps = try stand.steps(for: measured, server: server)
+        try _ = guest.perform(steps.prepare, timeLimit: 120) { () throws(TestBedError) in try expectRunning(server) }
+        var record = emptyRecord()
+        if let report { note(report, in: &record) }
+        let cacheBefore = try (server as? IntrospectServer)?.report().cache
+        try begin()
+        let diskBefore = try stand.disk.statistics()
+        var watch = Watch(disk: stand.disk, server: server as? IntrospectServer, before: (diskBefore, cacheBefore))
+        let lines = try guest.perform(steps.work, timeLimit: Self.timeLimit) { () throws(TestBedError) in
+            try expectRunning(server)
+            if isWatched { try watch.look(every: Self.watchInterval) }
+        }
+        record.disk = try stand.disk.statistics().since(diskBefore)
+        if let cacheBefore {
+            record.cache = try (server as? IntrospectServer)?.report().cache.since(cacheBefore)
+        }
+        record.samples = isWatched ? watch.samples : nil
+        let requests = try end()
+        try note(lines, in: &record)
+        try _ = guest.perform(steps.cleanUp, timeLimit: 300) { () throws(TestBedError) in try expectRunning(server) }
+        try server.stop()
+        record.requests = try stand.countRequests(requests, of: measured)
+        return record
+    }
+
+    private func begin() throws(TestBedError) {
+        guard kind.hasDisk else { return }
+        try stand.disk.setTracing(true)
+        try stand.disk.setTiming(true)
+    }
+
+    private func end() throws(TestBedError) -> [DiskRequest] {
+        try stand.disk.setTiming(false)
+        return kind.hasDisk ? try stand.disk.trace() : []
+    }
+
+    private func expectRunning(_ server: any DatastoreServer) throws(TestBedError) {
+        guard !server.isRunning else { return }
+        throw TestBedError("\(server.name) died in the run\n\(server.log)")
+    }
+
+    private func note(_ report: ServerReport, in record: inout RunRecord) {
+        let scans = report.images.compactMap(\.scan)
+        record.mapBytes = report.images.map(\.mapMemoryBytes).reduce(0, +)
+        record.imageBytes = (try? stand.image(of: measured.set).size).map { $0 * measured.set.count }
+        record.scan = RunRecord.Scan(
+            seconds: scans.map(\.seconds).max() ?? 0, bytesRead: scans.map(\.bytesRead).reduce(0, +),
+            reads: scans.map(\.readCount).reduce(0, +))
+    }
+
+    private func note(_ lines: [String], in record: inout RunRecord) throws(TestBedError) {
+        let times = lines.first { $0.hasPrefix(GuestSteps.timeMark) }?
+            .dropFirst(GuestSteps.timeMark.count).split(separator: " ").compactMap { Double($0) }
+        guard let times, times.count == 2 else {
+            throw TestBedError("the guest tells no time: \(lines.joined(separator: "\n"))")
+        }
+        record.seconds = times[0] / 1e6
+        record.syncSeconds = times[1] / 1e6
+        record.answer = lines.filter { $0.hasPrefix(GuestSteps.answerMark) }
+            .map { String($0.dropFirst(GuestSteps.answerMark.count)) }.joined(separator: "; ")
+    }
+}
+
+/// Looks at the disk and the cache from time to time.
+private struct Watch {
+    let disk: DiskModel
+    let server: IntrospectServer?
+    let before: (disk: DiskStatistics, cache: ServerReport.Cache?)
+    private let start = ContinuousClock.now
+    private(set) var samples: [RunRecord.Sample] = []
+
+    init(disk: DiskModel, server: IntrospectServer?, before: (disk: DiskStatistics, cache: ServerReport.Cache?)) {
+        self.disk = disk
+        self.server = server
+        self.before = before
+    }
+
+    mutating func look(every interval: Double) throws(TestBedError) {
+        let seconds = (ContinuousClock.now - start) / .seconds(1)
+        guard seconds - (samples.last?.seconds ?? 0) >= interval else { return }
+        let busy = try disk.statistics().since(before.disk).busy.total
+        var sample = RunRecord.Sample(seconds: seconds, busy: Double(busy) / 1e9, hits: 0, misses: 0)
+        if let server, let earlier = before.cache {
+            let cache = try server.report().cache.since(earlier)
+            sample.hits = cache.hits.values.reduce(0, +)
+            sample.misses = cache.misses.values.reduce(0, +)
+        }
+        samples.append(sample)
+    }
+}
