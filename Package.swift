@@ -96,6 +96,9 @@ let package = Package(
         tests(of: "BlockStorage"),
         tests(of: "TestBed", ["CLinux"]),
         .testTarget(
+            name: "BenchTests", dependencies: ["TestBed", "introspect-bench"], path: "Tests/BenchTests",
+            swiftSettings: strict),
+        .testTarget(
             name: "GuestTests", dependencies: ["TestBed"], path: "Tests/GuestTests", swiftSettings: strict),
         .testTarget(
             name: "DaemonTests", dependencies: ["TestBed", "introspectd"], path: "Tests/DaemonTests",

@@ -70,7 +70,7 @@ struct CommandTests {
 @Suite(.serialized, .enabled(if: Machine.hasTestBed, "needs root, FUSE, tap and loop devices"))
 struct BedTests {
     /// Mounts, loop devices, network namespaces and processes whose description holds `text`.
-    private func leftovers(_ text: String) throws -> [String] {
+    static func leftovers(_ text: String) throws -> [String] {
         let listings = [
             try readText(of: "/proc/self/mounts"),
             try run("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"),
@@ -89,12 +89,12 @@ struct BedTests {
                 ["env", "TMPDIR=\(inner)", try Executable.path(of: "introspect-bench"), "bed"],
                 logPath: temporary.file("bed.log"), on: bed)
             try process.wait(upTo: 60, for: "ready") { process.log.contains("ready;") }
-            #expect(try leftovers(inner).count >= 3)
-            #expect(try !leftovers("introspect-\(process.identifier)-").isEmpty)
+            #expect(try Self.leftovers(inner).count >= 3)
+            #expect(try !Self.leftovers("introspect-\(process.identifier)-").isEmpty)
             process.signal(signal)
             #expect(process.waitForEnd(upTo: 30) == 128 + signal)
-            #expect(try leftovers(inner).isEmpty)
-            #expect(try leftovers("introspect-\(process.identifier)-").isEmpty)
+            #expect(try Self.leftovers(inner).isEmpty)
+            #expect(try Self.leftovers("introspect-\(process.identifier)-").isEmpty)
             #expect(try run("ls", inner).isEmpty)
         }
     }
@@ -110,7 +110,7 @@ struct BedTests {
             }
         }
         #expect(!path.isEmpty)
-        #expect(try leftovers(path).isEmpty)
+        #expect(try Self.leftovers(path).isEmpty)
         #expect(access(path, F_OK) != 0)
     }
 
@@ -165,7 +165,7 @@ struct BedTests {
             #expect(result.output == "hello\nLinux\n")
             #expect(try readText(of: "\(share)/file") == "kept\n")
             #expect(throws: TestBedError.self) { try guest.run("sleep 100", timeLimit: 6) }
-            #expect(try leftovers(temporary.path).isEmpty)
+            #expect(try Self.leftovers(temporary.path).isEmpty)
         }
     }
 }

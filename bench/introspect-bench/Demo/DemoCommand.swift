@@ -30,17 +30,19 @@ struct DemoCommand: ParsableCommand {
         try Bed.with { bed in
             let progress = Progress()
             let temporary = try TemporaryDirectory(on: bed)
-            progress.say("making a guest disk: GPT, LVM, ext3 with \(files) files, aged")
-            let guestDisk = try GuestDisk(
-                at: temporary.file("master.img"), size: size.bytes, files: files, in: temporary)
-            progress.say("making the slow disk (\(preset.rawValue)) with ext4 for the datastore")
-            let disk = try DiskModel(preset: preset.rawValue, fileSystem: .ext4, in: temporary, bed: bed)
-            let network = try NetworkNamespace(on: bed)
-            let stand = DemoStand(
-                disk: disk, guestDisk: guestDisk, network: network, temporary: temporary, bed: bed, progress: progress)
-            let off = try stand.run(introspects: false)
-            let on = try stand.run(introspects: true)
-            say("\n" + DemoReport(guestDisk: guestDisk, off: off, on: on).text)
+            let parameters = RunParameters(
+                preset: preset.rawValue, files: files, sizes: .desktop, size: size.bytes, seed: 1, pieces: 64)
+            let plan = RunPlan(
+                cases: DemoReport.cases, servers: [.off, .ours], rounds: 1, watchesRemoval: false,
+                parameters: parameters, environment: try RunEnvironment())
+            let stand = try RunStand(
+                for: DemoReport.cases, parameters: parameters, imageDirectory: temporary.path, progress: progress,
+                bed: bed)
+            var records: [RunRecord] = []
+            let failures = try Runner(stand: stand) { records.append($0) }.run(plan.runs)
+            guard failures.isEmpty else { throw TestBedError(failures.joined(separator: "\n")) }
+            let guestDisk = try stand.image(of: .fileserver)
+            say("\n" + DemoReport(guestDisk: guestDisk, records: records).text)
             say(try explanation(of: guestDisk.path))
             progress.say("stopping and unmounting everything")
         }
@@ -62,16 +64,5 @@ struct DemoCommand: ParsableCommand {
                 + (try TestBed.run(tool, "explain", image, "--offset", "\(offset)"))
         }
         return texts.joined(separator: "\n")
-    }
-}
-
-/// Lines that tell how far a long run is.
-struct Progress: Sendable {
-    private let start = ContinuousClock.now
-
-    func say(_ line: String) {
-        let seconds = Int((ContinuousClock.now - start) / .seconds(1))
-        let padding = String(repeating: " ", count: max(0, 4 - "\(seconds)".count))
-        TestBed.say("[\(padding)\(seconds) s] \(line)")
     }
 }

@@ -2,18 +2,25 @@ import TestBed
 
 /// The demo's tables.
 struct DemoReport {
+    static let workloads: [Workload] = [.find, .du, .stat, .rm]
+    /// What the demo runs.
+    static let cases = ([.scan] + workloads).map { Case($0) }
+
     let guestDisk: GuestDisk
-    let off: DemoOutcome
-    let on: DemoOutcome
+    let records: [RunRecord]
 
     var text: String {
         [times, diskWork, scan, hits].filter { !$0.isEmpty }.joined(separator: "\n")
     }
 
+    private func record(_ workload: Workload, _ server: ServerKind) -> RunRecord? {
+        records.first { $0.identity.measured.workload == workload && $0.identity.server == server }
+    }
+
     private var times: String {
         var rows = [["", "off", "on", "times", "saved"]]
-        for workload in DemoWorkload.allCases {
-            guard let off = off.measurements[workload], let on = on.measurements[workload] else { continue }
+        for workload in Self.workloads {
+            guard let off = record(workload, .off), let on = record(workload, .ours) else { continue }
             rows.append(row(workload.title, off.seconds, on.seconds))
             if workload == .rm { rows.append(row("  and then sync", off.syncSeconds, on.syncSeconds)) }
         }
@@ -26,8 +33,8 @@ struct DemoReport {
 
     private var diskWork: String {
         var rows = [["at the disk", "reads off", "on", "writes off", "on", "busy off", "on"]]
-        for workload in DemoWorkload.allCases {
-            guard let off = off.measurements[workload]?.disk, let on = on.measurements[workload]?.disk else { continue }
+        for workload in Self.workloads {
+            guard let off = record(workload, .off)?.disk, let on = record(workload, .ours)?.disk else { continue }
             let counts = [off.traffic.reads, on.traffic.reads, off.traffic.writes, on.traffic.writes]
             let busy = [off, on].map { "\(decimal(Double($0.busy.total) / 1e9)) s" }
             rows.append([workload.title] + counts.map(String.init) + busy)
@@ -41,21 +48,23 @@ struct DemoReport {
     }
 
     private var scan: String {
-        guard let image = on.image, let scan = image.scan else { return "" }
-        let share = Double(image.mapMemoryBytes) / Double(max(1, guestDisk.size)) * 100
+        guard let record = record(.scan, .ours), let scan = record.scan, let mapBytes = record.mapBytes else {
+            return ""
+        }
+        let share = Double(mapBytes) / Double(max(1, guestDisk.size)) * 100
         return """
-            With introspection on, the scan that runs when the server starts took \(decimal(scan.seconds)) s before \
-            each of them:
-            it read \(decimal(Double(scan.bytesRead) / 1e6)) MB in \(scan.readCount) reads \
-            (\(on.scanDisk.traffic.reads) requests at the disk), and its class map takes \
-            \(image.mapMemoryBytes >> 10) KiB (\(decimal(share)) % of the image).
+            With introspection on the server scans the image when it starts. From the slow disk that takes \
+            \(decimal(scan.seconds)) s:
+            it reads \(decimal(Double(scan.bytesRead) / 1e6)) MB in \(scan.reads) reads \
+            (\(record.disk.traffic.reads) requests at the disk), and its class map takes \(mapBytes >> 10) KiB \
+            (\(decimal(share)) % of the image).
 
             """
     }
 
     private var hits: String {
-        var rows = [["pages from the cache"] + DemoWorkload.allCases.map(\.rawValue)]
-        let caches = DemoWorkload.allCases.map { on.measurements[$0]?.cache }
+        var rows = [["pages from the cache"] + Self.workloads.map(\.rawValue)]
+        let caches = Self.workloads.map { record($0, .ours)?.cache }
         let classes = Set(caches.compactMap { $0 }.flatMap { Array($0.hits.keys) + Array($0.misses.keys) }).sorted()
         for name in classes {
             rows.append(

@@ -37,10 +37,12 @@ struct Charts {
                 let x = start + barWidth * Double(bar)
                 drawing.rectangle(
                     x: x, y: y(part), width: barWidth - 2, height: y(0) - y(part), color: bars[bar].color)
-                drawing.text("\(Int((part * 100).rounded()))", x: x + barWidth / 2 - 1, y: y(part) - 3, size: 9,
+                drawing.text(
+                    "\(Int((part * 100).rounded()))", x: x + barWidth / 2 - 1, y: y(part) - 3, size: 9,
                     anchor: .middle)
             }
-            drawing.text(cases[number].workload.rawValue, x: start + groupWidth * 0.4, y: height - 18, anchor: .middle)
+            let center = start + groupWidth * 0.4
+            drawing.text(cases[number].workload.rawValue, x: center, y: height - 18, anchor: .middle)
         }
         return drawing.document
     }

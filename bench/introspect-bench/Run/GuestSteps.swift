@@ -74,12 +74,17 @@ struct GuestSteps {
         """
     }
 
-    /// Takes everything away; the next measurement finds the guest as this one did.
+    /// Checks what was changed, and takes everything away; the next measurement finds the guest as this one did.
     var cleanUp: String {
         let images = images.map { number in
-            "umount /mnt/guest\(number); dmsetup remove --noudevsync --verifyudev --retry guest\(number)"
+            """
+            umount /mnt/guest\(number)
+            \(measured.workload.changesFiles ? "check /dev/mapper/guest\(number)" : "")
+            dmsetup remove --noudevsync --verifyudev --retry guest\(number)
+            """
         }
         return """
+            check() { e2fsck -f -n $1 > /run/check 2>&1 || { cat /run/check; exit 1; }; }
             pkill dd || true
             \(images.joined(separator: "\n"))
             losetup --detach-all

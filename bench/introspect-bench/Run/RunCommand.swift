@@ -50,7 +50,7 @@ struct RunCommand: ParsableCommand {
             let stand = try RunStand(
                 for: plan.runs.map(\.identity.measured), parameters: options.parameters,
                 imageDirectory: options.images, progress: progress, bed: bed)
-            return try Runner(stand: stand, store: store).run(plan.runs)
+            return try Runner(stand: stand, keep: store.keep).run(plan.runs)
         }
         guard failures.isEmpty else {
             throw TestBedError("these runs failed, all others are kept:\n\(failures.joined(separator: "\n"))")
@@ -79,7 +79,9 @@ struct RunOptions: ParsableArguments {
     var images = ".build/bench-images"
 
     var parameters: RunParameters {
-        RunParameters(preset: preset.rawValue, files: files, size: size.bytes, seed: seed, pieces: 64)
+        RunParameters(
+            preset: preset.rawValue, files: files, sizes: .gamma(mean: 128 << 10), size: size.bytes, seed: seed,
+            pieces: 64)
     }
 }
 

@@ -72,6 +72,8 @@ struct RunParameters: Codable, Hashable {
     var preset: String
     /// Files on the file server's disk.
     var files: Int
+    /// How large they are.
+    var sizes: FileSizes
     /// The size of that disk in bytes.
     var size: Int
     /// Names the contents of the disks and the order of the loads.

@@ -43,21 +43,23 @@ final class RunStand {
     private static func image(
         for set: ImageSet, _ parameters: RunParameters, in directory: String, temporary: TemporaryDirectory
     ) throws(TestBedError) -> GuestDisk {
-        func disk(_ name: String, files: Int, size: Int, mean: Int) throws(TestBedError) -> GuestDisk {
+        func disk(_ name: String, files: Int, size: Int, sizes: FileSizes) throws(TestBedError) -> GuestDisk {
             try GuestDisk.kept(
-                named: name, size: size, files: files, sizes: .gamma(mean: mean), seed: parameters.seed, in: directory,
+                named: name, size: size, files: files, sizes: sizes, seed: parameters.seed, in: directory,
                 temporary: temporary)
         }
         let smallest = 400 << 20
         switch set {
         case .fileserver:
-            return try disk("fileserver", files: parameters.files, size: parameters.size, mean: 128 << 10)
+            return try disk("fileserver", files: parameters.files, size: parameters.size, sizes: parameters.sizes)
         case .webserver:
             return try disk(
-                "webserver", files: parameters.files, size: max(smallest, parameters.size / 4), mean: 16 << 10)
+                "webserver", files: parameters.files, size: max(smallest, parameters.size / 4),
+                sizes: .gamma(mean: 16 << 10))
         case .clones:
             return try disk(
-                "clone", files: parameters.cloneFiles, size: max(smallest, parameters.size / 4), mean: 128 << 10)
+                "clone", files: parameters.cloneFiles, size: max(smallest, parameters.size / 4),
+                sizes: parameters.sizes)
         }
     }
 

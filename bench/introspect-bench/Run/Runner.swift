@@ -11,9 +11,10 @@ struct RunPlan {
     private(set) var runs: [Run] = []
 
     /// Round by round, so that what changes on the machine meets every server alike; each round begins with another
-    /// server. At the end `rm` is watched with introspection off and on.
+    /// server. At the end `rm` may be watched with introspection off and on.
     init(
-        cases: [Case], servers: [ServerKind], rounds: Int, parameters: RunParameters, environment: RunEnvironment
+        cases: [Case], servers: [ServerKind], rounds: Int, watchesRemoval: Bool = true, parameters: RunParameters,
+        environment: RunEnvironment
     ) {
         func run(_ measured: Case, _ server: ServerKind, _ round: Int, isWatched: Bool = false) {
             runs.append(
@@ -30,7 +31,7 @@ struct RunPlan {
                 }
             }
         }
-        if cases.contains(Case(.rm)) {
+        if watchesRemoval, cases.contains(Case(.rm)) {
             for server in servers where server == .ours || server == .off {
                 run(Case(.rm), server, 1, isWatched: true)
             }
@@ -49,11 +50,16 @@ struct RunPlan {
 
 /// Makes runs and keeps their results.
 struct Runner {
-    let stand: RunStand
-    let store: RunStore
+    private let stand: RunStand
+    private let keep: (RunRecord) throws -> Void
 
     /// After so many failures in a row nothing better is to be expected.
     private static let mostFailures = 3
+
+    init(stand: RunStand, keep: @escaping (RunRecord) throws -> Void) {
+        self.stand = stand
+        self.keep = keep
+    }
 
     /// Makes all runs; one that fails is told and does not stop the others. A result that cannot be kept does.
     ///
@@ -77,7 +83,7 @@ struct Runner {
                 continue
             }
             failuresInARow = 0
-            try store.keep(record)
+            try keep(record)
             stand.progress.say("\(number + 1)/\(runs.count) \(name): \(summary(of: record))")
         }
         return failures

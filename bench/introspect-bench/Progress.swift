@@ -1,0 +1,19 @@
+import TestBed
+
+/// Lines that tell how far a long run is.
+struct Progress: Sendable {
+    private let start = ContinuousClock.now
+
+    func say(_ line: String) {
+        let seconds = Int((ContinuousClock.now - start) / .seconds(1))
+        let padding = String(repeating: " ", count: max(0, 4 - "\(seconds)".count))
+        TestBed.say("[\(padding)\(seconds) s] \(line)")
+    }
+}
+
+/// A number with two decimal places.
+func decimal(_ value: Double) -> String {
+    let hundredths = Int((abs(value) * 100).rounded())
+    let fraction = "\(hundredths % 100)"
+    return (value < 0 ? "-" : "") + "\(hundredths / 100)." + (fraction.count < 2 ? "0" : "") + fraction
+}
