@@ -3,7 +3,12 @@ PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config zl
 	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
 	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
 
-.PHONY: deps build demo test fuzz lint clean
+# What `make bench-paper` runs beside the paper's figure.
+PAPER_CASES = scan du stat find rm create webserver varmail \
+	du+neighbour stat+neighbour find+neighbour rm+neighbour create+neighbour webserver+neighbour varmail+neighbour \
+	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8
+
+.PHONY: deps build demo bench bench-paper test fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -21,6 +26,19 @@ build: deps
 demo: deps
 	swift build -c release
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
+
+# The paper's figure at a scale that takes twenty minutes, and its page. What a run before has left is not run again.
+bench: deps
+	swift build -c release
+	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
+	"$$bench" run; status=$$?; "$$bench" report --page bench/RESULTS.md && exit $$status
+
+# The paper's sizes, with neighbours and more guests: half a day.
+bench-paper: deps
+	swift build -c release
+	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
+	"$$bench" run $(PAPER_CASES) --files 90000 --size 16G --results bench/results/paper; status=$$?; \
+	"$$bench" report --results bench/results/paper --page bench/PAPER.md && exit $$status
 
 # Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.
 # SunRPC's tests watch the clock, and run when no others keep all threads busy.

@@ -105,8 +105,7 @@ struct RunEnvironment: Codable, Hashable {
 
     /// This machine, asked now.
     init() throws(TestBedError) {
-        commit = (try? Command(["git", "describe", "--always", "--dirty", "--abbrev=12"]).run()).map(Self.line) ?? ""
-        if commit.isEmpty { commit = "unknown" }
+        commit = Self.commit
         kernel = Self.line(try run("uname", "-r"))
         guestKernel = Self.line(try run("linux.uml", "--version"))
         ganesha = Self.line(try run("dpkg-query", "-W", "-f", "${Version}", "nfs-ganesha"))
@@ -117,6 +116,14 @@ struct RunEnvironment: Codable, Hashable {
         cores = processors.count
         let total = try readText(of: "/proc/meminfo").split(separator: "\n").first { $0.hasPrefix("MemTotal:") }
         memory = (total.flatMap { Int($0.filter(\.isNumber)) } ?? 0) << 10
+    }
+
+    /// The commit, with `-dirty` when the working tree differs in more than results.
+    private static var commit: String {
+        guard let head = try? run("git", "rev-parse", "--short=12", "HEAD") else { return "unknown" }
+        let difference = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)bench/*.md"]
+        let isClean = (try? Command(difference + [":(top,exclude)bench/results"]).run()) != nil
+        return line(head) + (isClean ? "" : "-dirty")
     }
 
     private static func line(_ text: String) -> String {
