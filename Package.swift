@@ -110,7 +110,9 @@ let package = Package(
         .testTarget(
             name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],
             path: "Tests/IntrospectScanTests", swiftSettings: strict),
-        tests(of: "Tiering", ["BlockStorage"]),
+        .testTarget(
+            name: "TieringTests", dependencies: ["BlockStorage", "TestTools", "Tiering"],
+            path: "Tests/TieringTests", exclude: ["PlantedBugs"], swiftSettings: strict),
         tests(of: "Datastore", ["BlockStorage", "CLinux", "TestTools", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
 

@@ -10,6 +10,8 @@ public struct StorageError: Error, Hashable, Sendable {
         case unexpectedEnd
         /// The device was opened for reading only.
         case readOnly
+        /// What was read is not what was written there: a checksum is wrong, or a structure makes no sense.
+        case damaged
         /// The operating system said no; `errno`'s value.
         case system(Int32)
     }
@@ -39,7 +41,7 @@ public struct StorageError: Error, Hashable, Sendable {
     /// The value of `errno` that says the same; `EIO` for what is not the operating system's own error.
     public var errorNumber: Int32 {
         switch code {
-        case .outOfRange, .unexpectedEnd: EIO
+        case .outOfRange, .unexpectedEnd, .damaged: EIO
         case .readOnly: EROFS
         case .system(let number): number
         }
@@ -58,6 +60,7 @@ extension StorageError: CustomStringConvertible {
         case .outOfRange: "outside the device"
         case .unexpectedEnd: "the file ended early"
         case .readOnly: "opened for reading only"
+        case .damaged: "damaged"
         case .system(let number): String(cString: strerror(number))
         }
     }

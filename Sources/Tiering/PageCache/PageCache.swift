@@ -225,14 +225,3 @@ public final class PageCache: Sendable {
         memcpy(page + (start - index * pageSize), base + (start - range.offset), end - start)
     }
 }
-
-extension [ByteRange] {
-    /// Appends `range`, or lengthens the last one when they touch.
-    fileprivate mutating func appendMerging(_ range: ByteRange) {
-        if let last, last.end == range.offset {
-            self[count - 1] = ByteRange(offset: last.offset, length: last.length + range.length)
-        } else {
-            append(range)
-        }
-    }
-}

@@ -1,0 +1,135 @@
+import BlockStorage
+
+/// Moves redirected bytes to their images, in disk order, neighbours in one write.
+///
+/// What guests overwrite meanwhile is never moved: a pass leaves the youngest part of the log alone, and a journal's
+/// ring is overwritten there again and again. One pass runs at a time.
+public final class Destager: @unchecked Sendable {
+    /// The device of an image; nil when the image is gone, and its redirects with it.
+    public typealias OpenImage = @Sendable (ImageIdentity) throws(StorageError) -> (any BlockDevice)?
+
+    private static let largestStep = 16 << 20
+    private static let mostRanges = 4096
+
+    private let log: RedirectLog
+    private let openImage: OpenImage
+    private let yield: @Sendable () -> Void
+    private let turn = Monitor()
+    private var isRunning = false
+
+    /// A destager of `log`.
+    ///
+    /// - Parameters:
+    ///   - openImage: finds the device to write to. Flushing it must report the failures of its own writes: a
+    ///     descriptor that others flush, too, does not.
+    ///   - yield: is called before each access to an image that is not urgent, and may wait.
+    public init(log: RedirectLog, openImage: @escaping OpenImage, yield: @escaping @Sendable () -> Void = {}) {
+        self.log = log
+        self.openImage = openImage
+        self.yield = yield
+    }
+
+    /// Whether writers wait for space.
+    public var isUrgent: Bool { log.monitor.withLock { log.state.waitingForSpace > 0 } }
+
+    /// Destages everything but the youngest part of the log, which is `spared` of what is in use, from 0 to 1.
+    public func pass(sparing spared: Double) throws(StorageError) {
+        let horizon = log.monitor.withLock {
+            let start = log.state.reusableFrom(log.geometry)
+            return log.state.durableHead - Int(Double(log.state.durableHead - start) * spared)
+        }
+        try destage(before: horizon) { _ in true }
+    }
+
+    /// Destages what is redirected of `range` of `image`; returns when nothing written before the call is.
+    public func drain(_ image: ImageIdentity, _ range: ByteRange) throws(StorageError) {
+        guard log.hasRedirect(range, of: image) else { return }
+        let number = log.monitor.withLock { log.state.number(of: image) }
+        try destage(before: .max) { $0.image == number && $0.range.overlaps(range) }
+    }
+
+    /// Forgets the redirects of an image that is gone.
+    public func discard(_ image: ImageIdentity) throws(StorageError) {
+        let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
+        guard log.hasRedirect(everything, of: image) else { return }
+        try alone { () throws(StorageError) in
+            try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+        }
+    }
+
+    private func destage(
+        before horizon: Int, _ isWanted: (RedirectIndex.Region) -> Bool
+    ) throws(StorageError) {
+        try alone { () throws(StorageError) in
+            if let failure = log.failure { throw failure }
+            var failure: StorageError?
+            let regions = log.monitor.withLock { log.state.index.regionsInOrder.filter(isWanted) }
+            var start = 0
+            while start < regions.count {
+                let image = regions[start].image
+                let end = regions.partitioningIndex { $0.image > image }
+                do throws(StorageError) {
+                    try destage(regions[start..<end], before: horizon)
+                } catch {
+                    // One image that cannot be written must not keep the others in the log.
+                    failure = failure ?? error
+                }
+                start = end
+            }
+            log.monitor.withLock {
+                log.state.destageFailure = failure
+                log.monitor.broadcast()
+            }
+            if let failure { throw failure }
+        }
+    }
+
+    /// Destages regions of one image, in order, in steps that end with a flush and a settlement.
+    private func destage(_ regions: ArraySlice<RedirectIndex.Region>, before horizon: Int) throws(StorageError) {
+        guard let number = regions.first?.image else { return }
+        let image = log.monitor.withLock { log.state.identities[Int(number)] }
+        guard let device = try openImage(image) else {
+            let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
+            return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+        }
+        var damage: StorageError?
+        let step = DestageStep(image: image, device: device, log: log)
+        let mostRanges = min(Self.mostRanges, log.geometry.largestPayload / 16 - 16)
+        for region in regions {
+            let (found, head) = log.monitor.withLock {
+                (log.state.index.redirects(in: region), log.state.durableHead)
+            }
+            step.horizon = min(step.horizon, head)
+            for redirect in found where redirect.position < horizon {
+                if !isUrgent { yield() }
+                do throws(StorageError) {
+                    try step.add(redirect)
+                } catch  where error.code == .damaged {
+                    // It stays in the log and is never served; a write over all of it ends that.
+                    damage = error
+                    continue
+                }
+                guard step.ranges.count >= mostRanges || step.byteCount >= Self.largestStep else { continue }
+                try step.finish()
+                step.horizon = head
+            }
+        }
+        try step.finish()
+        if let damage { throw damage }
+    }
+
+    /// Runs `body` while no other pass runs.
+    private func alone(_ body: () throws(StorageError) -> Void) throws(StorageError) {
+        turn.withLock {
+            while isRunning { turn.wait() }
+            isRunning = true
+        }
+        defer {
+            turn.withLock {
+                isRunning = false
+                turn.broadcast()
+            }
+        }
+        try body()
+    }
+}

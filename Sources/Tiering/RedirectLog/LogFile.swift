@@ -1,0 +1,87 @@
+import BlockStorage
+import Glibc
+
+/// The log's file on the fast device: all of it is written when it is made, so that a commit changes no metadata of the
+/// file system that holds it.
+public final class LogFile: BlockDevice {
+    /// The name of the file in its directory.
+    public static let fileName = "redirect.log"
+    /// The smallest file, in bytes.
+    public static let smallestSize = 64 << 20
+    private static let chunk = 4 << 20
+
+    private let device: FileDevice
+    private let lock: Int32
+
+    /// Opens the log file of `directory`, or makes one of `size` bytes, with an empty log in it, where there is none.
+    ///
+    /// - Throws: also when another process has the file open as a log.
+    public init(directory: String, size: Int) throws(StorageError) {
+        let path = "\(directory)/\(Self.fileName)"
+        if access(path, F_OK) != 0 { try Self.make(path, directory: directory, size: max(size, Self.smallestSize)) }
+        lock = open(path, O_RDWR | O_CLOEXEC)
+        guard lock >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            let error = StorageError.lastSystemError(operation: "lock", device: path)
+            close(lock)
+            throw error
+        }
+        do throws(StorageError) {
+            device = try FileDevice(path: path, access: .readWrite, mode: .directIfPossible)
+        } catch {
+            close(lock)
+            throw error
+        }
+    }
+
+    deinit {
+        close(lock)
+    }
+
+    /// The file's path.
+    public var name: String { device.name }
+    /// The size in bytes.
+    public var size: Int { device.size }
+
+    /// Fills `buffer` from `offset`.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.read(into: buffer, at: offset)
+    }
+
+    /// Writes `bytes` at `offset`.
+    public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.write(bytes, at: offset)
+    }
+
+    /// `fdatasync`.
+    public func flush() throws(StorageError) {
+        try device.flush()
+    }
+
+    /// Writes a file of zeros with an empty log under another name, and gives it its own when it is durable.
+    private static func make(_ path: String, directory: String, size: Int) throws(StorageError) {
+        let temporary = path + ".new"
+        let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw StorageError.lastSystemError(operation: "make", device: temporary) }
+        defer { close(descriptor) }
+        let status = posix_fallocate(descriptor, 0, size)
+        guard status == 0 else {
+            unlink(temporary)
+            throw StorageError(.system(status), operation: "allocate \(size) bytes", device: temporary)
+        }
+        let device = try FileDevice(path: temporary, access: .readWrite, mode: .directIfPossible)
+        let zeros = AlignedBuffer(count: chunk)
+        for offset in stride(from: 0, to: size, by: chunk) {
+            let count = min(chunk, size - offset)
+            try device.write(UnsafeRawBufferPointer(rebasing: zeros.bytes[..<count]), at: offset)
+        }
+        try RedirectLog.format(device, identity: UInt128.random(in: 1 ... .max))
+        guard rename(temporary, path) == 0 else {
+            throw StorageError.lastSystemError(operation: "rename", device: temporary)
+        }
+        let parent = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard parent >= 0 else { throw StorageError.lastSystemError(operation: "open", device: directory) }
+        defer { close(parent) }
+        guard fsync(parent) == 0 else { throw StorageError.lastSystemError(operation: "flush", device: directory) }
+    }
+}

@@ -1,0 +1,134 @@
+import BlockStorage
+
+/// A record that was found valid in the ring, its payload, and where the next one may stand.
+private struct FoundRecord {
+    var record: LogRecord
+    var payload: [UInt8]
+
+    /// The 64-bit words of the payload.
+    var words: [Int]? {
+        payload.withUnsafeBytes { bytes in
+            var words: [Int] = []
+            for offset in stride(from: 0, to: bytes.count / 8 * 8, by: 8) {
+                guard let word = Int(exactly: bytes.littleEndian(at: offset, as: UInt64.self)) else { return nil }
+                words.append(word)
+            }
+            return words
+        }
+    }
+}
+
+extension RedirectLog {
+    /// Builds the index from checkpoint and records, and starts a new epoch where they end.
+    ///
+    /// Called once, before anybody else knows the log.
+    func recover() throws(StorageError) {
+        var position = state.superblock.checkpoint ?? 0
+        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position) }
+        let first = position
+        while position - first <= geometry.ringSize, let found = try nextRecord(at: position) {
+            position = found.record.position + found.record.size
+            try apply(found)
+        }
+        state.head = geometry.roundedUp(position)
+        guard state.head >= state.superblock.epochStart, try !hasCommit(after: position) else {
+            throw damage(at: position, "records that were acknowledged are missing")
+        }
+        state.durableHead = state.head
+        state.lastEnd = position
+        state.oldestSegment =
+            max(0, state.head - geometry.ringSize + geometry.segmentSize - 1) / geometry.segmentSize
+        var superblock = state.superblock
+        superblock.generation += 1
+        superblock.epoch = superblock.generation
+        superblock.epochStart = state.head
+        try ring.write(superblock)
+        state.superblock = superblock
+    }
+
+    /// Loads the checkpoint at `position`, which a superblock says is complete; returns where it ends.
+    private func loadCheckpoint(at position: Int) throws(StorageError) -> Int {
+        var position = position
+        while true {
+            guard let found = try nextRecord(at: position) else {
+                throw damage(at: position, "a part of the checkpoint is missing")
+            }
+            position = found.record.position + found.record.size
+            switch found.record.kind {
+            case .checkpointEnd: return position
+            case .checkpoint: try load(found)
+            case .write, .settlement: throw damage(at: position, "a record stands inside the checkpoint")
+            }
+        }
+    }
+
+    private func load(_ found: FoundRecord) throws(StorageError) {
+        guard let image = found.record.image, let words = found.words else {
+            throw damage(at: found.record.position, "the checkpoint makes no sense")
+        }
+        let number = state.number(of: image)
+        for start in stride(from: 0, to: words.count / 3 * 3, by: 3) {
+            guard let range = range(words[start], words[start + 1]) else {
+                throw damage(at: found.record.position, "the checkpoint makes no sense")
+            }
+            state.index.insert(image: number, range, position: words[start + 2])
+        }
+    }
+
+    /// Lets a record take effect. A checkpoint that no superblock points to says nothing new.
+    private func apply(_ found: FoundRecord) throws(StorageError) {
+        var settled: [ByteRange] = []
+        if found.record.kind == .settlement {
+            guard let words = found.words else {
+                throw damage(at: found.record.position, "a settlement makes no sense")
+            }
+            settled = stride(from: 0, to: words.count / 2 * 2, by: 2).compactMap { range(words[$0], words[$0 + 1]) }
+        }
+        state.apply(found.record, settled: settled)
+    }
+
+    private func range(_ offset: Int, _ length: Int) -> ByteRange? {
+        ByteRange(checkedOffset: UInt64(offset), length: UInt64(length))
+    }
+
+    /// The record that follows one that ended at `position`: right there, or at the next block.
+    private func nextRecord(at position: Int) throws(StorageError) -> FoundRecord? {
+        if let found = try record(at: position) { return found }
+        let block = geometry.roundedUp(position)
+        guard block != position, let found = try record(at: block), found.record.precedingEnd == position else {
+            return nil
+        }
+        return found
+    }
+
+    /// The valid record at `position`, in the epoch that must be there; nil when there is none.
+    private func record(at position: Int) throws(StorageError) -> FoundRecord? {
+        guard let record = try header(at: position),
+            position < state.superblock.epochStart || record.epoch == state.superblock.epoch
+        else { return nil }
+        let payload = try payload(of: record)
+        guard payload.withUnsafeBytes({ CRC32C.checksum($0) }) == record.payloadChecksum else { return nil }
+        return FoundRecord(record: record, payload: payload)
+    }
+
+    /// Whether a commit stands behind `position`, which proves that what should stand there was acknowledged.
+    private func hasCommit(after position: Int) throws(StorageError) -> Bool {
+        let start = geometry.roundedUp(position)
+        let window = AlignedBuffer(count: geometry.batchSize + geometry.blockSize)
+        try ring.read(into: window.bytes, at: start)
+        for offset in stride(from: 0, to: window.count, by: geometry.blockSize) {
+            guard let record = LogRecord(UnsafeRawBufferPointer(rebasing: window.bytes[offset...])),
+                record.position == start + offset, record.epoch == state.superblock.epoch
+            else { continue }
+            if record.precedingEnd > position { return true }
+        }
+        return false
+    }
+
+    private func damage(at position: Int, _ cause: String) -> StorageError {
+        let offset = geometry.ringStart + position % geometry.ringSize
+        return StorageError(
+            .damaged, operation: "recover the redirect log: \(cause)", device: ring.device.name,
+            range: ByteRange(offset: offset, length: geometry.blockSize))
+    }
+}

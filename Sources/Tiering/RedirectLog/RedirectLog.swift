@@ -1,0 +1,236 @@
+import BlockStorage
+import Glibc
+
+/// An append-only log on a fast device that takes writes in an image's stead, until they are destaged.
+///
+/// ## On the device
+/// Two superblocks (``LogSuperblock``), then a ring of 64 segments. A *position* counts the bytes ever laid into the
+/// ring, padding included; it never repeats, and modulo the ring's size it says where. Records (``LogRecord``) are
+/// written in group commits, one after the other, each starting on a block. A record is valid when the checksums of
+/// header and payload match and the header says the position where the record was found and the right epoch: what an
+/// earlier lap or a commit that a crash cut off left behind is thus never taken for a record.
+///
+/// ## What each step guarantees (the invariants are those of `DESIGN.md`, section 5)
+/// - *Write*: the record goes into the open commit. Whoever finds no commit under way writes the open one at a stroke,
+///   with one flush, for all who wait. Only then does the index show it, and is it acknowledged (invariant 1). The next
+///   commit is written when the last is durable: a record proves that all commits before its own were.
+/// - *Which writes*: one that touches a live redirect is always taken, whatever its class and however full the log is
+///   (invariant 3); a block has the newest contents where the index says, else in the image (invariant 2). Callers see
+///   to it that writes that overlap follow one another.
+/// - *Read*: the index is asked before the image is read. What had no redirect then is in the image; what had one is
+///   read from its record and verified, and when the record's space has been used again meanwhile, the read starts anew.
+/// - *Destage* (``Destager``): the bytes are copied to the image, the image is flushed, then a settlement record goes
+///   into the log: "these ranges, as they stood before position H, are in the image". When that is durable the index
+///   drops them, except what was written after H. Until then they are live (invariant 3).
+/// - *Checkpoint*: the index as records, made durable, then the superblock that points to it. Recovery starts there.
+/// - *Reuse*: a segment is written again when no extent of the index has its record there and the checkpoint that the
+///   durable superblock points to stands behind it (invariant 3). A part of the ring is kept for settlements and
+///   checkpoints, so that a log that is full for writers can always be emptied.
+/// - *Recovery*: newest superblock, its checkpoint, then record after record, in order, to the first that is not valid.
+///   Invalid records behind which a later commit is found were acknowledged and have rotted: recovery says so and
+///   stops, rather than serve older bytes. Otherwise a new epoch starts where the valid records end and is made durable
+///   in a superblock, so that nothing of the commit that was cut off can ever count.
+/// - *Failure*: the first failed write or flush of the device fails the log for good: commits under way are not
+///   acknowledged, and what they may have left on the device counts as redirected, so that no newer bytes go to the
+///   image that recovery could overwrite. Writes elsewhere are no longer taken, reads go on.
+public final class RedirectLog: @unchecked Sendable {
+    /// What becomes of a write.
+    enum Admission: Equatable {
+        /// The image is to take it.
+        case declined
+        /// It is in the commit of this number.
+        case queued(Int)
+        /// A commit must end first.
+        case batchFull
+        /// Something must be destaged first.
+        case logFull
+    }
+
+    /// What the lock guards.
+    struct State {
+        var index: RedirectIndex
+        /// What a failed commit may have left on the device.
+        var inDoubt: RedirectIndex
+        var numbers: [ImageIdentity: UInt32] = [:]
+        var identities: [ImageIdentity] = []
+        var superblock: LogSuperblock
+        /// Where the next commit starts.
+        var head = 0
+        /// Where the last record before the head ends.
+        var lastEnd = 0
+        /// Where the commit starts that is under way, else the head: what stands before it has taken effect.
+        var durableHead = 0
+        /// The first segment that may have a live record.
+        var oldestSegment = 0
+        var open: LogBatch
+        var spare: LogBatch?
+        var openNumber = 1
+        var durableNumber = 0
+        var isCommitting = false
+        var failure: StorageError?
+        /// Why the destager's last attempt failed.
+        var destageFailure: StorageError?
+        /// The writers that may not decline and find the log full.
+        var waitingForSpace = 0
+    }
+
+    let ring: LogRing
+    let monitor = Monitor()
+    var state: State
+
+    var geometry: LogGeometry { ring.geometry }
+
+    /// Opens the log on `device` and finds out what it holds.
+    ///
+    /// - Throws: also when the device holds no log, or one that has lost records that were acknowledged.
+    public init(recovering device: any BlockDevice) throws(StorageError) {
+        guard let superblock = try LogRing.superblock(of: device),
+            let geometry = LogGeometry(
+                blockSize: superblock.blockSize, segmentSize: superblock.segmentSize, deviceSize: device.size)
+        else { throw StorageError(.damaged, operation: "find a redirect log", device: device.name) }
+        ring = LogRing(device: device, geometry: geometry)
+        let batches = (LogBatch(capacity: geometry.batchSize), LogBatch(capacity: geometry.batchSize))
+        state = State(
+            index: RedirectIndex(segmentSize: geometry.segmentSize),
+            inDoubt: RedirectIndex(segmentSize: geometry.segmentSize),
+            superblock: superblock, open: batches.0, spare: batches.1)
+        try recover()
+    }
+
+    /// Makes an empty log on `device`; what it held is lost.
+    ///
+    /// - Parameters:
+    ///   - identity: tells this log from all others.
+    ///   - blockSize: what the device writes without reading first, in bytes: a power of two from 512 to 4096.
+    public static func format(
+        _ device: any BlockDevice, identity: UInt128, blockSize: Int = 4096
+    ) throws(StorageError) {
+        guard let geometry = LogGeometry(deviceSize: device.size, blockSize: blockSize) else {
+            throw StorageError(.outOfRange, operation: "make a redirect log", device: device.name)
+        }
+        let ring = LogRing(device: device, geometry: geometry)
+        var superblock = LogSuperblock(identity: identity, geometry: geometry)
+        // Over both copies, also that of a log that was here before.
+        try ring.write(superblock)
+        superblock.generation += 1
+        try ring.write(superblock)
+    }
+
+    /// What tells the log from all others.
+    public var identity: UInt128 { monitor.withLock { state.superblock.identity } }
+
+    /// The most bytes that one write may have.
+    public var largestWrite: Int { geometry.largestPayload - 2 * LogRecord.headerSize }
+
+    /// The first failure of the device, after which the log takes no more writes; nil while all is well.
+    public var failure: StorageError? { monitor.withLock { state.failure } }
+
+    /// The bytes that have their newest contents in the log.
+    public var liveByteCount: Int { monitor.withLock { state.index.byteCount } }
+
+    /// The part of the ring that is in use, from 0 to 1.
+    public var fullness: Double {
+        monitor.withLock { Double(state.head - state.reusableFrom(geometry)) / Double(geometry.ringSize) }
+    }
+
+    /// The images that have live redirects.
+    public var images: [ImageIdentity] {
+        monitor.withLock {
+            Set(state.index.regionsInOrder.map(\.image)).sorted().map { state.identities[Int($0)] }
+        }
+    }
+
+    /// Whether a write of `range` must go to the log because a redirect of a part of it is, or may be, live.
+    public func hasRedirect(_ range: ByteRange, of image: ImageIdentity) -> Bool {
+        monitor.withLock { state.hasRedirect(range, of: image) }
+    }
+
+    // MARK: Writing
+
+    /// Takes a write and makes it durable, or declines: then nothing has happened, and the image is to take it.
+    ///
+    /// Blocks for the group commit, and for the destager when the log is full and may not decline.
+    ///
+    /// - Parameters:
+    ///   - isWanted: whether the log should take the write when it is free to decline.
+    ///   - priority: the class of the bytes as the caller counts it; kept in the record.
+    public func write(
+        _ bytes: UnsafeRawBufferPointer, to image: ImageIdentity, at offset: Int, priority: UInt8, isWanted: Bool
+    ) throws(StorageError) -> Bool {
+        var record = LogRecord(.write, image: image)
+        record.priority = priority
+        record.offset = offset
+        record.length = bytes.count
+        // Most writes are data, and need no checksum.
+        guard isWanted || hasRedirect(record.range, of: image) else { return false }
+        record.payloadChecksum = CRC32C.checksum(bytes)
+        while true {
+            switch try admit(record, bytes, isWanted: isWanted) {
+            case .declined: return false
+            case .queued(let batch):
+                try commit(through: batch)
+                return true
+            case .batchFull: try commitOpen()
+            case .logFull: try waitForSpace()
+            }
+        }
+    }
+
+    /// Puts a write into the open commit, if it is to be taken and there is room.
+    func admit(
+        _ record: LogRecord, _ bytes: UnsafeRawBufferPointer, isWanted: Bool
+    ) throws(StorageError) -> Admission {
+        guard let image = record.image else { return .declined }
+        return try monitor.withLock { () throws(StorageError) in
+            let isRedirected = state.hasRedirect(record.range, of: image)
+            guard isRedirected || (isWanted && state.failure == nil && bytes.count <= largestWrite) else {
+                return .declined
+            }
+            if let failure = state.failure { throw failure }
+            guard bytes.count <= largestWrite else {
+                throw StorageError(.outOfRange, operation: "redirect", device: ring.device.name, range: record.range)
+            }
+            guard state.open.hasRoom(for: record.size) else { return .batchFull }
+            guard state.hasSpace(for: record.size, isWrite: true, geometry) else {
+                return isRedirected ? .logFull : .declined
+            }
+            state.open.append(record, payload: bytes)
+            return .queued(state.openNumber)
+        }
+    }
+
+    /// Records that the destaging of `ranges` is done: their redirects from before `horizon` are in the image, synced.
+    ///
+    /// - Throws: when the record could not be made durable; the redirects are live then.
+    func settle(_ ranges: [ByteRange], of image: ImageIdentity, before horizon: Int) throws(StorageError) {
+        guard !ranges.isEmpty else { return }
+        let payload = ranges.flatMap { [UInt64($0.offset).littleEndian, UInt64($0.length).littleEndian] }
+        var record = LogRecord(.settlement, image: image)
+        record.length = payload.count * 8
+        record.horizon = horizon
+        record.payloadChecksum = payload.withUnsafeBytes { CRC32C.checksum($0) }
+        while true {
+            let batch: Int? = try monitor.withLock { () throws(StorageError) in
+                if let failure = state.failure { throw failure }
+                guard state.open.hasRoom(for: record.size) else { return nil }
+                guard state.hasSpace(for: record.size, isWrite: false, geometry) else {
+                    throw StorageError(.system(ENOSPC), operation: "settle", device: ring.device.name)
+                }
+                payload.withUnsafeBytes { state.open.append(record, payload: $0, settled: ranges) }
+                return state.openNumber
+            }
+            if let batch { return try commit(through: batch) }
+            try commitOpen()
+        }
+    }
+
+    /// Waits until the destager has made room, or has failed to.
+    private func waitForSpace() throws(StorageError) {
+        try monitor.withLock { () throws(StorageError) in
+            if let failure = state.failure ?? state.destageFailure { throw failure }
+            state.waitingForSpace += 1
+            monitor.wait()
+            state.waitingForSpace -= 1
+        }
+    }
+}

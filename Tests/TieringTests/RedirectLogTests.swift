@@ -1,0 +1,178 @@
+import BlockStorage
+import Foundation
+import Synchronization
+import TestTools
+import Testing
+
+@testable import Tiering
+
+struct RedirectLogTests {
+    private static let size = 8 << 20
+    private let image: ImageIdentity
+
+    init() throws {
+        image = try #require(ImageIdentity([7]))
+    }
+
+    private func emptyLog() throws -> MemoryDevice {
+        let device = MemoryDevice(size: Self.size)
+        try RedirectLog.format(device, identity: 5)
+        return device
+    }
+
+    @discardableResult private func write(
+        _ value: UInt8, at offset: Int, count: Int = 4096, to log: RedirectLog, isWanted: Bool = true
+    ) throws -> Bool {
+        try [UInt8](repeating: value, count: count).withUnsafeBytes {
+            try log.write($0, to: image, at: offset, priority: 1, isWanted: isWanted)
+        }
+    }
+
+    private func read(_ range: ByteRange, from log: RedirectLog, image device: MemoryDevice) throws -> [UInt8] {
+        let buffer = AlignedBuffer(count: range.length)
+        try log.read(range, of: image, into: buffer.bytes) { () throws(StorageError) in
+            try device.read(into: buffer.bytes, at: range.offset)
+        }
+        return Array(buffer.bytes)
+    }
+
+    @Test func theChecksumIsCastagnolis() {
+        // RFC 3720 appendix B.4, and the check value of the CRC catalogues.
+        #expect(Array("123456789".utf8).withUnsafeBytes { CRC32C.checksum($0) } == 0xE306_9283)
+        #expect([UInt8](repeating: 0, count: 32).withUnsafeBytes { CRC32C.checksum($0) } == 0x8A91_36AA)
+        #expect([UInt8](repeating: 0xFF, count: 32).withUnsafeBytes { CRC32C.checksum($0) } == 0x62A8_AB43)
+        #expect([UInt8](0..<32).withUnsafeBytes { CRC32C.checksum($0) } == 0x46DD_794E)
+    }
+
+    @Test func aWriteOverAPartOfARedirectIsTakenThoughNobodyWantsIt() throws {
+        let log = try RedirectLog(recovering: emptyLog())
+        let disk = MemoryDevice(size: 1 << 20)
+        #expect(try write(1, at: 8192, count: 8192, to: log))
+        #expect(try write(2, at: 16384 - 512, count: 1024, to: log, isWanted: false))
+        #expect(try !write(3, at: 32768, to: log, isWanted: false))
+        let bytes = try read(ByteRange(offset: 4096, length: 16384), from: log, image: disk)
+        #expect(bytes[4095] == 0 && bytes[4096] == 1 && bytes[12288 - 513] == 1)
+        #expect(bytes[12288 - 512] == 2 && bytes[12288 + 511] == 2 && bytes[12288 + 512] == 0)
+    }
+
+    @Test func manyWritersShareCommitsWhileTheDestagerRuns() throws {
+        let device = try emptyLog()
+        let disk = MemoryDevice(size: 16 << 20)
+        let log = try RedirectLog(recovering: device)
+        let destager = Destager(log: log, openImage: { _ in disk })
+        let writers = 8
+        let rounds = 150
+        let left = Atomic(writers)
+        DispatchQueue.concurrentPerform(iterations: writers + 1) { writer in
+            do {
+                guard writer < writers else {
+                    while left.load(ordering: .relaxed) > 0 { try destager.pass(sparing: 0.25) }
+                    return
+                }
+                defer { left.subtract(1, ordering: .relaxed) }
+                for round in 0..<rounds {
+                    // Each has 16 blocks of its own, between those of the others.
+                    let offset = (round % 16 * writers + writer) * 4096
+                    let value = UInt8(1 + (round + writer) % 255)
+                    if try !write(value, at: offset, to: log, isWanted: round % 3 != 0) {
+                        try disk.write([UInt8](repeating: value, count: 4096), at: offset)
+                    }
+                    let bytes = try read(ByteRange(offset: offset, length: 4096), from: log, image: disk)
+                    #expect(bytes.allSatisfy { $0 == value })
+                }
+            } catch {
+                Issue.record(error)
+            }
+        }
+        let again = try RedirectLog(recovering: device)
+        try Destager(log: again, openImage: { _ in disk }).pass(sparing: 0)
+        #expect(again.liveByteCount == 0)
+        for writer in 0..<writers {
+            for round in rounds - 16..<rounds {
+                let offset = (round % 16 * writers + writer) * 4096
+                let bytes = try disk.read(ByteRange(offset: offset, length: 4096))
+                #expect(bytes[100] == UInt8(1 + (round + writer) % 255))
+            }
+        }
+    }
+
+    @Test func aFullLogTakesWhatItMustAndIsEmptiedByTheDestager() throws {
+        let log = try RedirectLog(recovering: emptyLog())
+        let disk = MemoryDevice(size: 64 << 20)
+        let destager = Destager(log: log, openImage: { _ in disk })
+        var taken = 0
+        while try write(1, at: taken * 4096, to: log) { taken += 1 }
+        #expect(taken > Self.size / 8192 / 2)
+        let stop = Atomic(false)
+        DispatchQueue.concurrentPerform(iterations: 2) { worker in
+            do {
+                if worker == 0 {
+                    // It waits, and is declined when the destager has moved what it would have lain over.
+                    if try !write(2, at: 4096, to: log, isWanted: false) {
+                        try disk.write([UInt8](repeating: 2, count: 4096), at: 4096)
+                    }
+                    stop.store(true, ordering: .relaxed)
+                } else {
+                    while !stop.load(ordering: .relaxed) {
+                        if destager.isUrgent { try destager.pass(sparing: 0) }
+                        usleep(500)
+                    }
+                }
+            } catch {
+                Issue.record(error)
+            }
+        }
+        try destager.pass(sparing: 0)
+        #expect(log.images.isEmpty)
+        #expect(try disk.read(ByteRange(offset: 4096, length: 1)) == [2])
+        #expect(try disk.read(ByteRange(offset: (taken - 1) * 4096, length: 1)) == [1])
+    }
+
+    @Test func aRottenRecordIsReportedAndNeverServed() throws {
+        let device = try emptyLog()
+        let disk = MemoryDevice(size: 1 << 20)
+        let log = try RedirectLog(recovering: device)
+        for block in 0..<4 { try write(9, at: block * 4096, to: log) }
+        let redirect = try #require(log.redirects(of: image, in: ByteRange(offset: 4096, length: 4096)).first)
+        let place = log.geometry.ringStart + redirect.position + LogRecord.headerSize + 100
+        try device.write([0], at: place)
+        #expect(throws: StorageError.self) {
+            try read(ByteRange(offset: 4096, length: 512), from: log, image: disk)
+        }
+        let destager = Destager(log: log, openImage: { _ in disk })
+        #expect(throws: StorageError.self) { try destager.pass(sparing: 0) }
+        #expect(try disk.read(ByteRange(offset: 8192, length: 1)) == [9], "the others are destaged")
+        #expect(try disk.read(ByteRange(offset: 4096, length: 1)) == [0])
+        #expect(throws: StorageError.self) { try RedirectLog(recovering: device) }
+    }
+
+    @Test func onlyTheEndOfTheLogMayBeTorn() throws {
+        let device = try emptyLog()
+        let log = try RedirectLog(recovering: device)
+        for block in 0..<4 { try write(9, at: block * 4096, to: log) }
+        let last = try #require(log.redirects(of: image, in: ByteRange(offset: 12288, length: 4096)).first)
+        try device.write([0xFF], at: log.geometry.ringStart + last.position + LogRecord.headerSize)
+        let again = try RedirectLog(recovering: device)
+        #expect(again.liveByteCount == 3 * 4096)
+    }
+
+    @Test func everythingElseIsNoLog() throws {
+        #expect(throws: StorageError.self) { try RedirectLog(recovering: MemoryDevice(size: Self.size)) }
+        #expect(throws: StorageError.self) { try RedirectLog.format(MemoryDevice(size: 4096), identity: 1) }
+        var random = SplitMix64(seed: 1)
+        for _ in 0..<200 {
+            let device = try emptyLog()
+            let log = try RedirectLog(recovering: device)
+            for block in 0..<8 { try write(3, at: block * 4096, to: log) }
+            for _ in 0..<8 {
+                let offset = Int(random.next() % (96 << 10))
+                try device.write([UInt8(truncatingIfNeeded: random.next())], at: offset)
+            }
+            // It is recovered or refused; it must not trap, and what is served is what was written.
+            guard let again = try? RedirectLog(recovering: device) else { continue }
+            let disk = MemoryDevice(size: 1 << 20)
+            guard let bytes = try? read(ByteRange(offset: 0, length: 4096), from: again, image: disk) else { continue }
+            #expect(bytes.allSatisfy { $0 == bytes[0] } && (bytes[0] == 3 || bytes[0] == 0))
+        }
+    }
+}
