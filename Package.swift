@@ -33,6 +33,7 @@ let package = Package(
         .executable(name: "introspect-bench", targets: ["introspect-bench"]),
         // For the package of fuzzers.
         .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
+        .library(name: "NetworkFuzzTargets", targets: ["NetworkFuzzTargets"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
@@ -123,8 +124,15 @@ let package = Package(
                 "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "TestTools", "Volumes",
             ],
             path: "Tests/FuzzTargets", swiftSettings: strict),
+        .target(
+            name: "NetworkFuzzTargets",
+            dependencies: [
+                "BlockStorage", "Datastore", "FuzzTargets", "NFS", "SunRPC", "TestTools", nioCore, nioPosix, logging,
+            ],
+            path: "Tests/NetworkFuzzTargets", swiftSettings: strict),
         .testTarget(
-            name: "CorpusTests", dependencies: ["FuzzTargets"], path: "Tests/CorpusTests", swiftSettings: strict),
+            name: "CorpusTests", dependencies: ["FuzzTargets", "NetworkFuzzTargets"], path: "Tests/CorpusTests",
+            swiftSettings: strict),
 
         // Images that real tools make, and what libext2fs knows of them.
         .target(name: "ExtOracle", dependencies: ["CExt2FS"], path: "Tests/ExtOracle", swiftSettings: strict),

@@ -4,17 +4,27 @@ import PackageDescription
 // A package of its own: a fuzzer has no main, and is built with sanitizers that the library's own build does not want.
 // `Fuzz/run` builds and runs them.
 
-let names = ["fuzz-ext", "fuzz-journal", "fuzz-lvm", "fuzz-partition", "fuzz-vmdk"]
+func fuzzer(_ name: String, of library: String = "FuzzTargets") -> Target {
+    .executableTarget(
+        name: name, dependencies: [.product(name: library, package: "introspect")],
+        swiftSettings: [.treatAllWarnings(as: .error)])
+}
+
+let fuzzers = [
+    fuzzer("fuzz-ext"),
+    fuzzer("fuzz-journal"),
+    fuzzer("fuzz-lvm"),
+    fuzzer("fuzz-nfs-call", of: "NetworkFuzzTargets"),
+    fuzzer("fuzz-partition"),
+    fuzzer("fuzz-vmdk"),
+    fuzzer("fuzz-xdr", of: "NetworkFuzzTargets"),
+]
 
 let package = Package(
     name: "introspect-fuzz",
     platforms: [.macOS(.v26)],
-    products: names.map { .executable(name: $0, targets: [$0]) },
+    products: fuzzers.map { .executable(name: $0.name, targets: [$0.name]) },
     dependencies: [.package(name: "introspect", path: "..")],
-    targets: names.map { name in
-        .executableTarget(
-            name: name, dependencies: [.product(name: "FuzzTargets", package: "introspect")],
-            swiftSettings: [.treatAllWarnings(as: .error)])
-    },
+    targets: fuzzers,
     swiftLanguageModes: [.v6]
 )

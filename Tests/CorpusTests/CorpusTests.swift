@@ -1,10 +1,11 @@
 import Foundation
 import FuzzTargets
+import NetworkFuzzTargets
 import Testing
 
 /// What fuzzers start from and what they once found, without a fuzzer.
 struct CorpusTests {
-    @Test(.timeLimit(.minutes(1)), arguments: FuzzTarget.imageParsers)
+    @Test(.timeLimit(.minutes(1)), arguments: FuzzTarget.imageParsers + FuzzTarget.networkParsers)
     func everyInputOfTheCorpusIsHarmless(target: FuzzTarget) throws {
         let inputs = try FileManager.default.contentsOfDirectory(at: target.corpus, includingPropertiesForKeys: nil)
         #expect(!inputs.isEmpty)

@@ -3,20 +3,17 @@ import DiskImages
 import Foundation
 import TestTools
 
-/// A directory that goes away with the process, with the extent files of 1 MiB that descriptors may name.
+/// A directory with the extent files of 1 MiB that descriptors may name.
 private let directory: String = {
-    let manager = FileManager.default
-    let path = manager.temporaryDirectory.appending(path: "introspect-fuzz-vmdk-\(getpid())").path
     do {
-        try manager.createDirectory(atPath: path, withIntermediateDirectories: true)
+        let path = try makeDirectoryOfThisProcess()
         for name in ["disk-flat.vmdk", "disk-f001.vmdk", "disk-f002.vmdk"] {
             try makeSparseFile("\(path)/\(name)", size: 1 << 20)
         }
+        return path
     } catch {
-        fatalError("\(path): \(error)")
+        fatalError("\(error)")
     }
-    atexit { try? FileManager.default.removeItem(atPath: directory) }
-    return path
 }()
 
 /// Identifies the input as an image, and reads from the disk that it describes.

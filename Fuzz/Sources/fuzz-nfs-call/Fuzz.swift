@@ -1,0 +1,9 @@
+import FuzzTargets
+import NetworkFuzzTargets
+
+/// Runs one input of libFuzzer.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    FuzzTarget.nfsCall.run(UnsafeRawBufferPointer(start: start, count: count))
+    return 0
+}
