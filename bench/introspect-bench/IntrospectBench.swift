@@ -6,8 +6,8 @@ struct IntrospectBench: ParsableCommand {
         commandName: "introspect-bench",
         abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
         subcommands: [
-            BedCommandLine.self, ChurnCommand.self, CompareReadsCommand.self, DemoCommand.self, DiskCheckCommand.self,
-            DiskCommandLine.self, GuestDiskCommand.self, GuestLoadCommand.self, ReadsCommand.self, ReportCommand.self,
+            BedCommandLine.self, ChurnCommand.self, DemoCommand.self, DiskCheckCommand.self, DiskCommandLine.self,
+            GuestDiskCommand.self, GuestLoadCommand.self, LoadCommand.self, MicroCommand.self, ReportCommand.self,
             RunCommand.self, WriteSynchronouslyCommand.self,
         ])
 }

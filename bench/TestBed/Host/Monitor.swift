@@ -44,7 +44,7 @@ final class Monitor: @unchecked Sendable {
 }
 
 /// The monotonic clock, in nanoseconds.
-func monotonicNanoseconds() -> Int {
+public func monotonicNanoseconds() -> Int {
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
     return now.tv_sec * 1_000_000_000 + now.tv_nsec

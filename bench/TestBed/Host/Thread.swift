@@ -1,7 +1,7 @@
 import Glibc
 
 /// A thread of the operating system, for work that blocks.
-struct Thread {
+public struct Thread: Sendable {
     private let handle: pthread_t
 
     private final class Work {
@@ -13,7 +13,7 @@ struct Thread {
     }
 
     /// Starts a thread that runs `body`.
-    static func start(_ body: @escaping @Sendable () -> Void) -> Thread {
+    public static func start(_ body: @escaping @Sendable () -> Void) -> Thread {
         var handle = pthread_t()
         let status = pthread_create(
             &handle, nil,
@@ -27,12 +27,12 @@ struct Thread {
     }
 
     /// Waits for its end.
-    func join() {
+    public func join() {
         pthread_join(handle, nil)
     }
 
     /// Lets it end by itself.
-    func detach() {
+    public func detach() {
         pthread_detach(handle)
     }
 }

@@ -15,11 +15,21 @@ struct NFSClientError: Error, CustomStringConvertible {
 
 /// One TCP connection to an RPC server, with calls and replies as whole records.
 ///
-/// Made to be cheaper than the server it loads: calls are written as prepared bytes, replies are read into one buffer
-/// and looked at in place.
+/// Made to be cheaper than the server it loads: calls are written from where they stand, replies are read into one
+/// small buffer and looked at in place, and the bytes of a READ are counted and dropped as they come.
 final class NFSConnection {
+    /// A reply as ``receive()`` sees it.
+    struct Reply {
+        /// The call that it answers.
+        let transaction: UInt32
+        /// Whether the call was accepted and carried out.
+        let isSuccess: Bool
+        /// Bytes of the whole reply.
+        let length: Int
+    }
+
     private let socket: Int32
-    private var buffer = [UInt8](repeating: 0, count: 4 << 20)
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 4096)
     private var start = 0
     private var end = 0
 
@@ -50,53 +60,94 @@ final class NFSConnection {
 
     deinit {
         close(socket)
+        buffer.deallocate()
     }
 
-    /// Sends whole records.
-    func send(_ records: [UInt8]) throws(NFSClientError) {
+    /// Sends whole records, in at most 1024 pieces; `pieces` is used up.
+    func send(_ pieces: UnsafeMutableBufferPointer<iovec>) throws(NFSClientError) {
+        var rest = pieces[...]
+        while !rest.isEmpty {
+            let unsent = UnsafeMutableBufferPointer(rebasing: rest)
+            var count = writev(socket, unsent.baseAddress, Int32(unsent.count))
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .system("send") }
+            while let next = rest.first, count >= next.iov_len {
+                count -= next.iov_len
+                rest.removeFirst()
+            }
+            guard let next = rest.first else { return }
+            rest[rest.startIndex] = iovec(iov_base: next.iov_base.map { $0 + count }, iov_len: next.iov_len - count)
+        }
+    }
+
+    /// Sends a record and waits for the reply; the results after the status.
+    ///
+    /// - Parameter name: What to call the call when the server refuses it.
+    func call(_ record: [UInt8], _ name: String) throws(NFSClientError) -> [UInt8] {
         var done = 0
-        while done < records.count {
-            let count = records.withUnsafeBytes { write(socket, $0.baseAddress.map { $0 + done }, $0.count - done) }
+        while done < record.count {
+            let count = record.withUnsafeBytes { write(socket, $0.baseAddress.map { $0 + done }, $0.count - done) }
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { throw .system("send") }
             done += count
         }
+        guard let results = try receive(NFSCalls.results) else { throw NFSClientError("\(name): the server refused") }
+        return results
     }
 
-    /// Waits for the next reply, and calls `body` with the bytes after its record mark.
+    /// Waits for the next reply, and calls `body` with the bytes after its record mark; they fit in the buffer.
     func receive<Result>(_ body: (UnsafeRawBufferPointer) -> Result) throws(NFSClientError) -> Result {
-        try fill(needing: 4)
-        let mark = number(at: start)
-        guard mark & 0x8000_0000 != 0 else { throw NFSClientError("a reply in several fragments") }
-        let length = Int(mark & 0x7FFF_FFFF)
+        let length = try beginReply()
         guard length <= buffer.count - 4 else { throw NFSClientError("a reply of \(length) bytes") }
         try fill(needing: 4 + length)
         defer { start += 4 + length }
-        return buffer.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[start + 4..<start + 4 + length])) }
+        return body(UnsafeRawBufferPointer(rebasing: buffer[start + 4..<start + 4 + length]))
     }
 
-    /// Whether the buffer holds a whole reply, so that ``receive(_:)`` will not wait.
+    /// Waits for the whole of the next reply, of which only the header is looked at.
+    func receive() throws(NFSClientError) -> Reply {
+        let length = try beginReply()
+        let header = min(length, NFSCalls.replyHeaderLength)
+        try fill(needing: 4 + header)
+        let bytes = UnsafeRawBufferPointer(rebasing: buffer[start + 4..<start + 4 + header])
+        let reply = Reply(
+            transaction: header >= 4 ? number(at: start + 4) : 0, isSuccess: NFSCalls.isSuccess(bytes), length: length)
+        var rest = 4 + length
+        while true {
+            let count = min(rest, end - start)
+            start += count
+            rest -= count
+            if rest == 0 { return reply }
+            try fill(needing: 1)
+        }
+    }
+
+    /// Whether the buffer holds a whole reply, so that receiving it will not wait.
     var hasReply: Bool {
         end - start >= 4 && end - start - 4 >= Int(number(at: start) & 0x7FFF_FFFF)
     }
 
+    /// The length of the next reply, which stands at `start`.
+    private func beginReply() throws(NFSClientError) -> Int {
+        try fill(needing: 4)
+        let mark = number(at: start)
+        guard mark & 0x8000_0000 != 0 else { throw NFSClientError("a reply in several fragments") }
+        return Int(mark & 0x7FFF_FFFF)
+    }
+
     private func number(at offset: Int) -> UInt32 {
-        buffer[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
+        UInt32(bigEndian: buffer.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     }
 
     private func fill(needing count: Int) throws(NFSClientError) {
         if start == end { (start, end) = (0, 0) }
+        guard let base = buffer.baseAddress else { return }
         if start + count > buffer.count {
-            buffer.withUnsafeMutableBytes { bytes in
-                guard let base = bytes.baseAddress else { return }
-                memmove(base, base + start, end - start)
-            }
+            memmove(base, base + start, end - start)
             (start, end) = (0, end - start)
         }
         while end - start < count {
-            let received = buffer.withUnsafeMutableBytes {
-                read(socket, $0.baseAddress.map { $0 + end }, $0.count - end)
-            }
+            let received = read(socket, base + end, buffer.count - end)
             if received < 0, errno == EINTR { continue }
             guard received > 0 else { throw NFSClientError("the server closed the connection") }
             end += received

@@ -1,0 +1,143 @@
+import Glibc
+import Synchronization
+import TestBed
+
+/// What one connection is kept busy with, on a thread of its own.
+protocol ConnectionLoad: AnyObject, Sendable {
+    /// Calls for `seconds`, and returns when everything is answered.
+    func run(seconds: Double) throws(NFSClientError)
+    /// How long each call took.
+    var latencies: LatencyHistogram { get }
+    /// Names that were listed.
+    var entries: Int { get }
+}
+
+/// The connections of one ``LoadCommand``, from mounting to the sum of what they measured.
+struct LoadRun {
+    private let options: LoadCommand
+    private let connections: [NFSConnection]
+    private let file: [UInt8]
+
+    /// The first failure of several threads.
+    private final class Failure: Sendable {
+        private let first = Mutex<NFSClientError?>(nil)
+
+        func note(_ error: NFSClientError) {
+            first.withLock { $0 = $0 ?? error }
+        }
+
+        func rethrow() throws(NFSClientError) {
+            if let error = first.withLock({ $0 }) { throw error }
+        }
+    }
+
+    /// Mounts the export and finds the file.
+    init(_ options: LoadCommand) throws(NFSClientError) {
+        self.options = options
+        let mount = try NFSConnection(host: options.host, port: options.mountPort)
+        let root = try mount.call(NFSCalls.mount(options.export), "MNT \(options.export)")
+        guard let directory = NFSCalls.opaque(root) else { throw NFSClientError("MNT: no handle") }
+        var connections: [NFSConnection] = []
+        for _ in 0..<options.connections {
+            connections.append(try NFSConnection(host: options.host, port: options.port))
+        }
+        self.connections = connections
+        let found = try connections[0].call(
+            NFSCalls.lookup(options.file, in: directory), "LOOKUP \(options.file)")
+        guard let file = NFSCalls.opaque(found) else { throw NFSClientError("LOOKUP: no handle") }
+        self.file = file
+    }
+
+    /// Runs to the end.
+    func result() throws -> LoadResult {
+        let payload = UnsafeMutableRawBufferPointer.allocate(byteCount: options.size.bytes, alignment: 4096)
+        defer { payload.deallocate() }
+        var generator = SeededGenerator(seed: 1)
+        for index in payload.indices { payload[index] = UInt8(truncatingIfNeeded: generator.next()) }
+        if options.operation == .read { try warm() }
+        let loads = connections.enumerated().map { index, connection in
+            load(on: connection, seed: UInt64(index + 1), payload: UnsafeRawBufferPointer(payload))
+        }
+
+        let serverBefore = try options.serverProcess.map { try ProcessorTime(of: $0) }
+        let ownBefore = ProcessorTime.own
+        let begin = monotonicNanoseconds()
+        try runAll(loads)
+        let elapsed = Double(monotonicNanoseconds() - begin) / 1e9
+        let own = ProcessorTime.own - ownBefore
+        let server = try options.serverProcess.map { try ProcessorTime(of: $0) }
+        // What was written unstably must not reach the disk in the middle of the next measurement.
+        if options.operation == .write { _ = try connections[0].call(NFSCalls.commit(file), "COMMIT") }
+
+        var latencies = LatencyHistogram()
+        for load in loads { latencies.add(load.latencies) }
+        guard latencies.total > 0 else { throw NFSClientError("no call was answered") }
+        let used = serverBefore.flatMap { before in server.map { $0 - before } }
+        let names = loads.reduce(0) { $0 + $1.entries }
+        return LoadResult(
+            latencies, operations: options.operation == .readdirplus ? names : latencies.total, seconds: elapsed,
+            server: used, own: own)
+    }
+
+    private func runAll(_ loads: [any ConnectionLoad]) throws(NFSClientError) {
+        let failure = Failure()
+        let seconds = options.seconds
+        let threads = loads.map { load in
+            Thread.start {
+                do throws(NFSClientError) {
+                    try load.run(seconds: seconds)
+                } catch {
+                    failure.note(error)
+                }
+            }
+        }
+        for thread in threads { thread.join() }
+        try failure.rethrow()
+    }
+
+    /// Reads everything once, so that what the server caches is cached.
+    private func warm() throws(NFSClientError) {
+        let (start, end) = (options.offset.bytes, options.offset.bytes + options.span.bytes)
+        let unit = 64 << 10
+        for offset in stride(from: start, to: end, by: unit) {
+            let record = NFSCalls.read(file, offset: offset, count: min(unit, end - offset))
+            _ = try connections[0].call(record, "READ at \(offset)")
+        }
+    }
+
+    private func load(
+        on connection: NFSConnection, seed: UInt64, payload: UnsafeRawBufferPointer
+    ) -> any ConnectionLoad {
+        let size = options.size.bytes
+        let anywhere = LoadGenerator.Variation.offset(
+            position: NFSCalls.offsetOffset(file), base: options.offset.bytes, unit: size,
+            count: options.span.bytes / size)
+        func calls(
+            _ record: [UInt8], _ variation: LoadGenerator.Variation, payload: UnsafeRawBufferPointer? = nil,
+            shortestReply: Int = NFSCalls.replyHeaderLength
+        ) -> LoadGenerator {
+            LoadGenerator(
+                connection: connection, record: record,
+                payload: payload ?? UnsafeRawBufferPointer(start: nil, count: 0),
+                variation: variation, shortestReply: shortestReply, depth: options.depth, seed: seed)
+        }
+        switch options.operation {
+        case .read:
+            return calls(
+                NFSCalls.read(file, offset: 0, count: size), anywhere,
+                shortestReply: NFSCalls.replyHeaderLength + size)
+        case .write:
+            return calls(NFSCalls.write(file, offset: 0, count: size, isStable: false), anywhere, payload: payload)
+        case .writeSync:
+            return calls(NFSCalls.write(file, offset: 0, count: size, isStable: true), anywhere, payload: payload)
+        case .getattr:
+            return calls(NFSCalls.attributes(of: file), .none)
+        case .lookup:
+            // The name of 11 bytes and one of padding end the record.
+            let record = NFSCalls.lookup("entry-00000", in: file)
+            return calls(record, .digits(position: record.count - 6, count: max(1, options.names)))
+        case .readdirplus:
+            return DirectoryLoad(connection: connection, directory: file, expected: options.names)
+        }
+    }
+}
