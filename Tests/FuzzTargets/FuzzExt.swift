@@ -19,13 +19,14 @@ func fuzzExt(_ input: UnsafeRawBufferPointer) {
         preconditionFailure("bytes made the scan fail")
     }
     check(introspector, reader)
-    guard scanned < patches.count else { return }
+    guard scanned < patches.count else { return readFiles(reader) }
     for patch in patches[scanned...] {
         write(patch, to: disk, introspector)
         if choice & 0x40 != 0 { digest(introspector, reader) }
     }
     digest(introspector, reader)
     check(introspector, reader)
+    readFiles(reader)
 }
 
 /// Writes the whole 1 KiB block that a patch is in, as a guest would.
@@ -70,4 +71,43 @@ private func check(_ introspector: DiskIntrospector, _ reader: DeviceReader) {
     for offset in stride(from: 0, to: reader.size, by: reader.size / 7) {
         _ = index.explain(offset: offset)
     }
+}
+
+/// Looks at some files as introspect-scan does. Damage may make any of it fail.
+private func readFiles(_ reader: DeviceReader) {
+    var problems: [String] = []
+    guard let fileSystems = try? GuestFileSystem.all(on: reader, name: "disk", problems: &problems) else {
+        preconditionFailure("bytes made opening fail")
+    }
+    for fileSystem in fileSystems {
+        for path in ["/mapped", "/a/b/../many", "/a/slow-link"] {
+            if let file = try? fileSystem.file(at: path) { readContents(of: file, in: fileSystem) }
+        }
+        var inodes: [UInt32] = [2, 8]
+        var next = 0
+        while next < min(inodes.count, 32) {
+            if let file = try? fileSystem.file(inode: inodes[next]) { inodes += look(at: file, in: fileSystem) }
+            next += 1
+        }
+    }
+}
+
+private enum EnoughRead: Error { case enough }
+
+private func readContents(of file: GuestFile, in fileSystem: GuestFileSystem) {
+    var count = 0
+    try? fileSystem.forEachPiece(of: file) { (bytes: UnsafeRawBufferPointer) throws(EnoughRead) in
+        count += bytes.count
+        if count > 1 << 20 { throw .enough }
+    }
+    precondition(UInt64(count) <= file.size, "inode \(file.number) is longer than its size")
+}
+
+/// Asks where `file` is, and returns the inodes that it names.
+private func look(at file: GuestFile, in fileSystem: GuestFileSystem) -> [UInt32] {
+    for place in (try? fileSystem.places(of: file)) ?? [] {
+        precondition(place.range.end <= fileSystem.volume.size, "inode \(file.number) has a place outside the volume")
+    }
+    _ = try? fileSystem.target(of: file)
+    return ((try? fileSystem.entries(of: file)) ?? []).prefix(64).map(\.inode)
 }

@@ -105,9 +105,11 @@ extension GuestFileSystem {
         in range: Range<Int>, _ buffer: AlignedBuffer, _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
     ) throws(Failure) {
         guard !range.isEmpty else { return }
-        buffer.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-        for place in stride(from: range.lowerBound, to: range.upperBound, by: buffer.count) {
-            try body(UnsafeRawBufferPointer(rebasing: buffer.bytes[..<min(buffer.count, range.upperBound - place)]))
+        // No more than the hole needs: a sparse file may have as many holes as blocks.
+        let zeros = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<min(buffer.count, range.count)])
+        zeros.initializeMemory(as: UInt8.self, repeating: 0)
+        for place in stride(from: range.lowerBound, to: range.upperBound, by: zeros.count) {
+            try body(UnsafeRawBufferPointer(rebasing: zeros[..<min(zeros.count, range.upperBound - place)]))
         }
     }
 
