@@ -1,7 +1,8 @@
 # Debian packages: what the build needs, then what the tests and the demo need.
 PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config zlib1g-dev \
-	e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha nfs-ganesha-vfs \
-	procps qemu-block-extra qemu-utils rpcbind rpcsvc-proto user-mode-linux util-linux xfsprogs
+	busybox-static debootstrap e2fsprogs fdisk fuse3 iproute2 kmod libnfs-utils lvm2 nfs-common nfs-ganesha \
+	nfs-ganesha-vfs procps qemu-block-extra qemu-system-x86 qemu-utils rpcbind rpcsvc-proto user-mode-linux \
+	util-linux xfsprogs
 
 # What `make bench-paper` runs beside the paper's figure.
 PAPER_CASES = scan du stat find rm create webserver varmail \
