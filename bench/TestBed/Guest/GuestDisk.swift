@@ -193,7 +193,8 @@ public struct GuestDisk: Sendable, Codable {
         private let directory: String
 
         init(device: String, in temporary: TemporaryDirectory) throws(TestBedError) {
-            directory = try temporary.makeDirectory("lvm")
+            directory = temporary.file("lvm")
+            try TestBed.run("mkdir", "-p", directory)
             try writeText(
                 GuestDisk.lvmConfiguration(lockDirectory: directory, devices: ["^\(device)$"]),
                 to: "\(directory)/lvm.conf")

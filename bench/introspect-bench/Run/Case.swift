@@ -26,9 +26,9 @@ struct Case: Hashable, Codable, ExpressibleByArgument, CustomStringConvertible {
         guard let first = parts.first, let workload = Workload(rawValue: String(first)) else { return nil }
         self.workload = workload
         guard parts.count == 2 else { return }
-        guard let number = Int(parts[1]), (1...Self.mostGuests).contains(number), workload.set == .fileserver,
-            workload.command != nil
-        else { return nil }
+        guard let number = Int(parts[1]), (1...Self.mostGuests).contains(number), workload.copies(number) != nil else {
+            return nil
+        }
         guests = number
     }
 
@@ -37,7 +37,7 @@ struct Case: Hashable, Codable, ExpressibleByArgument, CustomStringConvertible {
     }
 
     /// The images that it needs.
-    var set: ImageSet { guests.map { .clones($0) } ?? workload.set }
+    var set: ImageSet { guests.flatMap { workload.copies($0) } ?? workload.set }
 }
 
 /// A directory of the datastore with the images that a server serves in one measurement.
@@ -48,6 +48,8 @@ enum ImageSet: Hashable {
     case webserver
     /// So many copies of a smaller disk with the file server tree.
     case clones(Int)
+    /// So many copies of a disk with a Debian to boot.
+    case systems(Int)
 
     /// The directory's name on the disk model.
     var directory: String {
@@ -55,13 +57,16 @@ enum ImageSet: Hashable {
         case .fileserver: "fileserver"
         case .webserver: "webserver"
         case .clones(let count): "clones-\(count)"
+        case .systems(let count): "systems-\(count)"
         }
     }
 
     /// The number of images.
     var count: Int {
-        if case .clones(let count) = self { return count }
-        return 1
+        switch self {
+        case .fileserver, .webserver: 1
+        case .clones(let count), .systems(let count): count
+        }
     }
 
     /// The file of an image.

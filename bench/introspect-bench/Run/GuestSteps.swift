@@ -14,6 +14,8 @@ struct GuestSteps {
     /// This program, as the guest finds it.
     let program: String
 
+    private var needsLoad: Bool { measured.workload.command?.hasPrefix("load ") ?? false }
+
     private var images: Range<Int> { 0..<measured.set.count }
 
     /// Mounts everything from cold caches, and has the guest's programs in memory before the disk is slow.
@@ -31,7 +33,7 @@ struct GuestSteps {
             mount -i -t nfs -o \(server.mountOptions) \(server.mountSource) /mnt/nfs
             \(mounts.joined(separator: "\n"))
             for tool in find wc du cut xargs stat cksum rm ls cat sync dd; do $tool --version > /run/warm; done
-            '\(program)' guest-load --help > /run/warm
+            \(needsLoad ? "'\(program)' guest-load --help > /run/warm" : "")
 
             """
     }

@@ -20,12 +20,18 @@ struct Measurement {
         do {
             return try Bed.with { bed in
                 try stand.makeCold()
-                if kind == .ganesha {
+                let asksPortMapper = measured.workload == .boot
+                if kind == .ganesha || asksPortMapper {
                     try stand.network.startPortMapper(logPath: stand.temporary.file("rpcbind.log"), on: bed)
                 }
                 let server = kind.make(
-                    serving: stand.directory(of: measured.set), network: stand.network, in: stand.temporary, bed: bed)
-                return measured.workload == .scan ? try scan(server) : try work(server)
+                    serving: stand.directory(of: measured.set), registers: asksPortMapper, network: stand.network,
+                    in: stand.temporary, bed: bed)
+                return switch measured.workload {
+                case .scan: try scan(server)
+                case .boot: try boot(server)
+                default: try work(server)
+                }
             }
         } catch {
             stand.discardGuest()
@@ -61,10 +67,39 @@ struct Measurement {
         return record
     }
 
-    private func work(_ server: any DatastoreServer) throws -> RunRecord {
+    /// Starts the server; what it says when it has looked into all images, nil when it does not look.
+    private func start(_ server: any DatastoreServer) throws -> ServerReport? {
         try server.start()
         let introspecting = kind.introspects ? server as? IntrospectServer : nil
-        let report = try introspecting?.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+        return try introspecting?.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+    }
+
+    /// Measures from the start of the virtual machines until the last is up; the disk's figures go on until all are
+    /// off again.
+    private func boot(_ server: any DatastoreServer) throws -> RunRecord {
+        let machine = try stand.machine()
+        let report = try start(server)
+        var record = emptyRecord()
+        if let report { note(report, in: &record) }
+        let cacheBefore = try (server as? IntrospectServer)?.report().cache
+        try begin()
+        let diskBefore = try stand.disk.statistics()
+        let disks = (0..<measured.set.count).map { server.url(of: ImageSet.file($0)) }
+        let boots = try machine.boot(disks: disks, timeLimit: Self.timeLimit)
+        record.disk = try stand.disk.statistics().since(diskBefore)
+        if let cacheBefore {
+            record.cache = try (server as? IntrospectServer)?.report().cache.since(cacheBefore)
+        }
+        let requests = try end()
+        record.seconds = boots.map(\.cold).max() ?? 0
+        record.answer = "\(boots.count) up"
+        try server.stop()
+        record.requests = try stand.countRequests(requests, of: measured)
+        return record
+    }
+
+    private func work(_ server: any DatastoreServer) throws -> RunRecord {
+        let report = try start(server)
         let guest = try stand.bootedGuest()
         let steps = try stand.steps(for: measured, server: server)
         try _ = guest.perform(steps.prepare, timeLimit: 120) { () throws(TestBedError) in try expectRunning(server) }
@@ -110,7 +145,10 @@ struct Measurement {
     private func note(_ report: ServerReport, in record: inout RunRecord) {
         let scans = report.images.compactMap(\.scan)
         record.mapBytes = report.images.map(\.mapMemoryBytes).reduce(0, +)
-        record.imageBytes = (try? stand.image(of: measured.set).size).map { $0 * measured.set.count }
+        var status = stat()
+        if let path = try? stand.path(of: measured.set), stat(path, &status) == 0 {
+            record.imageBytes = status.st_size * measured.set.count
+        }
         record.scan = RunRecord.Scan(
             seconds: scans.map(\.seconds).max() ?? 0, bytesRead: scans.map(\.bytesRead).reduce(0, +),
             reads: scans.map(\.readCount).reduce(0, +))

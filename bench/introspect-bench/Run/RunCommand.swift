@@ -64,10 +64,10 @@ struct RunOptions: ParsableArguments {
     var preset = DiskCommandLine.Preset.mhz2250b
 
     @Option(help: "The number of files on the guest's disk.")
-    var files = 3000
+    var files = 2000
 
     @Option(help: "The size of the guest's disk.")
-    var size = ByteCount(bytes: 640 << 20)
+    var size = ByteCount(bytes: 512 << 20)
 
     @Option(help: "Names the contents of the disks and the order of the loads.")
     var seed: UInt64 = 1

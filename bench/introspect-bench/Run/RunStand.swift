@@ -12,6 +12,8 @@ final class RunStand {
     private let bed: Bed
     private let program: String
     private var images: [ImageSet: GuestDisk] = [:]
+    private var paths: [ImageSet: String] = [:]
+    private var virtualMachine: QEMUGuest?
     private var classes: [ImageSet: RequestClasses] = [:]
     private var guest: GuestSession?
 
@@ -27,15 +29,21 @@ final class RunStand {
         self.bed = bed
         program = try Executable.path(of: "introspect-bench")
         temporary = try TemporaryDirectory(on: bed)
+        progress.say("the slow disk (\(parameters.preset)) with ext4")
+        disk = try DiskModel(preset: parameters.preset, fileSystem: .ext4, in: temporary, bed: bed)
         var sets: [ImageSet] = []
         for set in cases.map(\.set) where !sets.contains(set) { sets.append(set) }
+        network = try NetworkNamespace(on: bed)
         for set in sets {
             progress.say("image for \(set.directory)")
-            images[set] = try Self.image(for: set, parameters, in: imageDirectory, temporary: temporary)
+            if case .systems = set {
+                try makeSystem(for: set, in: imageDirectory)
+            } else {
+                images[set] = try Self.image(for: set, parameters, in: imageDirectory, temporary: temporary)
+                paths[set] = images[set]?.path
+            }
         }
-        progress.say("the slow disk (\(parameters.preset)) with ext4, each image in \(parameters.pieces) pieces on it")
-        disk = try DiskModel(preset: parameters.preset, fileSystem: .ext4, in: temporary, bed: bed)
-        network = try NetworkNamespace(on: bed)
+        progress.say("putting the images on the disk, each in \(parameters.pieces) pieces")
         try place(sets, hasNeighbour: cases.contains(where: \.hasNeighbour))
         try disk.takeSnapshot()
     }
@@ -56,20 +64,33 @@ final class RunStand {
             return try disk(
                 "webserver", files: parameters.files, size: max(smallest, parameters.size / 4),
                 sizes: .gamma(mean: 16 << 10))
-        case .clones:
+        case .clones, .systems:
             return try disk(
                 "clone", files: parameters.cloneFiles, size: max(smallest, parameters.size / 4),
                 sizes: parameters.sizes)
         }
     }
 
+    /// Without Debian's mirror there may be no system to boot; everything else can be measured all the same.
+    private func makeSystem(for set: ImageSet, in directory: String) throws(TestBedError) {
+        do throws(TestBedError) {
+            paths[set] = try DebianImage(keptIn: directory).path
+            let kernel = try GuestKernel(keptIn: directory)
+            let start = try kernel.makeInitialFileSystem(DebianImage.initialScript, in: temporary)
+            virtualMachine = QEMUGuest(on: network, kernel: kernel, initialFileSystem: start)
+        } catch {
+            paths[set] = nil
+            progress.say("no system to boot: \(error)")
+        }
+    }
+
     private func place(_ sets: [ImageSet], hasNeighbour: Bool) throws(TestBedError) {
         var files: [(source: String, target: String)] = []
         for set in sets {
-            guard let image = images[set] else { continue }
+            guard let path = paths[set] else { continue }
             let directory = directory(of: set)
             try run("mkdir", directory)
-            files += (0..<set.count).map { (image.path, "\(directory)/\(ImageSet.file($0))") }
+            files += (0..<set.count).map { (path, "\(directory)/\(ImageSet.file($0))") }
         }
         try disk.place(files, pieces: parameters.pieces)
         guard hasNeighbour else { return }
@@ -77,7 +98,7 @@ final class RunStand {
         try run(
             "dd", "if=/dev/zero", "of=\(stream)", "bs=1M", "count=\(Self.neighbourSize >> 20)", "conv=fsync",
             "status=none", timeLimit: 600)
-        for set in sets {
+        for set in sets where paths[set] != nil {
             try run("ln", stream, "\(directory(of: set))/\(GuestSteps.neighbourFile)")
         }
     }
@@ -85,6 +106,18 @@ final class RunStand {
     func directory(of set: ImageSet) -> String { "\(disk.directory)/\(set.directory)" }
 
     /// The image of a set, as it was before every run.
+    func path(of set: ImageSet) throws(TestBedError) -> String {
+        guard let path = paths[set] else { throw TestBedError("no image for \(set.directory)") }
+        return path
+    }
+
+    /// The virtual machine that boots from a copy of the image.
+    func machine() throws(TestBedError) -> QEMUGuest {
+        guard let virtualMachine else { throw TestBedError("no system to boot") }
+        return virtualMachine
+    }
+
+    /// The disk in a set that a guest mounts.
     func image(of set: ImageSet) throws(TestBedError) -> GuestDisk {
         guard let image = images[set] else { throw TestBedError("no image for \(set.directory)") }
         return image
@@ -129,7 +162,7 @@ final class RunStand {
         var later: RequestClasses?
         if classes[set] == nil {
             classes[set] = try requestClasses(of: set, hasNeighbour: measured.hasNeighbour) { _ throws(TestBedError) in
-                try RequestClasses.runs(of: try image(of: set).path)
+                try RequestClasses.runs(of: try path(of: set))
             }
         }
         if hasFree, measured.workload.changesFiles {

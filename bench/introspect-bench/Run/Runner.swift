@@ -53,7 +53,7 @@ struct Runner {
     private let stand: RunStand
     private let keep: (RunRecord) throws -> Void
 
-    /// After so many failures in a row nothing better is to be expected.
+    /// After failures of so many workloads in a row nothing better is to be expected.
     private static let mostFailures = 3
 
     init(stand: RunStand, keep: @escaping (RunRecord) throws -> Void) {
@@ -66,7 +66,7 @@ struct Runner {
     /// - Returns: a line for each failure.
     func run(_ runs: [RunPlan.Run]) throws -> [String] {
         var failures: [String] = []
-        var failuresInARow = 0
+        var failedInARow: Set<Case> = []
         var answers: [Case: String] = [:]
         for (number, run) in runs.enumerated() {
             let identity = run.identity
@@ -78,11 +78,11 @@ struct Runner {
             } catch {
                 failures.append("\(name): \(error)")
                 stand.progress.say("\(number + 1)/\(runs.count) \(name) FAILED: \(error)")
-                failuresInARow += 1
-                guard failuresInARow < Self.mostFailures else { break }
+                failedInARow.insert(identity.measured)
+                guard failedInARow.count < Self.mostFailures else { break }
                 continue
             }
-            failuresInARow = 0
+            failedInARow = []
             try keep(record)
             stand.progress.say("\(number + 1)/\(runs.count) \(name): \(summary(of: record))")
         }
@@ -100,7 +100,7 @@ struct Runner {
 
     private func summary(of record: RunRecord) -> String {
         var parts = ["\(decimal(record.seconds)) s"]
-        if record.identity.measured.workload.changesFiles { parts.append("sync \(decimal(record.syncSeconds)) s") }
+        if record.identity.measured.workload.endsDirty { parts.append("sync \(decimal(record.syncSeconds)) s") }
         if record.identity.server.hasDisk {
             parts.append("disk \(record.disk.traffic.reads) reads, \(record.disk.traffic.writes) writes")
         }

@@ -31,15 +31,17 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
     /// Whether the disk takes its time.
     var hasDisk: Bool { self != .floor }
 
-    /// The server for a directory, not started yet.
+    /// The server for a directory, not started yet; `registers` has clients find it by the port mapper.
     func make(
-        serving directory: String, network: NetworkNamespace, in temporary: TemporaryDirectory, bed: Bed
+        serving directory: String, registers: Bool, network: NetworkNamespace, in temporary: TemporaryDirectory,
+        bed: Bed
     ) -> any DatastoreServer {
         if self == .ganesha {
             return GaneshaServer(serving: directory, network: network, in: temporary, bed: bed)
         }
         var options = IntrospectServer.Options()
         options.introspects = introspects
+        options.registers = registers
         return IntrospectServer(serving: directory, options: options, network: network, in: temporary, bed: bed)
     }
 }
