@@ -5,9 +5,9 @@ PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config zl
 	util-linux xfsprogs
 
 # What `make bench-paper` runs beside the paper's figure.
-PAPER_CASES = scan du stat find rm create webserver varmail \
+PAPER_CASES = scan boot du stat find rm create webserver varmail \
 	du+neighbour stat+neighbour find+neighbour rm+neighbour create+neighbour webserver+neighbour varmail+neighbour \
-	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8
+	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8 boot@4
 
 .PHONY: deps build demo bench bench-paper test fuzz lint clean
 
@@ -32,13 +32,16 @@ demo: deps
 bench: deps
 	swift build -c release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
-	"$$bench" run; status=$$?; "$$bench" report --page bench/RESULTS.md && exit $$status
+	"$$bench" run; status=$$?; \
+	"$$bench" micro --only read-4k-depth32 write-sync-4k --results bench/results/scaled > /dev/null || status=$$?; \
+	"$$bench" report --page bench/RESULTS.md && exit $$status
 
 # The paper's sizes, with neighbours and more guests: half a day.
 bench-paper: deps
 	swift build -c release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
 	"$$bench" run $(PAPER_CASES) --files 90000 --size 16G --results bench/results/paper; status=$$?; \
+	"$$bench" micro --results bench/results/paper > /dev/null || status=$$?; \
 	"$$bench" report --results bench/results/paper --page bench/PAPER.md && exit $$status
 
 # Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.

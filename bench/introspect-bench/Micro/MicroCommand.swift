@@ -70,12 +70,11 @@ struct MicroCommand: ParsableCommand {
     }
 
     private func measure(into results: String, on bed: Bed) throws {
+        let environment = try RunEnvironment()
         let due = steps().filter {
-            !FileManager.default.fileExists(
-                atPath: MicroRecord.path($0.cell, $0.server, round: $0.round, in: results))
+            !MicroRecord.isKept($0.cell, $0.server, round: $0.round, environment: environment, in: results)
         }
         guard !due.isEmpty else { return }
-        let environment = try RunEnvironment()
         let stand = try MicroStand(on: bed)
         try stand.start(MicroRecord.Server.allCases.filter { server in due.contains { $0.server == server } })
         for (number, step) in due.enumerated() {

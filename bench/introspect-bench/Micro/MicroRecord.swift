@@ -41,6 +41,15 @@ struct MicroRecord: Codable {
         "\(directory(in: results))/\(cell.name).\(server.rawValue).\(round).json"
     }
 
+    /// Whether this was measured before in the same environment.
+    static func isKept(
+        _ cell: LoadCell, _ server: Server, round: Int, environment: RunEnvironment, in results: String
+    ) -> Bool {
+        let path = path(cell, server, round: round, in: results)
+        guard let document = try? Data(contentsOf: URL(fileURLWithPath: path)) else { return false }
+        return (try? JSONDecoder().decode(Self.self, from: document))?.environment == environment
+    }
+
     /// Writes the record to its file; an interruption leaves no half of one.
     func write(in results: String) throws {
         let encoder = JSONEncoder()

@@ -7,10 +7,15 @@ struct Page {
 
     let results: Results
     let hasRemovalChart: Bool
+    /// The records of single kinds of calls, and the section that is made of them.
+    var micro: [MicroRecord] = []
+    var microSection = ""
 
     var text: String {
-        [introduction, figure, targets, misses, removal, otherCases, requests, method].filter { !$0.isEmpty }
-            .joined(separator: "\n")
+        let sections = [
+            introduction, figure, targets, misses, removal, otherCases, requests, microSection, method,
+        ]
+        return sections.filter { !$0.isEmpty }.joined(separator: "\n")
     }
 
     private var rounds: Int { results.records.map(\.identity.round).max() ?? 0 }
@@ -90,7 +95,7 @@ struct Page {
 
     private var targets: String {
         var table = MarkdownTable(["target", "goal", "measured", "standing"])
-        for target in Target.all(results) {
+        for target in Target.all(results, micro: micro) {
             switch target.standing {
             case .figure(let figure, let isMet):
                 table.append([target.what, target.goal, figure, isMet ? "met" : "**not met**"])
@@ -106,7 +111,7 @@ struct Page {
     }
 
     private var misses: String {
-        let missed = Target.all(results).filter(\.isMissed).compactMap(\.measured)
+        let missed = Target.all(results, micro: micro).filter(\.isMissed).compactMap(\.measured)
         guard !missed.isEmpty else { return "" }
         return "### Where the time of what was missed goes\n\n"
             + missed.map { account(of: $0) }.joined(separator: "\n") + "\n"

@@ -22,7 +22,10 @@ struct ReportCommand: ParsableCommand {
             throw ValidationError("there are no results in \(results)")
         }
         let charts = Charts(results: results)
-        let text = Page(results: results, hasRemovalChart: charts.removal != nil).text
+        let text = Page(
+            results: results, hasRemovalChart: charts.removal != nil, micro: try MicroRecord.all(in: self.results),
+            microSection: try MicroReport.markdown(from: self.results)
+        ).text
         guard let page else { return say(text) }
         let directory = page.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         let chartDirectory = (directory.isEmpty ? "." : directory) + "/results"
