@@ -107,7 +107,7 @@ let package = Package(
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),
-        tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "TestTools", "Volumes"]),
+        tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "TestBed", "TestTools", "Volumes"]),
         .testTarget(
             name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],
             path: "Tests/IntrospectScanTests", swiftSettings: strict),

@@ -38,6 +38,8 @@ public enum BlockClass: UInt8, CaseIterable, Sendable, Codable {
     case pending
     /// Not understood: outside every file system, or in one of an unknown kind.
     case unknown
+    /// Metadata that the journal of its file system names, of a kind not known yet.
+    case metadata
 
     /// The name that reports use.
     public var name: String {
@@ -60,6 +62,7 @@ public enum BlockClass: UInt8, CaseIterable, Sendable, Codable {
         case .free: "free"
         case .pending: "pending"
         case .unknown: "unknown"
+        case .metadata: "metadata"
         }
     }
 

@@ -12,7 +12,7 @@ extension DiskIntrospector {
         }
         state.withLock { state in
             result.needsRescan = state.needsRescan
-            result.needsDigest = state.fileSystems.contains { !$0.undigested.isEmpty }
+            result.needsDigest = state.fileSystems.contains(where: \.needsDigest)
         }
         return result
     }
@@ -22,7 +22,7 @@ extension DiskIntrospector {
     ) {
         let inService = state.withLock { state -> (ExtDigest.Subject, DiskIndex)? in
             guard state.generation == generation, let index = state.index,
-                !state.fileSystems[number].undigested.isEmpty
+                state.fileSystems[number].needsDigest
             else { return nil }
             return (ExtDigest.Subject(state.fileSystems[number]), index)
         }

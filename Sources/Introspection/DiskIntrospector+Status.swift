@@ -10,9 +10,8 @@ extension DiskIntrospector {
             IntrospectionStatus(
                 state: state.summary, fileSystems: state.fileSystems.map { state.status(of: $0) },
                 totals: classTotals, pendingBytes: classTotals[.pending],
-                forgottenPendingBytes: state.fileSystems.reduce(0) {
-                    $0 + Int($1.forgottenPendingBlocks) * $1.map.blockSize
-                },
+                deferred: state.deferredBytes,
+                followedJournals: state.fileSystems.count { $0.journal.map { $0.follower.position != .lost } ?? false },
                 undigestedBlocks: state.fileSystems.reduce(0) { $0 + Int($1.undigested.blockCount) },
                 mapMemoryBytes: state.memoryBytes, staleReason: state.staleReason)
         }
@@ -24,6 +23,16 @@ extension IntrospectorState {
         guard index != nil else { return .notScanned }
         guard isRecognised else { return .unrecognised }
         return staleReason == nil ? .current : .stale
+    }
+
+    fileprivate var deferredBytes: DeferredBytes {
+        fileSystems.reduce(into: DeferredBytes()) { sum, fileSystem in
+            let (blocks, size) = (fileSystem.map.deferred, fileSystem.map.blockSize)
+            sum.claimed += Int(blocks.claimed) * size
+            sum.data += Int(blocks.data) * size
+            sum.aged += Int(blocks.aged) * size
+            sum.forgotten += Int(blocks.forgotten) * size
+        }
     }
 
     fileprivate func status(of fileSystem: LiveFileSystem) -> FileSystemStatus {

@@ -38,14 +38,31 @@ public final class DiskIntrospector: Sendable {
     ///
     /// The map is not held while `body` runs; a long range may therefore show changes made meanwhile.
     public func forEachClass(in range: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
+        forEachClass(in: range, writing: nil, body)
+    }
+
+    /// As ``forEachClass(in:_:)``, for what is about to be written: a block that nothing claims is told by its new
+    /// contents where it can be, in file systems whose journal does not tell.
+    public func forEachClass(
+        ofWrite bytes: UnsafeRawBufferPointer, at offset: Int, _ body: (ByteRange, BlockClass) -> Void
+    ) {
+        guard offset >= 0 else { return }
+        forEachClass(in: ByteRange(offset: offset, length: bytes.count), writing: bytes, body)
+    }
+
+    private func forEachClass(
+        in range: ByteRange, writing bytes: UnsafeRawBufferPointer?, _ body: (ByteRange, BlockClass) -> Void
+    ) {
         guard var rest = range.intersection(ByteRange(offset: 0, length: diskSize)) else { return }
         withUnsafeTemporaryAllocation(of: ClassRun.self, capacity: Self.batchSize) { buffer in
             var last: ClassRun?
             while !rest.isEmpty {
                 var collector = RunCollector(buffer)
+                let start = rest.offset - range.offset
+                let slice = bytes.map { UnsafeRawBufferPointer(rebasing: $0[start..<start + rest.length]) }
                 state.withLock { state in
                     // A full collector is no failure: the rest comes in the next round.
-                    try? state.collect(rest, into: &collector)
+                    try? state.collect(rest, writing: slice, into: &collector)
                 }
                 for run in collector.runs {
                     if let known = last, known.blockClass == run.blockClass {

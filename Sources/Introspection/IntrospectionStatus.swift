@@ -63,14 +63,33 @@ public struct IntrospectionStatus: Sendable {
     public var totals: ClassTotals
     /// Bytes written that no structure has claimed yet.
     public var pendingBytes: Int
-    /// Bytes whose pending state was given up unsettled since the last scan: they aged, or there were too many.
-    public var forgottenPendingBytes: Int
+    /// Bytes whose pending state was given up unsettled since the last scan, since there were too many.
+    public var forgottenPendingBytes: Int { deferred.forgotten }
+    /// What became of pending bytes since the last scan.
+    public var deferred: DeferredBytes
+    /// Journals that are followed now, of the file systems that have one within.
+    public var followedJournals: Int
     /// Blocks that were written and wait to be digested.
     public var undigestedBlocks: Int
     /// The memory that the class map takes, in bytes, its allocations' slack included.
     public var mapMemoryBytes: Int
     /// Why the map is stale, in words; nil when it is not.
     public var staleReason: String?
+}
+
+/// Bytes that were pending and were settled, by what settled them.
+public struct DeferredBytes: Hashable, Sendable, Codable {
+    /// A structure claimed them as metadata.
+    public var claimed = 0
+    /// A block bitmap called them allocated, and nothing claimed them.
+    public var data = 0
+    /// They aged: nothing claimed them, and bitmaps went on calling them free.
+    public var aged = 0
+    /// There were too many to remember.
+    public var forgotten = 0
+
+    /// Nothing was settled.
+    public init() {}
 }
 
 /// How far a scan has come.

@@ -6,7 +6,7 @@ import Testing
 @testable import Introspection
 
 /// Whether this process may mount images, tried once.
-private let canMountImages: Bool = {
+let canMountImages: Bool = {
     guard geteuid() == 0 else { return false }
     let isMounted = try? withTemporaryDirectory { directory in
         try runTool("mke2fs", ["-q", "-F", directory + "/image", "1M"])

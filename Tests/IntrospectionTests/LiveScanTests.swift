@@ -133,7 +133,8 @@ import Testing
         let result = introspector.digest(DeviceReader(device))
         #expect(!result.needsRescan && !result.needsDigest)
         #expect(device.equals(stages[2], at: 0, length: device.size))
-        #expect(try LiveWorld.differences(of: introspector, from: device) == [])
+        let differences = try LiveWorld.differences(of: introspector, from: device)
+        #expect(differences == [])
     }
 
     @Test func aPartitionTableWrittenDuringAScanKeepsTheMapStale() throws {

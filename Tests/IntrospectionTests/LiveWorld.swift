@@ -87,11 +87,16 @@ struct LiveWorld {
         outcome.needsRescan = outcome.needsRescan || result.needsRescan
     }
 
-    /// Makes the disk that of `target`, in writes cut and joined at random and in random order.
+    /// Makes the disk that of `target`, in writes cut and joined at random and in random order; but for the journal,
+    /// which is written first: as a whole if at all, since what a guest writes there may be what was there before.
     mutating func replay(
         to target: DiskBytes, unit: Int, digestEvery count: Int, _ random: inout SplitMix64
     ) throws {
-        let writes = writesThatMake(from: device, to: target, unit: unit, &random)
+        var journal: [ByteRange] = []
+        introspector.forEachClass(in: ByteRange(offset: 0, length: device.size)) {
+            if $1 == .journal { journal.append($0) }
+        }
+        let writes = writesThatMake(from: device, to: target, unit: unit, journal: journal, &random)
         for (index, write) in writes.enumerated() {
             self.write(target.slice(write.offset, write.length), at: write.offset)
             if index % count == count - 1 { digest() }
@@ -144,12 +149,26 @@ private struct ReplayedWrite {
 
 /// The writes that make `new` of `old`, cut and joined at random and in random order.
 private func writesThatMake(
-    from old: DiskBytes, to new: DiskBytes, unit: Int, _ random: inout SplitMix64
+    from old: DiskBytes, to new: DiskBytes, unit: Int, journal: [ByteRange], _ random: inout SplitMix64
 ) -> [ReplayedWrite] {
     var dirty: [Int] = []
+    var journalled: [Int] = []
+    var hasNewJournal = false
     for offset in stride(from: 0, to: new.size, by: unit) {
-        if !old.equals(new, at: offset, length: min(unit, new.size - offset)) { dirty.append(offset) }
+        let isDirty = !old.equals(new, at: offset, length: min(unit, new.size - offset))
+        if journal.contains(where: { $0.overlaps(ByteRange(offset: offset, length: unit)) }) {
+            journalled.append(offset)
+            hasNewJournal = hasNewJournal || isDirty
+        } else if isDirty {
+            dirty.append(offset)
+        }
     }
+    let inPlace = writes(of: dirty, unit: unit, size: new.size, &random).shuffled(using: &random)
+    return (hasNewJournal ? writes(of: journalled, unit: unit, size: new.size, &random) : []) + inPlace
+}
+
+/// Writes of the units at the offsets `dirty`, with neighbours joined at random.
+private func writes(of dirty: [Int], unit: Int, size: Int, _ random: inout SplitMix64) -> [ReplayedWrite] {
     var writes: [ReplayedWrite] = []
     var index = 0
     while index < dirty.count {
@@ -159,9 +178,8 @@ private func writesThatMake(
             end += 1
         }
         let offset = dirty[index]
-        writes.append(ReplayedWrite(offset: offset, length: min(dirty[end - 1] + unit, new.size) - offset))
+        writes.append(ReplayedWrite(offset: offset, length: min(dirty[end - 1] + unit, size) - offset))
         index = end
     }
-    writes.shuffle(using: &random)
     return writes
 }

@@ -40,6 +40,8 @@ public struct DatastoreReport: Codable, Sendable {
         public var classes: [String: Int]
         /// Bytes written that no structure has claimed yet.
         public var pendingBytes: Int
+        /// What became of pending bytes since the last scan.
+        public var deferred: DeferredBytes
         /// The memory of the class map in bytes.
         public var mapMemoryBytes: Int
         /// What the last scan took.
@@ -107,6 +109,7 @@ extension DatastoreReport.Image {
         fileSystems = status.fileSystems
         classes = Dictionary(uniqueKeysWithValues: status.totals.entries.map { ($0.blockClass.name, $0.bytes) })
         pendingBytes = status.pendingBytes
+        deferred = status.deferred
         mapMemoryBytes = status.mapMemoryBytes
         scan = session.lastScan.map {
             DatastoreReport.Scan(

@@ -15,7 +15,7 @@ extension BlockClass {
         case .pending, .bootFile: priority = 1
         case .imageFormat, .partitionTable, .lvmMetadata, .blockBitmap, .inodeBitmap: priority = 2
         case .superblock, .groupDescriptor, .inodeTable, .extendedAttribute, .symlink: priority = 3
-        case .directory, .indirect: priority = 4
+        case .directory, .indirect, .metadata: priority = 4
         }
         return PageKind(priority: CachePriority(rawValue: priority), label: rawValue)
     }

@@ -65,6 +65,8 @@ public struct ExtSuperblock: Hashable, Sendable {
     public let reservedDescriptorBlocks: UInt16
     /// The journal's inode; 0 when there is none or it is on another device.
     public let journalInode: UInt32
+    /// The UUID of the journal where that is on another device.
+    public let journalUUID: String
     /// `s_last_orphan`: the head of the list of inodes to delete.
     public let lastOrphan: UInt32
     /// Bytes in a group descriptor.
@@ -126,6 +128,7 @@ public struct ExtSuperblock: Hashable, Sendable {
         lastMounted = bytes.text(in: 136..<200)
         reservedDescriptorBlocks = compatible.contains(.resizeInode) ? bytes.uint16(at: 206) : 0
         journalInode = compatible.contains(.hasJournal) ? bytes.uint32(at: 224) : 0
+        journalUUID = uuidText(bytes.bytes(in: 208..<224))
         lastOrphan = bytes.uint32(at: 232)
         firstMetaGroup = bytes.uint32(at: 260)
         multipleMountProtectionBlock = incompatible.contains(.multipleMountProtection) ? bytes.uint64(at: 360) : 0

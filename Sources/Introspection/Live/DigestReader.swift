@@ -1,17 +1,17 @@
 import BlockStorage
 
-/// Reads a volume for one digest, up to a limit: hostile contents may name any number of blocks to follow.
+/// Reads a file system for one digest, up to a limit: hostile contents may name any number of blocks to follow.
 final class DigestReader: ClassifiedReader, @unchecked Sendable {
-    private let volume: VolumeReader
+    private let reader: NewestReader
     /// Bytes that may still be read. A digest reads from one thread.
     private(set) var budget: Int
 
-    init(_ volume: VolumeReader, budget: Int) {
-        self.volume = volume
+    init(_ reader: NewestReader, budget: Int) {
+        self.reader = reader
         self.budget = budget
     }
 
-    var size: Int { volume.size }
+    var size: Int { reader.size }
     /// Whether a read was refused for want of budget.
     private(set) var isExhausted = false
 
@@ -20,9 +20,9 @@ final class DigestReader: ClassifiedReader, @unchecked Sendable {
     ) throws(StorageError) {
         guard range.length <= budget else {
             isExhausted = true
-            throw StorageError(.outOfRange, operation: "digest", device: volume.volume.name, range: range)
+            throw StorageError(.outOfRange, operation: "digest", device: reader.volume.volume.name, range: range)
         }
         budget -= range.length
-        try volume.read(range, as: blockClass, into: buffer)
+        try reader.read(range, as: blockClass, into: buffer)
     }
 }

@@ -26,7 +26,7 @@ final class ExtDigest {
     let limits: Limits
     let access: Access
     /// Reads what was written.
-    let volume: VolumeReader
+    let reader: NewestReader
     /// Reads what that leads to.
     let walkReader: DigestReader
     let inodeWalk: ExtInodeWalk
@@ -38,6 +38,8 @@ final class ExtDigest {
     private(set) var changes: [(blocks: Range<UInt64>, blockClass: BlockClass)] = []
     private(set) var hasMoreChanges = false
 
+    /// Tagged blocks of the transactions that this digest takes up as a whole.
+    private var unclaimed: BlockRunSet?
     /// Inodes that were walked.
     var walked: Set<UInt32> = []
     /// Inodes to walk again, since others gave up blocks that both claimed.
@@ -54,12 +56,14 @@ final class ExtDigest {
         var geometry: ExtGeometry
         var places: ExtPlaces
         var descriptors: [ExtGroupDescriptor]
+        var log: JournalLog?
 
         init(_ fileSystem: LiveFileSystem) {
             volume = fileSystem.volume
             geometry = fileSystem.geometry
             places = fileSystem.places
             descriptors = fileSystem.descriptors
+            log = fileSystem.journal?.log
         }
     }
 
@@ -68,10 +72,11 @@ final class ExtDigest {
         geometry = subject.geometry
         places = subject.places
         descriptors = subject.descriptors
-        self.volume = volume
         self.limits = limits
         self.access = access
-        walkReader = DigestReader(volume, budget: limits.walkBytes)
+        reader = NewestReader(
+            volume: volume, blockSize: subject.geometry.blockSize, log: subject.log, access: access)
+        walkReader = DigestReader(reader, budget: limits.walkBytes)
         inodeWalk = ExtInodeWalk(
             geometry: geometry, reader: walkReader, nodeLimit: limits.walkBytes / geometry.blockSize)
     }
@@ -89,6 +94,9 @@ final class ExtDigest {
 
     /// Digests what waits, up to the limits.
     func run() {
+        if let log = reader.log {
+            JournalDigest(log: log, blockSize: geometry.blockSize, volume: reader.volume, access: access).run()
+        }
         var work = takeWork()
         if work.hasSuperblock { checkSuperblock() }
         checkDescriptors(work.descriptorBlocks, &work)
@@ -97,6 +105,13 @@ final class ExtDigest {
         digestTables(work.tableBlocks)
         for inode in work.owners.sorted() where !walked.contains(inode) { rewalk(inode) }
         settleDoubts()
+        settleTags()
+    }
+
+    /// Decides on the blocks that committed transactions tagged, when all that they changed has been digested.
+    private func settleTags() {
+        guard staleReason == nil, let unclaimed else { return }
+        access { self.note($0.settleUnclaimed(unclaimed), in: $0) }
     }
 
     func fail(_ reason: @autoclosure () -> String) {
@@ -137,6 +152,10 @@ final class ExtDigest {
                 fileSystem.undigested.remove(range)
                 taken.append(range)
                 room -= UInt64(range.count)
+            }
+            if fileSystem.undigested.isEmpty {
+                self.unclaimed = fileSystem.journal?.unclaimed
+                fileSystem.journal?.unclaimed = BlockRunSet()
             }
         }
         var work = Work()
@@ -186,7 +205,7 @@ final class ExtDigest {
         let buffer = AlignedBuffer(count: range.length)
         return withExtendedLifetime(buffer) {
             do throws(StorageError) {
-                try volume.read(range, as: blockClass, into: buffer.bytes)
+                try reader.read(range, as: blockClass, into: buffer.bytes)
             } catch {
                 fail("a block that was written cannot be read: \(error)")
                 return nil

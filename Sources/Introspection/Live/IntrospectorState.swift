@@ -49,7 +49,11 @@ struct IntrospectorState: Sendable {
     // MARK: Reading
 
     /// Appends the classes of `range` to `collector`; until there is no more room.
-    func collect(_ range: ByteRange, into collector: inout RunCollector) throws(RunCollector.Full) {
+    ///
+    /// - Parameter bytes: What is about to be written to the range, if anything.
+    func collect(
+        _ range: ByteRange, writing bytes: UnsafeRawBufferPointer? = nil, into collector: inout RunCollector
+    ) throws(RunCollector.Full) {
         guard let index else { return try collector.append(range, .unknown) }
         try index.forEachPart(of: range) { (part, content) throws(RunCollector.Full) in
             switch content {
@@ -60,7 +64,12 @@ struct IntrospectorState: Sendable {
                 guard let number = fileSystemOfVolume[volume] else { return try collector.append(part, .unknown) }
                 try index.volumes[volume].map.forEachVolumeRange(ofDisk: part) {
                     (volumeRange, diskOffset) throws(RunCollector.Full) in
-                    try fileSystems[number].collect(volumeRange, diskOffset: diskOffset, into: &collector)
+                    let slice = bytes.map { bytes in
+                        let start = diskOffset - range.offset
+                        return UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                    }
+                    try fileSystems[number].collect(
+                        volumeRange, writing: slice, diskOffset: diskOffset, into: &collector)
                 }
             }
         }
@@ -87,16 +96,17 @@ struct IntrospectorState: Sendable {
             case .volume(let volume):
                 let number = fileSystemOfVolume[volume]
                 index.volumes[volume].map.forEachVolumeRange(ofDisk: part) { volumeRange, diskOffset in
+                    let slice = bytes.map { bytes in
+                        let start = diskOffset - range.offset
+                        return UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                    }
                     if let number {
-                        let blocks = fileSystems[number].blocks(of: volumeRange)
-                        let needs = fileSystems[number].record(blocks, isExact: bytes != nil)
+                        let needs = fileSystems[number].record(volumeRange, bytes: slice)
                         needsDigest = needsDigest || needs
                         if fileSystems[number].hasLostWrites {
                             markStale("\(index.volumes[volume].name): more was written than can be noted")
                         }
-                    } else if let bytes {
-                        let start = diskOffset - range.offset
-                        let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                    } else if let slice {
                         recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
                     }
                 }
@@ -122,14 +132,23 @@ struct IntrospectorState: Sendable {
 extension LiveFileSystem {
     /// Appends the classes of `range` of the volume, which begins at `diskOffset` of the disk, to `collector`.
     fileprivate func collect(
-        _ range: ByteRange, diskOffset: Int, into collector: inout RunCollector
+        _ range: ByteRange, writing bytes: UnsafeRawBufferPointer?, diskOffset: Int, into collector: inout RunCollector
     ) throws(RunCollector.Full) {
         let shift = diskOffset - range.offset
+        let contents = isJournalFollowed ? nil : bytes
         let blocks = blocks(of: range)
         var block = blocks.lowerBound
         var offset = range.offset
         while block < blocks.upperBound {
-            let piece = map.piece(at: block, limit: blocks.upperBound)
+            var piece = map.piece(at: block, limit: blocks.upperBound)
+            if let contents, piece.isUnclaimed {
+                piece.end = block + 1
+                let start = Int(block) * map.blockSize - range.offset
+                if start >= 0, start + map.blockSize <= range.length {
+                    let slice = UnsafeRawBufferPointer(rebasing: contents[start..<start + map.blockSize])
+                    piece.blockClass = recognise(slice.bytes) ?? piece.blockClass
+                }
+            }
             let end = min(Int(piece.end) * map.blockSize, range.end)
             try collector.append(ByteRange(offset: offset + shift, length: end - offset), piece.blockClass)
             block = piece.end

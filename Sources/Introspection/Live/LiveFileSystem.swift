@@ -21,9 +21,9 @@ final class LiveFileSystem: @unchecked Sendable {
     var written = WriteFilter()
     /// Whether more was written than ``undigested`` may hold.
     var hasLostWrites = false
-    /// Blocks that are not pending any more though nothing has settled them.
-    var forgottenPendingBlocks: UInt64 = 0
-    private var hand = 0
+    /// The journal; nil when there is none that can be followed.
+    var journal: LiveJournal?
+    var hand = 0
 
     /// The file system as a scan found it on the volume with index `volume`.
     init(_ scanned: ScannedFileSystem, volume: Int) {
@@ -40,12 +40,16 @@ final class LiveFileSystem: @unchecked Sendable {
         map = FileSystemMap(
             blockSize: superblock.blockSize, allocation: scanned.allocation, fixed: fixed)
         map.load(scanned.runs, roots: scanned.roots)
+        journal = scanned.journal.map(LiveJournal.init)
     }
 
     var memoryBytes: Int {
         map.memoryBytes + places.memoryBytes + undigested.memoryBytes + written.memoryBytes
-            + descriptors.capacity * MemoryLayout<ExtGroupDescriptor>.stride
+            + descriptors.capacity * MemoryLayout<ExtGroupDescriptor>.stride + (journal?.memoryBytes ?? 0)
     }
+
+    /// Whether there is something to digest.
+    var needsDigest: Bool { !undigested.isEmpty || journal?.follower.hasWork == true }
 
     /// The blocks that hold bytes of `range` of the volume, cut to the file system.
     func blocks(of range: ByteRange) -> Range<UInt64> {
@@ -54,23 +58,28 @@ final class LiveFileSystem: @unchecked Sendable {
         return start..<max(start, min((UInt64(range.end) + size - 1) / size, map.blockCount))
     }
 
-    /// Takes note of a write to `blocks`. Returns whether there is something to digest for it.
+    /// Takes note of a write to the bytes `range` of the volume. Returns whether there is something to digest for it.
     ///
-    /// - Parameter isExact: Whether all of them were written for sure; otherwise free blocks stay free.
-    func record(_ blocks: Range<UInt64>, isExact: Bool = true) -> Bool {
+    /// - Parameter bytes: What was written; nil when that is not known, nor whether all of the range was written: then
+    ///   free blocks stay free.
+    func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer?) -> Bool {
+        let blocks = blocks(of: range)
         written.insert(blocks)
+        if journal?.copies.isEmpty == false { journal?.copies.remove(blocks) }
         var needsDigest = false
         var block = blocks.lowerBound
         while block < blocks.upperBound {
             let piece = map.piece(at: block, limit: blocks.upperBound)
-            let range = block..<piece.end
+            let part = block..<piece.end
             if piece.isFixed {
-                needsDigest = recordFixed(range, piece.blockClass) || needsDigest
+                needsDigest = recordFixed(part, piece.blockClass) || needsDigest
             } else if piece.pointsAtMetadata {
-                markUndigested(range)
+                markUndigested(part)
                 needsDigest = true
-            } else if isExact, piece.blockClass == .free || piece.blockClass == .pending {
-                forgottenPendingBlocks += map.setPending(range, hand: &hand)
+            } else if piece.blockClass == .journal {
+                needsDigest = recordJournal(part, range.offset..<range.end, bytes: bytes) || needsDigest
+            } else if bytes != nil, piece.blockClass == .free || piece.blockClass == .pending {
+                map.deferred.forgotten += map.setPending(part, hand: &hand)
             }
             block = piece.end
         }
@@ -85,7 +94,8 @@ final class LiveFileSystem: @unchecked Sendable {
         hasLostWrites = true
     }
 
-    private func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
+    /// Has those of the fixed blocks of `range` digested that decide something. Returns whether there are any.
+    func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
         switch blockClass {
         case .superblock, .groupDescriptor, .blockBitmap, .inodeTable: break
         default: return false

@@ -94,7 +94,7 @@ extension FileSystemMap {
         guard !isFixed else { return }
         takeFromOthers(MetadataRun(block: block, count: 1, blockClass: .extendedAttribute, owner: inode))
         dynamic.insert(DynamicRun(attributeBlock: block, owner: inode))
-        pending.remove(block..<block + 1)
+        claimPending(block..<block + 1)
         remember(claim)
         changed(block..<block + 1)
     }

@@ -95,7 +95,7 @@ extension FileSystemMap {
             takeFromOthers(run)
             dynamic.insert(DynamicRun(block: run.block, count: run.count, like: run))
             owners.insert(OwnerEntry(owner: inode, block: run.block))
-            pending.remove(run.block..<run.end)
+            claimPending(run.block..<run.end)
         }
         Self.forEachDifference(old, new, changed)
         return takeSettledConflicts(of: inode)

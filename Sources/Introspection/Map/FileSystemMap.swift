@@ -33,8 +33,10 @@ struct FileSystemMap: ~Copyable, Sendable {
     var lostConflicts = false
     /// Which blocks the block bitmaps call allocated.
     var allocation: AllocationBits
-    /// Blocks written while free. The tag counts how often since then a written bitmap has still called them free.
+    /// Blocks that nothing claims though they were written, or named by a journal; see ``PendingTag``.
     var pending = BlockRunSet()
+    /// What became of pending blocks.
+    var deferred = DeferredBlocks()
 
     /// A map without dynamic metadata. The `fixed` runs are in any order; where two overlap the first given counts.
     init(blockSize: Int, allocation: AllocationBits, fixed runs: [MetadataRun]) {
@@ -85,6 +87,14 @@ struct FileSystemMap: ~Copyable, Sendable {
         var owner: UInt32 = 0
         /// Whether what is in the blocks decides the class of other blocks.
         var pointsAtMetadata = false
+
+        /// Whether nothing says more of the blocks than the bitmap does.
+        var isUnclaimed: Bool {
+            switch blockClass {
+            case .data, .free, .pending: true
+            default: false
+            }
+        }
     }
 
     /// What `block` is, and the blocks after it up to `limit` as far as the same part of the map answers for them.
@@ -113,7 +123,8 @@ struct FileSystemMap: ~Copyable, Sendable {
         if let next { limit = min(limit, dynamic[next].block) }
         if !pending.isEmpty, let run = pending.firstRun(endingAfter: block) {
             if run.block <= block {
-                return Piece(end: min(limit, run.end), blockClass: .pending)
+                let blockClass: BlockClass = run.tag & PendingTag.tagged != 0 ? .metadata : .pending
+                return Piece(end: min(limit, run.end), blockClass: blockClass)
             }
             limit = min(limit, run.block)
         }

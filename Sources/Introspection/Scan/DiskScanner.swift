@@ -57,9 +57,12 @@ struct DiskScanner {
                         wasCancelled = wasCancelled || !goOn(meter.progress)
                         return !wasCancelled
                     })
-                let found = ExtScan(
+                var found = ExtScan(
                     environment, superblock: superblock, collectsData: collectsData, visitDirectory: visitor
                 ).run()
+                found.journal = JournalProbe(
+                    geometry: found.geometry, descriptors: found.descriptors, reader: environment.reader
+                ).journal(&found.problems)
                 scan.problems += found.problems.map { "\(name): \($0)" }
                 scan.fileSystems.append(found)
             }

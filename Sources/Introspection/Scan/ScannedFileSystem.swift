@@ -17,6 +17,8 @@ struct ScannedFileSystem: Sendable {
     var runs: [MetadataRun] = []
     /// What inodes themselves point at of ``runs``: nodes, and contents that are metadata; sorted by owner and block.
     var roots: [MetadataRun] = []
+    /// The journal; nil when there is none that can be followed.
+    var journal: ScannedJournal?
     /// Contents of plain files with their owners, sorted by block; only when the scan was asked for them.
     var dataRuns: [OwnedRun] = []
     /// What was counted on the way.

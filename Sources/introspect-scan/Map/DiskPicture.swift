@@ -129,6 +129,7 @@ extension Colour {
             case .free: Colour(0xF1F3F5)
             case .pending: Colour(0xFFF176)
             case .unknown: Colour(0x6C757D)
+            case .metadata: Colour(0x9467BD)
             }
     }
 }

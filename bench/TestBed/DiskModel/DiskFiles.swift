@@ -167,6 +167,11 @@ enum DiskFiles {
                 fuse_reply_err(request, Int32(-count))
                 return
             }
+            let isLogged = server.writeLog?.append(UnsafeRawBufferPointer(rebasing: bytes[..<count]), at: offset)
+            guard isLogged != false else {
+                fuse_reply_err(request, EIO)
+                return
+            }
             let pending = PendingRequest(request: request)
             server.clock.submit(.write, offset: offset, length: count) {
                 fuse_reply_write(pending.request, count)

@@ -22,6 +22,8 @@ public final class DiskServer: Sendable {
         public var size: Int
         /// The sparse file behind it; nil for memory.
         public var backingFile: String?
+        /// The file that every write is appended to, in the order of their arrival; nil for none.
+        public var writeLog: String?
         /// What the disk is like.
         public var drive: Drive
         /// Whether answers take the disk's time from the start.
@@ -45,6 +47,7 @@ public final class DiskServer: Sendable {
     static let maximumBackground = 128
 
     let store: BackingStore
+    let writeLog: WriteLog?
     let clock: DiskClock
     private let configuration: Configuration
     private let failing = Atomic<Bool>(false)
@@ -73,6 +76,7 @@ public final class DiskServer: Sendable {
     /// Takes the backing store; nothing is mounted yet.
     public init(_ configuration: Configuration) throws(TestBedError) {
         store = try BackingStore(path: configuration.backingFile, size: configuration.size)
+        if let path = configuration.writeLog { writeLog = try WriteLog(path: path) } else { writeLog = nil }
         clock = DiskClock(drive: configuration.drive, isTiming: configuration.isTiming)
         self.configuration = configuration
     }

@@ -1,0 +1,140 @@
+import GuestFilesystems
+
+/// The journal of a file system in service: what is written to it, and where newer copies of blocks are.
+struct LiveJournal: Sendable {
+    let log: JournalLog
+    var follower: JournalFollower
+    var copies = JournalCopies()
+    /// Whether files' data go through the journal too, so that a tag says nothing of a block's class.
+    var carriesData = false
+    /// Tagged blocks of committed transactions that no structure has claimed yet.
+    var unclaimed = BlockRunSet()
+
+    init(_ scanned: ScannedJournal) {
+        log = scanned.log
+        follower = JournalFollower(scanned.superblock)
+    }
+
+    var memoryBytes: Int { log.memoryBytes + follower.memoryBytes + copies.memoryBytes + unclaimed.memoryBytes }
+}
+
+/// What the journal tells of the file system's blocks.
+extension LiveFileSystem {
+    /// Tagged blocks that may wait for what claims them.
+    private static let unclaimedRunLimit = 4096
+    /// Unclaimed blocks of one transaction that are data, from which on the guest is taken to journal its data.
+    private static let journalledDataThreshold = 4
+
+    /// Takes note of a write to the bytes `range` of the volume, which lie in `blocks` of the journal.
+    ///
+    /// - Returns: Whether there is something to digest for it.
+    func recordJournal(_ blocks: Range<UInt64>, _ range: Range<Int>, bytes: UnsafeRawBufferPointer?) -> Bool {
+        guard journal != nil else { return false }
+        guard let bytes else {
+            journal?.follower.requestCatchUp()
+            dropCopies(before: nil)
+            return true
+        }
+        let wasLost = journal?.follower.position == .lost
+        defer { if !wasLost, journal?.follower.position == .lost { dropCopies(before: nil) } }
+        for block in blocks {
+            guard let index = journal?.log.index(of: block) else { continue }
+            let start = Int(block) * map.blockSize
+            let part = range.clamped(to: start..<start + map.blockSize)
+            guard part.count == map.blockSize else {
+                journal?.follower.notePart(index, part.lowerBound - start..<part.upperBound - start)
+                continue
+            }
+            let first = part.lowerBound - range.lowerBound
+            noteJournal(index, UnsafeRawBufferPointer(rebasing: bytes[first..<first + map.blockSize]))
+        }
+        return journal?.follower.hasWork ?? false
+    }
+
+    /// Takes note of block `index` of the journal, of which `bytes` are the contents.
+    func noteJournal(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
+        switch journal?.follower.note(index, bytes.bytes) {
+        case .tags(let tags): expectMetadata(at: tags)
+        case .superblock: dropCopies(before: journal?.follower.firstNeeded)
+        case .commit, .nothing, nil: break
+        }
+    }
+
+    /// Makes blocks that nothing claims and a running transaction names metadata: what is written in place later was
+    /// tagged before, and data are not tagged.
+    private func expectMetadata(at tags: [JournalTag]) {
+        guard journal?.carriesData == false else { return }
+        for tag in tags where tag.block < map.blockCount {
+            var pendingTag = PendingTag.tagged
+            switch map.blockClass(of: tag.block) {
+            case .free, .pending: break
+            case .data: pendingTag |= PendingTag.wasData
+            default: continue
+            }
+            map.deferred.forgotten += map.setPending(tag.block..<tag.block + 1, tag: pendingTag, hand: &hand)
+        }
+    }
+
+    /// Takes over what a committed transaction says of the blocks that `copies` are of.
+    func apply(_ copies: ArraySlice<JournalFollower.Copy>, sequence: UInt32) {
+        for copy in copies where copy.home < map.blockCount {
+            guard undigested.runCount < Self.undigestedRunLimit / 2,
+                journal?.copies.insert(JournalCopies.Copy(copy, sequence: sequence)) == true
+            else { continue }
+            let block = copy.home..<copy.home + 1
+            written.insert(block)
+            let piece = map.piece(at: copy.home, limit: copy.home + 1)
+            if piece.isFixed {
+                _ = recordFixed(block, piece.blockClass)
+            } else if piece.pointsAtMetadata {
+                markUndigested(block)
+            } else if piece.blockClass == .metadata, let count = journal?.unclaimed.runCount,
+                count < Self.unclaimedRunLimit
+            {
+                journal?.unclaimed.insert(block)
+            }
+        }
+    }
+
+    /// Forgets copies of transactions before `sequence`, or all: what is in place counts again.
+    func dropCopies(before sequence: UInt32?) {
+        for block in journal?.copies.removeAll(before: sequence) ?? [] { readInPlace(block) }
+        guard sequence == nil else { return }
+        map.untag(in: 0..<map.blockCount)
+        journal?.unclaimed = BlockRunSet()
+        journal?.carriesData = false
+    }
+
+    /// Forgets the copies of `blocks` that belong to transaction `sequence` or an earlier one.
+    func revoke(_ blocks: ArraySlice<UInt64>, sequence: UInt32) {
+        for block in blocks where block < map.blockCount {
+            journal?.unclaimed.remove(block..<block + 1)
+            map.untag(in: block..<block + 1)
+            guard let copy = journal?.copies[block], !sequence.isBefore(copy.sequence) else { continue }
+            journal?.copies.remove(block..<block + 1)
+            readInPlace(block)
+        }
+    }
+
+    private func readInPlace(_ block: UInt64) {
+        let piece = map.piece(at: block, limit: block + 1)
+        if piece.isFixed {
+            _ = recordFixed(block..<block + 1, piece.blockClass)
+        } else if piece.pointsAtMetadata {
+            markUndigested(block..<block + 1)
+        }
+    }
+
+    /// Decides on tagged blocks of transactions that have been digested as a whole. Returns what changed.
+    func settleUnclaimed(_ blocks: BlockRunSet) -> [Range<UInt64>] {
+        var changed: [Range<UInt64>] = []
+        var newData = 0
+        blocks.forEach { run in
+            let result = map.settleTagged(in: run.block..<run.end)
+            changed += result.settled
+            newData += result.newData
+        }
+        if newData >= Self.journalledDataThreshold { journal?.carriesData = true }
+        return changed
+    }
+}

@@ -1,0 +1,65 @@
+import GuestFilesystems
+
+/// Metadata that are told by what is written, where nothing claims a block yet and no journal names it.
+extension LiveFileSystem {
+    /// Pointers of an indirect block whose blocks are looked up.
+    private static let pointersLookedUp = 8
+
+    /// Whether the journal tells what a block is before it is written in place.
+    var isJournalFollowed: Bool { journal.map { $0.follower.position != .lost } ?? false }
+
+    /// What a block that holds `bytes` must be, by their looks; nil when they look like nothing in particular.
+    ///
+    /// Data may look like metadata, by chance or since a guest keeps images of disks: it costs time only.
+    func recognise(_ bytes: RawSpan) -> BlockClass? {
+        if looksLikeAttributes(bytes) { return .extendedAttribute }
+        if geometry.superblock.incompatible.contains(.extents), let node = try? ExtExtentNode(parsing: bytes),
+            node.count > 0
+        {
+            return .indirect
+        }
+        if looksLikeDirectory(bytes) { return .directory }
+        return looksLikePointers(bytes) ? .indirect : nil
+    }
+
+    /// `h_magic` and `h_blocks` of `Documentation/filesystems/ext4/attributes.rst`.
+    private func looksLikeAttributes(_ bytes: RawSpan) -> Bool {
+        bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt32.self).littleEndian == 0xEA02_0000
+            && bytes.unsafeLoadUnaligned(fromByteOffset: 8, as: UInt32.self).littleEndian == 1
+    }
+
+    /// Whether entries follow one another to the end of the block, and one at least is in use.
+    private func looksLikeDirectory(_ bytes: RawSpan) -> Bool {
+        var isOne = false
+        do throws(ExtFormatError) {
+            try ExtDirectoryBlock.forEachEntry(in: bytes, hasFileTypes: geometry.superblock.hasFileTypes) { entry in
+                isOne = entry.inode <= geometry.superblock.inodeCount
+                return isOne
+            }
+        } catch {
+            return false
+        }
+        return isOne
+    }
+
+    /// Whether all that is in the block are pointers to different blocks, and those first in it are in use.
+    private func looksLikePointers(_ bytes: RawSpan) -> Bool {
+        var last: UInt32 = 0
+        var lookedUp = 0
+        for offset in stride(from: 0, to: bytes.byteCount, by: 4) {
+            let pointer = bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+            guard pointer != 0 else { continue }
+            guard pointer != last, UInt64(pointer) < map.blockCount, pointer > geometry.superblock.firstDataBlock else {
+                return false
+            }
+            last = pointer
+            guard lookedUp < Self.pointersLookedUp else { continue }
+            lookedUp += 1
+            switch map.blockClass(of: UInt64(pointer)) {
+            case .data, .pending, .indirect, .directory: break
+            default: return false
+            }
+        }
+        return lookedUp > 0
+    }
+}
