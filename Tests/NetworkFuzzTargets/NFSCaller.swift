@@ -116,6 +116,8 @@ struct NFSCaller: ~Copyable {
             bytes: [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
                 while initialized < count {
                     let received = recv(socket, buffer.baseAddress.map { $0 + initialized }, count - initialized, 0)
+                    // libFuzzer's alarm.
+                    if received < 0, errno == EINTR { continue }
                     precondition(received > 0, "the server hung up")
                     initialized += received
                 }
