@@ -19,7 +19,10 @@ import Testing
             try manager.createDirectory(atPath: tree + "/etc/many", withIntermediateDirectories: true)
             func put(_ name: String, _ bytes: some Sequence<UInt8>) throws {
                 try Data(bytes).write(to: URL(fileURLWithPath: "\(tree)/\(name)"))
+                chmod("\(tree)/\(name)", 0o644)
             }
+            // Whatever the process's mask is: it belongs to all tests.
+            for name in ["etc", "etc/many"] { chmod("\(tree)/\(name)", 0o755) }
             try put("etc/hostname", "guest\n".utf8)
             try put("etc/inline", (0..<150).map { UInt8($0) })
             try put("large", Self.large)
