@@ -13,13 +13,13 @@ public struct GuestKernel: Sendable {
 
     /// The kernel that is kept in `directory`; downloads it, with apt-get, when it is not there yet.
     public init(keptIn directory: String) throws(TestBedError) {
+        let directory = try absolutePath(making: directory)
         path = "\(directory)/vmlinuz"
         modules = directory
         if access(path, R_OK) != 0 { try Self.download(to: directory) }
     }
 
     private static func download(to directory: String) throws(TestBedError) {
-        try run("mkdir", "-p", directory)
         let bed = Bed()
         defer { bed.tearDown() }
         let temporary = try TemporaryDirectory(on: bed)

@@ -90,3 +90,12 @@ private func writeLine(_ line: String, to descriptor: Int32) {
     var line = line + "\n"
     _ = line.withUTF8 { Glibc.write(descriptor, $0.baseAddress, $0.count) }
 }
+
+/// The absolute path of `directory`, which is made when it is not there: guests and virtual machines have other working
+/// directories than this program.
+public func absolutePath(making directory: String) throws(TestBedError) -> String {
+    try run("mkdir", "-p", directory)
+    guard let path = realpath(directory, nil) else { throw TestBedError.lastSystemError("find \(directory)") }
+    defer { free(path) }
+    return String(cString: path)
+}

@@ -31,7 +31,7 @@ final class RunStand {
         temporary = try TemporaryDirectory(on: bed)
         progress.say("the slow disk (\(parameters.preset)) with ext4")
         disk = try DiskModel(preset: parameters.preset, fileSystem: .ext4, in: temporary, bed: bed)
-        let imageDirectory = try Self.absolutePath(making: imageDirectory)
+        let imageDirectory = try absolutePath(making: imageDirectory)
         var sets: [ImageSet] = []
         for set in cases.map(\.set) where !sets.contains(set) { sets.append(set) }
         network = try NetworkNamespace(on: bed)
@@ -47,14 +47,6 @@ final class RunStand {
         progress.say("putting the images on the disk, each in \(parameters.pieces) pieces")
         try place(sets, hasNeighbour: cases.contains(where: \.hasNeighbour))
         try disk.takeSnapshot()
-    }
-
-    /// Guests and virtual machines have other working directories than this program.
-    private static func absolutePath(making directory: String) throws(TestBedError) -> String {
-        try run("mkdir", "-p", directory)
-        guard let path = realpath(directory, nil) else { throw TestBedError.lastSystemError("find \(directory)") }
-        defer { free(path) }
-        return String(cString: path)
     }
 
     private static func image(
