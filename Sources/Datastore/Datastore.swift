@@ -21,6 +21,10 @@ public final class Datastore: Sendable {
     let locks = StripedLocks()
     let logger: Logger
     let verifier = WriteVerifier()
+    /// The fast device, if there is one.
+    let tier: RedirectTier?
+    /// Images whose newest blocks are in a redirect log that is not at hand.
+    let incompleteImages: Set<ImageIdentity>
     /// What clients read and write now.
     let files: OpenFiles
     let readAheadPool = IOPool(name: "read-ahead", threadCount: 2)
@@ -51,7 +55,16 @@ public final class Datastore: Sendable {
         guard let cache = PageCache(byteCount: configuration.cacheSize) else {
             throw DatastoreError(.noSpace, "no memory for a cache of \(configuration.cacheSize) bytes")
         }
-        files = OpenFiles(introspects: configuration.introspects, cache: cache, verifier: verifier, logger: logger)
+        let reference = DatastoreReference()
+        let (tier, incomplete) = try Self.openTier(configuration, state, reference, logger)
+        (self.tier, incompleteImages) = (tier, incomplete)
+        let handles = handles
+        files = OpenFiles(
+            introspects: configuration.introspects, cache: cache, verifier: verifier, logger: logger
+        ) { descriptor in
+            guard let tier, let handle = try? handles.handle(of: descriptor) else { return nil }
+            return ImageIdentity(handle).map { FileRedirects(tier: tier, image: $0) }
+        }
         roots = Dictionary(opened.map { ($0.export.id, $0) }, uniquingKeysWith: { first, _ in first })
         for root in opened {
             let scheme = root.issuesKernelHandles ? "the kernel's handles" : "inode numbers"
@@ -60,6 +73,8 @@ public final class Datastore: Sendable {
         if !impersonation.isPossible {
             logger.notice("not root: all clients act as user \(impersonation.server.uid)")
         }
+        reference.datastore = self
+        tier?.start()
     }
 
     private static func readKey(_ state: StateDirectory) throws(DatastoreError) -> [UInt8] {
@@ -94,6 +109,7 @@ public final class Datastore: Sendable {
     /// Puts everything on stable storage and ends the work in the background. No other method is called after this.
     public func close() {
         readAheadPool.shutDown()
+        tier?.stop()
         files.close()
     }
 

@@ -50,6 +50,29 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "Whether to look into disk images: on or off. Off passes their bytes through unread.")
     var introspect = Switch.on
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            A directory on a fast device, for a log that takes guests' metadata and journal writes. What it holds of \
+            an image is the newest: keep it, and do not touch images that are served.
+            """, valueName: "directory"),
+        completion: .directory)
+    var ssd: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            off (the log takes nothing, what it has is moved to the images), writethrough (log and image take a write \
+            before it is answered) or writeback (the image gets it later).
+            """, valueName: "mode"))
+    var ssdMode = DatastoreConfiguration.TierMode.off
+
+    @Option(help: ArgumentHelp("The size of the log, when it is made.", valueName: "size"))
+    var ssdSize = ByteSize(bytes: 1 << 30)
+
+    @Option(help: "How many seconds a clean stop moves blocks from the log to the images; the rest stays in the log.")
+    var drainTimeout = 60
+
     @Flag(help: "Let clients change nothing.")
     var readOnly = false
 
@@ -81,6 +104,12 @@ struct Serve: AsyncParsableCommand {
     func validate() throws {
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
+        }
+        guard ssd != nil || ssdMode == .off else {
+            throw ValidationError("--ssd-mode \(ssdMode.rawValue): --ssd names no directory")
+        }
+        guard drainTimeout >= 0 else {
+            throw ValidationError("--drain-timeout \(drainTimeout): expected a number of seconds")
         }
     }
 
@@ -138,6 +167,9 @@ struct Serve: AsyncParsableCommand {
         var configuration = DatastoreConfiguration(exports: [export], stateDirectory: state)
         configuration.introspects = introspect == .on
         configuration.cacheSize = cache.bytes
+        configuration.tier = ssd.map {
+            .init(directory: $0, mode: ssdMode, size: ssdSize.bytes, drainTimeout: .seconds(drainTimeout))
+        }
         return configuration
     }
 
@@ -157,5 +189,7 @@ extension AddressRange: ExpressibleByArgument {
         self.init(argument)
     }
 }
+
+extension DatastoreConfiguration.TierMode: ExpressibleByArgument {}
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}

@@ -18,7 +18,9 @@ struct GuestBed {
     var guest: UserModeLinux
 
     /// `INTROSPECT_TEST_SERVER=ganesha` runs the tests against NFS-Ganesha: what fails there too is the test's fault.
-    init(on bed: Bed, withPortMapper: Bool = false) throws {
+    ///
+    /// `serverOptions` are further words for `introspectd`; `DIR` in them becomes the bed's temporary directory.
+    init(on bed: Bed, withPortMapper: Bool = false, serverOptions: [String] = []) throws {
         self.bed = bed
         temporary = try TemporaryDirectory(on: bed)
         network = try NetworkNamespace(on: bed)
@@ -32,15 +34,18 @@ struct GuestBed {
         } else {
             var options = IntrospectServer.Options()
             options.registers = withPortMapper
+            options.extra = serverOptions.map { $0.replacing("DIR", with: temporary.path) }
             server = IntrospectServer(serving: export, options: options, network: network, in: temporary, bed: bed)
         }
         guest = UserModeLinux(on: network, in: temporary)
     }
 
     /// Runs `body` with a bed whose server is started, and which goes away afterwards.
-    static func with(portMapper: Bool = false, _ body: (GuestBed) throws -> Void) throws {
+    static func with(
+        portMapper: Bool = false, serverOptions: [String] = [], _ body: (GuestBed) throws -> Void
+    ) throws {
         try Bed.with { bed in
-            let guestBed = try GuestBed(on: bed, withPortMapper: portMapper)
+            let guestBed = try GuestBed(on: bed, withPortMapper: portMapper, serverOptions: serverOptions)
             try guestBed.server.start()
             do {
                 try body(guestBed)

@@ -31,6 +31,36 @@ public struct DatastoreConfiguration: Sendable {
         case inodeTable
     }
 
+    /// What becomes of writes that the fast device could take.
+    public enum TierMode: String, Sendable, CaseIterable {
+        /// The device takes none, and what it holds is moved to the images.
+        case off
+        /// The device and the image take them, before the answer.
+        case writethrough
+        /// The device takes them, and the image gets them later.
+        case writeback
+    }
+
+    /// A fast device for the writes that guests wait for.
+    public struct Tier: Sendable {
+        /// A directory on the device.
+        public var directory: String
+        /// What becomes of writes.
+        public var mode: TierMode
+        /// The size of the log in bytes, when it is made.
+        public var size: Int
+        /// How long a clean stop moves blocks to their images; the rest stays in the log.
+        public var drainTimeout: Duration
+
+        /// A tier in `directory`.
+        public init(directory: String, mode: TierMode, size: Int = 1 << 30, drainTimeout: Duration = .seconds(60)) {
+            self.directory = directory
+            self.mode = mode
+            self.size = size
+            self.drainTimeout = drainTimeout
+        }
+    }
+
     /// The directories to serve.
     public var exports: [Export]
     /// Where the handle key is kept; nil for the default place, see ``StateDirectory``.
@@ -41,6 +71,8 @@ public struct DatastoreConfiguration: Sendable {
     public var introspects = true
     /// The memory for cached blocks, in bytes.
     public var cacheSize = 256 << 20
+    /// The fast device, if there is one.
+    public var tier: Tier?
 
     /// Serves `exports`.
     public init(exports: [Export], stateDirectory: String? = nil) {

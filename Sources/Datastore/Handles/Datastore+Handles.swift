@@ -52,17 +52,10 @@ extension Datastore {
         throws(DatastoreError) -> FileHandle
     {
         let root = file.root
-        let id = root.export.id
-        if root.issuesKernelHandles {
-            guard let handle = KernelHandle(of: file.rawValue) else {
-                throw DatastoreError.lastSystemError("handle")
-            }
-            return handles.seal(HandleCodec.Content(exportID: id, identity: .kernel(handle)))
-        }
-        if let place, !root.isRoot(file) {
+        if let place, !root.issuesKernelHandles, !root.isRoot(file) {
             root.inodes.record(file.inode, parent: place.directory.inode, name: place.name)
         }
-        return handles.seal(HandleCodec.Content(exportID: id, identity: .inode(file.identity)))
+        return try handles.handle(of: file)
     }
 
     /// The attributes of `descriptor` now.
@@ -76,6 +69,18 @@ extension Datastore {
     public func export(of handle: FileHandle) -> Export? {
         guard let id = HandleCodec.exportID(of: handle) else { return nil }
         return roots[id]?.export
+    }
+}
+
+extension HandleCodec {
+    /// The handle of `file`; the same for as long as the file exists.
+    func handle(of file: OwnedDescriptor) throws(DatastoreError) -> FileHandle {
+        let id = file.root.export.id
+        guard file.root.issuesKernelHandles else {
+            return seal(Content(exportID: id, identity: .inode(file.identity)))
+        }
+        guard let handle = KernelHandle(of: file.rawValue) else { throw DatastoreError.lastSystemError("handle") }
+        return seal(Content(exportID: id, identity: .kernel(handle)))
     }
 }
 

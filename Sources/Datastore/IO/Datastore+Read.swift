@@ -85,6 +85,7 @@ extension Datastore {
     /// The file of a handle, opened if need be; blocks.
     func openFile(_ handle: FileHandle) throws(DatastoreError) -> OpenFile {
         if let file = files.file(for: handle) { return file }
+        try checkIsWhole(handle)
         return files.enter(try openForData(handle), for: handle)
     }
 

@@ -16,7 +16,9 @@ extension Datastore {
     /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again.
     /// 3. A stable write asks the kernel for `RWF_DSYNC` or `RWF_SYNC`, so that it is durable before it is answered
     ///    (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
-    /// 4. Introspection takes note; whatever it concludes changes no byte (invariant 6).
+    /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
+    ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first.
+    /// 5. Introspection takes note; whatever it concludes changes no byte (invariant 6).
     public func write(
         _ handle: FileHandle, offset: UInt64, bytes: ByteBuffer, stability: WriteStability, as credentials: Credentials
     ) throws(MutationFailure) -> WriteResult {
@@ -119,13 +121,29 @@ extension OpenFile {
         let member = member
         if let member { cacheWrite(bytes, at: offset, member: member) }
         do throws(StorageError) {
-            try writeFully(bytes, at: offset, stability: stability)
+            if try !redirect(bytes, at: offset, member: member) {
+                try writeFully(bytes, at: offset, stability: stability)
+            } else if redirects?.writesThrough == true {
+                try writeFully(bytes, at: offset, stability: max(stability, .dataSync))
+            }
         } catch {
             forgetPages(of: ByteRange(offset: offset, length: bytes.count))
             member?.session.requestScan()
             throw error
         }
         member?.session.recordWrite(bytes, file: member?.index ?? 0, at: offset)
+    }
+
+    /// Lets the redirect log take a write; false when the file is to take it.
+    private func redirect(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member?
+    ) throws(StorageError) -> Bool {
+        guard let redirects,
+            try redirects.write(bytes, at: offset, fileSize: try size(), member: member, path: path)
+        else { return false }
+        // Clients tell by the time of change that there is something new.
+        _ = futimens(descriptor.rawValue, nil)
+        return true
     }
 
     private func writeFully(

@@ -30,6 +30,8 @@ final class OpenFile: Sendable {
     /// The name of the file's pages in the cache.
     let cacheID: UInt32
     let ranges = RangeTable()
+    /// The file's blocks on the fast device, if there is one.
+    let redirects: FileRedirects?
     private let directDescriptor: Int32
     private let cache: PageCache
     private let buffers: BufferPool
@@ -39,7 +41,10 @@ final class OpenFile: Sendable {
     private let cached = Atomic(false)
     private let used = Atomic(true)
 
-    init(_ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool) {
+    init(
+        _ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool, redirects: FileRedirects?
+    ) {
+        self.redirects = redirects
         identity = Identity(device: descriptor.device, inode: descriptor.inode)
         self.descriptor = descriptor
         self.cacheID = cacheID
@@ -202,6 +207,8 @@ final class OpenFile: Sendable {
         if isCached {
             return cache.read(image: cacheID, range: range, into: buffer)
         }
+        // To be asked first: what is moved to the file meanwhile can be read there.
+        guard redirects?.hasRedirect(range) != true else { return false }
         let flags = linux_rwf_nowait
         return linux_preadv2(descriptor.rawValue, buffer.baseAddress, range.length, range.offset, flags) == range.length
     }
@@ -215,7 +222,9 @@ final class OpenFile: Sendable {
     /// Reads `range`, which lies inside the file, from the cache or the disk.
     func read(_ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer) throws(StorageError) {
         guard isCached, let member else {
-            return try Self.readFully(descriptor.rawValue, range, into: buffer, name: path)
+            return try withRedirects(of: range, into: buffer) { () throws(StorageError) in
+                try Self.readFully(descriptor.rawValue, range, into: buffer, name: path)
+            }
         }
         for part in cache.readPresent(image: cacheID, range: range, into: buffer) {
             let start = part.offset - range.offset
@@ -284,9 +293,25 @@ final class OpenFile: Sendable {
         kinds.countMisses(of: pages, in: cache)
     }
 
-    /// Fills `bytes` with `pages`, which may reach past the end of the file (zeros stand there), past the kernel's
-    /// page cache where the file system allows it.
+    /// Reads `range` with `readFile`, and what is redirected of it from the log.
+    private func withRedirects(
+        of range: ByteRange, into buffer: UnsafeMutableRawBufferPointer, _ readFile: () throws(StorageError) -> Void
+    ) throws(StorageError) {
+        guard let redirects else { return try readFile() }
+        try redirects.read(range, into: buffer, readImage: readFile)
+    }
+
+    /// Fills `bytes` with `pages`, which may reach past the end of the file (zeros stand there), from the log or past
+    /// the kernel's page cache where the file system allows it.
     private func readDirect(
+        _ pages: ByteRange, needing needed: Int, into bytes: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        try withRedirects(of: pages, into: bytes) { () throws(StorageError) in
+            try readFileDirect(pages, needing: needed, into: bytes)
+        }
+    }
+
+    private func readFileDirect(
         _ pages: ByteRange, needing needed: Int, into bytes: UnsafeMutableRawBufferPointer
     ) throws(StorageError) {
         var file = directDescriptor >= 0 ? directDescriptor : descriptor.rawValue

@@ -37,11 +37,19 @@ final class OpenFiles: Sendable {
     private let introspects: Bool
     private let logger: Logger
     private let verifier: WriteVerifier
+    private let redirects: @Sendable (OwnedDescriptor) -> FileRedirects?
     private let buffers = BufferPool()
     private let table = Mutex(Table())
     private let rounds = IOPool(name: "open-files", threadCount: 1)
 
-    init(introspects: Bool, cache: PageCache, verifier: WriteVerifier, logger: Logger) {
+    /// An empty table.
+    ///
+    /// - Parameter redirects: finds the blocks of a file on the fast device, if there is one.
+    init(
+        introspects: Bool, cache: PageCache, verifier: WriteVerifier, logger: Logger,
+        redirects: @escaping @Sendable (OwnedDescriptor) -> FileRedirects?
+    ) {
+        self.redirects = redirects
         self.introspects = introspects
         self.cache = cache
         self.verifier = verifier
@@ -85,7 +93,11 @@ final class OpenFiles: Sendable {
     func changeSize(
         of descriptor: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
     ) throws(DatastoreError) {
-        guard let file = file(device: descriptor.device, inode: descriptor.inode) else { return try change() }
+        guard let file = file(device: descriptor.device, inode: descriptor.inode) else {
+            let redirects = redirects(descriptor)
+            try drain(redirects, ByteRange(offset: size, length: Int.max - size))
+            return try change()
+        }
         let start = min(size, (try? file.size()) ?? 0)
         let affected = ByteRange(offset: start, length: Int.max - start)
         let ticket = file.ranges.beginWrite(affected.aligned(to: PageCache.pageSize))
@@ -96,7 +108,18 @@ final class OpenFiles: Sendable {
                 file.noteOwnChange(attributes, hasGrown: true, isDurable: false)
             }
         }
+        try drain(file.redirects, affected)
         try change()
+    }
+
+    /// Moves redirected blocks of `range` to the file before it is cut there.
+    private func drain(_ redirects: FileRedirects?, _ range: ByteRange) throws(DatastoreError) {
+        do throws(StorageError) {
+            try redirects?.drain(range)
+        } catch {
+            logger.error("\(error)")
+            throw DatastoreError(error)
+        }
     }
 
     /// Takes note that the attributes of `descriptor`'s file were set by a client, so that a new time of change is not
@@ -118,6 +141,18 @@ final class OpenFiles: Sendable {
             return session
         }
         session?.close()
+    }
+
+    /// Forgets the redirected blocks of `descriptor`'s file, whose last name is gone.
+    func forgetRedirects(of descriptor: OwnedDescriptor) {
+        let file = file(device: descriptor.device, inode: descriptor.inode)
+        guard let redirects = file?.redirects ?? redirects(descriptor) else { return }
+        if let file { redirects.remove(file.ranges) }
+        do throws(StorageError) {
+            try redirects.discard()
+        } catch {
+            logger.error("\(error): redirected blocks of a removed file stay in the log")
+        }
     }
 
     /// The file was changed by somebody else: nothing that is known of its contents holds.
@@ -179,7 +214,8 @@ final class OpenFiles: Sendable {
 
     private func makeFile(_ descriptor: OwnedDescriptor, in table: inout Table) -> OpenFile {
         defer { table.nextCacheID &+= 1 }
-        return OpenFile(descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers)
+        return OpenFile(
+            descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers, redirects: redirects(descriptor))
     }
 
     private func flush(_ file: OpenFile) {

@@ -106,6 +106,7 @@ extension Datastore {
         guard let size = Int(exactly: size), UInt64(size) <= file.root.limits.maximumFileSize else {
             throw DatastoreError(.fileTooBig, "a size of \(size) bytes")
         }
+        try checkIsWhole(handles.handle(of: file))
         let writable = try openForWriting(file, as: effective(credentials, on: file.root))
         try files.changeSize(of: writable, to: size) { () throws(DatastoreError) in
             guard ftruncate(writable.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("truncate") }

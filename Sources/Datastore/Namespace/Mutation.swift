@@ -73,6 +73,7 @@ extension Datastore {
         file.root.inodes.forget(file.inode, parent: directory.inode, name: name)
         guard let attributes = try? file.attributes(), attributes.linkCount == 0 else { return }
         file.root.inodes.recordAbsence(of: file.identity)
+        files.forgetRedirects(of: file)
         files.forget(OpenFile.Identity(device: file.device, inode: file.inode))
     }
 }

@@ -1,6 +1,7 @@
 import Glibc
 
-/// The directory in which the server keeps what must outlive it: the key of its file handles.
+/// The directory in which the server keeps what must outlive it: the key of its file handles,
+/// and which images have blocks in the redirect log.
 ///
 /// It is the one that is configured (`--state`), else the first of `$STATE_DIRECTORY`, which systemd sets, else
 /// `$XDG_STATE_HOME/introspect`, else for root `/var/lib/introspect` and for other users
@@ -31,6 +32,22 @@ struct StateDirectory {
         return bytes
     }
 
+    /// The bytes of `name`, or nil when there is no such file.
+    func read(name: String) throws(DatastoreError) -> [UInt8]? {
+        try read("\(path)/\(name)")
+    }
+
+    /// Gives `name` the bytes `content` at one stroke, durably.
+    func replace(_ name: String, with content: [UInt8]) throws(DatastoreError) {
+        let file = "\(path)/\(name)"
+        let temporary = try writeBeside(file, content)
+        guard rename(temporary, file) == 0 else {
+            defer { unlink(temporary) }
+            throw DatastoreError.lastSystemError(file)
+        }
+        try sync()
+    }
+
     /// The bytes of `file`, or nil when there is none; throws when others may read it.
     private func read(_ file: String) throws(DatastoreError) -> [UInt8]? {
         let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
@@ -44,25 +61,35 @@ struct StateDirectory {
         guard status.st_mode & 0o077 == 0 else {
             throw DatastoreError(.serverFault, "\(file): others may read it, its mode must be 0600")
         }
-        var bytes = [UInt8](repeating: 0, count: 4096)
+        var bytes = [UInt8](repeating: 0, count: max(0, status.st_size))
         let count = Glibc.read(descriptor, &bytes, bytes.count)
-        guard count >= 0 else { throw DatastoreError.lastSystemError(file) }
-        return Array(bytes[..<count])
+        guard count == bytes.count else { throw DatastoreError.lastSystemError(file) }
+        return bytes
     }
 
     /// Writes a file beside `file` and links it there, so that `file` is never seen half-written.
     private func create(_ file: String, _ content: [UInt8]) throws(DatastoreError) {
+        let temporary = try writeBeside(file, content)
+        defer { unlink(temporary) }
+        guard link(temporary, file) == 0 || errno == EEXIST else { throw DatastoreError.lastSystemError(file) }
+        try sync()
+    }
+
+    /// Makes a file with a name like that of `file`, and its bytes durable; returns its path.
+    private func writeBeside(_ file: String, _ content: [UInt8]) throws(DatastoreError) -> String {
         let temporary = "\(file).\(getpid()).\(UInt32.random(in: 0 ... .max))"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw DatastoreError.lastSystemError(temporary) }
-        defer {
-            close(descriptor)
-            unlink(temporary)
-        }
+        defer { close(descriptor) }
         guard write(descriptor, content, content.count) == content.count, fsync(descriptor) == 0 else {
+            defer { unlink(temporary) }
             throw DatastoreError.lastSystemError(temporary)
         }
-        guard link(temporary, file) == 0 || errno == EEXIST else { throw DatastoreError.lastSystemError(file) }
+        return temporary
+    }
+
+    /// Makes the names in the directory durable.
+    private func sync() throws(DatastoreError) {
         let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { throw DatastoreError.lastSystemError(path) }
         defer { close(directory) }

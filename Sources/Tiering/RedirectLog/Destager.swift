@@ -22,7 +22,7 @@ public final class Destager: @unchecked Sendable {
     /// - Parameters:
     ///   - openImage: finds the device to write to. Flushing it must report the failures of its own writes: a
     ///     descriptor that others flush, too, does not.
-    ///   - yield: is called before each access to an image that is not urgent, and may wait.
+    ///   - yield: is called now and then while nothing is urgent, and may wait.
     public init(log: RedirectLog, openImage: @escaping OpenImage, yield: @escaping @Sendable () -> Void = {}) {
         self.log = log
         self.openImage = openImage
@@ -33,32 +33,32 @@ public final class Destager: @unchecked Sendable {
     public var isUrgent: Bool { log.monitor.withLock { log.state.waitingForSpace > 0 } }
 
     /// Destages everything but the youngest part of the log, which is `spared` of what is in use, from 0 to 1.
-    public func pass(sparing spared: Double) throws(StorageError) {
+    ///
+    /// - Parameter isCancelled: is asked now and then; when it says so the pass ends early.
+    public func pass(sparing spared: Double, isCancelled: () -> Bool = { false }) throws(StorageError) {
         let horizon = log.monitor.withLock {
             let start = log.state.reusableFrom(log.geometry)
             return log.state.durableHead - Int(Double(log.state.durableHead - start) * spared)
         }
-        try destage(before: horizon) { _ in true }
+        try destage(before: horizon, isCancelled) { _ in true }
     }
 
     /// Destages what is redirected of `range` of `image`; returns when nothing written before the call is.
     public func drain(_ image: ImageIdentity, _ range: ByteRange) throws(StorageError) {
         guard log.hasRedirect(range, of: image) else { return }
         let number = log.monitor.withLock { log.state.number(of: image) }
-        try destage(before: .max) { $0.image == number && $0.range.overlaps(range) }
+        try destage(before: .max, { false }) { $0.image == number && $0.range.overlaps(range) }
     }
 
     /// Forgets the redirects of an image that is gone.
     public func discard(_ image: ImageIdentity) throws(StorageError) {
         let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
         guard log.hasRedirect(everything, of: image) else { return }
-        try alone { () throws(StorageError) in
-            try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
-        }
+        try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
     }
 
     private func destage(
-        before horizon: Int, _ isWanted: (RedirectIndex.Region) -> Bool
+        before horizon: Int, _ isCancelled: () -> Bool, _ isWanted: (RedirectIndex.Region) -> Bool
     ) throws(StorageError) {
         try alone { () throws(StorageError) in
             if let failure = log.failure { throw failure }
@@ -69,7 +69,7 @@ public final class Destager: @unchecked Sendable {
                 let image = regions[start].image
                 let end = regions.partitioningIndex { $0.image > image }
                 do throws(StorageError) {
-                    try destage(regions[start..<end], before: horizon)
+                    try destage(regions[start..<end], before: horizon, isCancelled)
                 } catch {
                     // One image that cannot be written must not keep the others in the log.
                     failure = failure ?? error
@@ -85,9 +85,15 @@ public final class Destager: @unchecked Sendable {
     }
 
     /// Destages regions of one image, in order, in steps that end with a flush and a settlement.
-    private func destage(_ regions: ArraySlice<RedirectIndex.Region>, before horizon: Int) throws(StorageError) {
+    private func destage(
+        _ regions: ArraySlice<RedirectIndex.Region>, before horizon: Int, _ isCancelled: () -> Bool
+    ) throws(StorageError) {
         guard let number = regions.first?.image else { return }
-        let image = log.monitor.withLock { log.state.identities[Int(number)] }
+        let (image, isLive) = log.monitor.withLock {
+            let isLive = regions.contains { !log.state.index.redirects(in: $0).isEmpty }
+            return (log.state.identities[Int(number)], isLive)
+        }
+        guard isLive else { return }
         guard let device = try openImage(image) else {
             let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
             return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
@@ -95,13 +101,13 @@ public final class Destager: @unchecked Sendable {
         var damage: StorageError?
         let step = DestageStep(image: image, device: device, log: log)
         let mostRanges = min(Self.mostRanges, log.geometry.largestPayload / 16 - 16)
-        for region in regions {
+        for region in regions where !isCancelled() {
+            if !isUrgent { yield() }
             let (found, head) = log.monitor.withLock {
                 (log.state.index.redirects(in: region), log.state.durableHead)
             }
             step.horizon = min(step.horizon, head)
             for redirect in found where redirect.position < horizon {
-                if !isUrgent { yield() }
                 do throws(StorageError) {
                     try step.add(redirect)
                 } catch  where error.code == .damaged {

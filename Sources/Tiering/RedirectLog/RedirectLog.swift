@@ -125,6 +125,9 @@ public final class RedirectLog: @unchecked Sendable {
     /// The first failure of the device, after which the log takes no more writes; nil while all is well.
     public var failure: StorageError? { monitor.withLock { state.failure } }
 
+    /// The bytes ever written to the ring: they grow with every write.
+    public var position: Int { monitor.withLock { state.head } }
+
     /// The bytes that have their newest contents in the log.
     public var liveByteCount: Int { monitor.withLock { state.index.byteCount } }
 

@@ -18,9 +18,11 @@ struct CoherenceTests {
     /// Four clients write to one small image, each to sectors of its own, so that every page is shared by all of them,
     /// and check at once and in the end that each of their sectors holds the last version they wrote. What they write
     /// destroys the guest's file system: introspection is kept busy with nonsense. The cache is far too small.
-    @Test(arguments: [true, false])
-    func everyClientReadsItsLastWrite(introspects: Bool) throws {
-        try withImage(introspects: introspects) { datastore, handle, path in
+    @Test(
+        arguments: [(false, nil), (true, nil), (true, .writeback), (true, .writethrough)]
+            as [(Bool, DatastoreConfiguration.TierMode?)])
+    func everyClientReadsItsLastWrite(introspects: Bool, tier: DatastoreConfiguration.TierMode?) throws {
+        try withImage(introspects: introspects, tier: tier) { datastore, handle, path in
             try runClients(datastore, handle, path)
         }
     }
@@ -54,9 +56,17 @@ struct CoherenceTests {
         }
     }
 
-    @Test func shrunkAndRegrownImageReadsAsZerosWhereItWasCut() throws {
-        try withImage(introspects: true) { datastore, handle, _ in
-            _ = try read(0, 1 << 20, handle, datastore)
+    @Test(arguments: [nil, .writeback] as [DatastoreConfiguration.TierMode?])
+    func shrunkAndRegrownImageReadsAsZerosWhereItWasCut(tier: DatastoreConfiguration.TierMode?) throws {
+        try withImage(introspects: true, tier: tier) { datastore, handle, _ in
+            let old = try read(0, 1 << 20, handle, datastore)
+            // In the log, as far as it takes them.
+            for offset in stride(from: 0, to: old.count, by: 4096) {
+                _ = try datastore.write(
+                    handle, offset: UInt64(offset), bytes: ByteBuffer(bytes: old[offset..<offset + 4096]),
+                    stability: .fileSync, as: .root)
+            }
+            #expect(tier == nil || datastore.tier?.log.liveByteCount ?? 0 > 0)
             for size: UInt64 in [5000, 8 << 20] {
                 _ = try datastore.setAttributes(handle, AttributeChanges(size: size), guard: nil, as: .root)
             }
@@ -78,24 +88,31 @@ struct CoherenceTests {
 
     /// Calls `body` with a datastore that serves one image with an ext3 in it, known to introspection if that is on.
     private func withImage(
-        introspects: Bool, _ body: (_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws -> Void
+        introspects: Bool, tier: DatastoreConfiguration.TierMode? = nil,
+        _ body: (_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws -> Void
     ) throws {
         try withTemporaryDirectory { directory in
             mkdir("\(directory)/export", 0o755)
             let path = "\(directory)/export/disk.img"
             try runTool("mke2fs", ["-q", "-t", "ext3", "-F", path, "\(Self.imageSize >> 10)k"])
-            let datastore = try makeDatastore(directory, introspects: introspects)
+            let datastore = try makeDatastore(directory, introspects: introspects, tier: tier)
             let handle = try handle(of: "disk.img", in: datastore)
             if introspects { try waitUntilCached(handle, datastore) }
             try body(datastore, handle, path)
         }
     }
 
-    private func makeDatastore(_ path: String, introspects: Bool) throws -> Datastore {
+    private func makeDatastore(
+        _ path: String, introspects: Bool, tier: DatastoreConfiguration.TierMode?
+    ) throws -> Datastore {
         var configuration = DatastoreConfiguration(
             exports: [.init(path: "\(path)/export")], stateDirectory: "\(path)/state")
         configuration.introspects = introspects
         configuration.cacheSize = 1 << 20
+        if let tier {
+            mkdir("\(path)/ssd", 0o700)
+            configuration.tier = .init(directory: "\(path)/ssd", mode: tier, size: 64 << 20)
+        }
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         return try Datastore(configuration: configuration, logger: logger)

@@ -1,0 +1,108 @@
+import BlockStorage
+import Glibc
+import Synchronization
+import Tiering
+
+/// The redirected blocks of one open file.
+final class FileRedirects: Sendable {
+    private let tier: RedirectTier
+    private let image: ImageIdentity
+    private let isEntered = Atomic(false)
+    private let isRemoved = Atomic(false)
+
+    init(tier: RedirectTier, image: ImageIdentity) {
+        self.tier = tier
+        self.image = image
+    }
+
+    /// Whether the image takes the writes that the log takes, too.
+    var writesThrough: Bool { tier.mode == .writethrough }
+
+    func hasRedirect(_ range: ByteRange) -> Bool { tier.log.hasRedirect(range, of: image) }
+
+    /// Reads `range`: what is redirected from the log, the rest with `readImage`, which reads all of it.
+    func read(
+        _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer, readImage: () throws(StorageError) -> Void
+    ) throws(StorageError) {
+        try tier.log.read(range, of: image, into: buffer, readImage: readImage)
+    }
+
+    /// Lets the log take a write, if it must or `member`'s classes say that it should; false when it has not.
+    ///
+    /// - Parameter fileSize: the size of the file; a write past it makes it longer, and is the file's.
+    func write(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String
+    ) throws(StorageError) -> Bool {
+        guard !isRemoved.load(ordering: .acquiring) else { return false }
+        let range = ByteRange(offset: offset, length: bytes.count)
+        guard range.end <= fileSize else {
+            try drain(range)
+            return false
+        }
+        var isWanted = false
+        var label: UInt8 = 0
+        if tier.mode != .off, let member {
+            var wanted = 0
+            member.forEachClass(in: range) { run, blockClass in
+                guard tier.classes.contains(blockClass) else { return }
+                wanted += run.length
+                label = blockClass.rawValue
+            }
+            isWanted = wanted == range.length
+        }
+        if isWanted, tier.mode == .writeback, !isEntered.load(ordering: .acquiring) {
+            try tier.enter(image, path: path)
+            isEntered.store(true, ordering: .releasing)
+        }
+        return try tier.log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
+    }
+
+    /// Moves what is redirected of `range` to the file, durably.
+    func drain(_ range: ByteRange) throws(StorageError) {
+        try tier.destager.drain(image, range)
+    }
+
+    /// Forgets all redirects of the file, which is gone.
+    func discard() throws(StorageError) {
+        try tier.destager.discard(image)
+    }
+
+    /// The file is gone: no more of its writes are taken; the writes under way in `ranges` end first.
+    func remove(_ ranges: RangeTable) {
+        ranges.whileNoWrite { isRemoved.store(true, ordering: .releasing) }
+    }
+}
+
+/// A file that the destager writes to: by a descriptor of its own, which reports the failures of its own writes.
+struct DestagedFile: BlockDevice {
+    private let file: OpenFile
+    private let device: FileDevice
+
+    init(_ file: OpenFile) throws(StorageError) {
+        self.file = file
+        device = try FileDevice(path: file.descriptor.descriptorPath, access: .readWrite, mode: .buffered)
+    }
+
+    var name: String { file.path }
+    var size: Int { device.size }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.read(into: buffer, at: offset)
+    }
+
+    /// Writes, and takes note that the new time of change is the server's doing.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        let ticket = file.ranges.beginWrite(ByteRange(offset: 0, length: 0))
+        defer {
+            file.ranges.endWrite(ticket) { _ in
+                guard let attributes = try? file.descriptor.attributes() else { return }
+                file.noteOwnChange(attributes, hasGrown: false, isDurable: true)
+            }
+        }
+        try device.write(bytes, at: offset)
+    }
+
+    func flush() throws(StorageError) {
+        try device.flush()
+    }
+}
