@@ -34,7 +34,8 @@ struct GuestBed {
         } else {
             var options = IntrospectServer.Options()
             options.registers = withPortMapper
-            options.extra = serverOptions.map { $0.replacing("DIR", with: temporary.path) }
+            let directory = temporary.path
+            options.extra = serverOptions.map { $0.replacing("DIR", with: directory) }
             server = IntrospectServer(serving: export, options: options, network: network, in: temporary, bed: bed)
         }
         guest = UserModeLinux(on: network, in: temporary)

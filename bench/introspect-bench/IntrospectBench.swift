@@ -7,7 +7,7 @@ struct IntrospectBench: ParsableCommand {
         abstract: "A disk that answers like a mechanical one, and what introspection buys on it.",
         subcommands: [
             BedCommandLine.self, ChurnCommand.self, DemoCommand.self, DiskCheckCommand.self, DiskCommandLine.self,
-            GuestDiskCommand.self, GuestLoadCommand.self, LoadCommand.self, MicroCommand.self, ReportCommand.self,
-            RunCommand.self, WriteSynchronouslyCommand.self,
+            GuestDiskCommand.self, GuestLoadCommand.self, LoadCommand.self, MicroCommand.self,
+            RedirectLogCommand.self, ReportCommand.self, RunCommand.self, WriteSynchronouslyCommand.self,
         ])
 }

@@ -52,6 +52,7 @@ final class RedirectTier: Sendable {
             var lastPosition = -1
             var idleLooks = 0
             var looksToWait = 0
+            var lastFailure: StorageError?
             while !stopping.load(ordering: .relaxed) {
                 usleep(useconds_t(Self.interval))
                 let position = log.position
@@ -59,7 +60,10 @@ final class RedirectTier: Sendable {
                 lastPosition = position
                 looksToWait -= 1
                 guard looksToWait <= 0, let spared = share(isIdle: idleLooks >= Self.idleLooks) else { continue }
-                if !pass(sparing: spared) { looksToWait = Self.looksAfterFailure }
+                let failure = pass(sparing: spared)
+                if failure != nil { looksToWait = Self.looksAfterFailure }
+                if let failure, failure != lastFailure { logger.error("\(failure): redirected blocks stay in the log") }
+                lastFailure = failure
             }
         }
     }
@@ -71,13 +75,12 @@ final class RedirectTier: Sendable {
         return destager.isUrgent || log.fullness > Self.highWater ? Self.spared : nil
     }
 
-    private func pass(sparing spared: Double) -> Bool {
+    private func pass(sparing spared: Double) -> StorageError? {
         do throws(StorageError) {
             try destager.pass(sparing: spared) { stopping.load(ordering: .relaxed) }
-            return true
+            return nil
         } catch {
-            logger.error("\(error): redirected blocks stay in the log")
-            return false
+            return error
         }
     }
 
