@@ -60,7 +60,8 @@ public final class Datastore: Sendable {
         (self.tier, incompleteImages) = (tier, incomplete)
         let handles = handles
         files = OpenFiles(
-            introspects: configuration.introspects, cache: cache, verifier: verifier, logger: logger
+            introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
+            logger: logger
         ) { descriptor in
             guard let tier, let handle = try? handles.handle(of: descriptor) else { return nil }
             return ImageIdentity(handle).map { FileRedirects(tier: tier, image: $0) }

@@ -21,7 +21,38 @@ extension DiskIntrospector {
             return !isCancelled()
         }
         if !scan.wasCancelled { install(scan) }
-        return ScanReport(
+        return report(of: scan, since: start)
+    }
+
+    /// Installs a map that was saved when the image's files were `files`, instead of scanning. Blocks.
+    ///
+    /// Reads partition tables, superblocks, group descriptors and journals; throws, and installs nothing, when the map
+    /// is not of the disk as it is now, or makes no sense.
+    public func load(
+        _ map: SavedMap, files: [SavedMap.FileStamp], _ reader: some ClassifiedReader
+    ) throws(SavedMapError) -> ScanReport {
+        let start = ContinuousClock.now
+        guard map.files == files else { throw SavedMapError("the image was changed after it was made") }
+        let granules = WriteGranules(diskSize: diskSize)
+        state.withLock { $0.writtenDuringScan = granules }
+        defer { state.withLock { $0.writtenDuringScan = nil } }
+        let scan = try DiskScanner(reader: reader, name: name).restore(map)
+        install(scan)
+        return report(of: scan, since: start)
+    }
+
+    /// Scans the disk, which is in `files`, for a map that ``load(_:files:_:)`` takes: nil when `goOn`, which is called
+    /// between reads, ends the scan. Blocks.
+    public static func savedMap(
+        of reader: some ClassifiedReader, name: String, files: [SavedMap.FileStamp],
+        goOn: (ScanProgress) -> Bool = { _ in true }
+    ) throws(StorageError) -> (map: SavedMap, problems: [String])? {
+        let scan = try DiskScanner(reader: reader, name: name).scan(goOn)
+        return scan.wasCancelled ? nil : (try SavedMap(scan, reader, files: files), scan.problems)
+    }
+
+    private func report(of scan: DiskScan, since start: ContinuousClock.Instant) -> ScanReport {
+        ScanReport(
             status: status, bytesRead: scan.bytesRead, readCount: scan.readCount,
             duration: ContinuousClock.now - start,
             durations: scan.fileSystems.reduce(into: ScanDurations()) { $0 += $1.durations },

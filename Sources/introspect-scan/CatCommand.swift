@@ -1,5 +1,5 @@
 import ArgumentParser
-import Glibc
+import FoundationEssentials
 import Introspection
 
 /// `introspect-scan cat`.
@@ -19,6 +19,9 @@ struct CatCommand: ParsableCommand {
 
     @OptionGroup var choice: VolumeChoice
 
+    @Flag(name: .long, help: "Print JSON, with the contents in base 64.")
+    var json = false
+
     func run() throws {
         try withGuestFileSystem(image, choice) { fileSystem in
             let file = try fileSystem.file(at: path)
@@ -26,20 +29,18 @@ struct CatCommand: ParsableCommand {
                 complain("\(image): \(fileSystem.volume.name): \(path) is a \(file.kind.name), expected a regular file")
                 throw ExitStatus.unreadable
             }
-            try fileSystem.forEachPiece(of: file, writeToStandardOutput)
-        }
-    }
-
-    private func writeToStandardOutput(_ bytes: UnsafeRawBufferPointer) throws(ExitCode) {
-        var done = 0
-        while done < bytes.count {
-            let count = write(STDOUT_FILENO, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else {
-                complain("standard output: \(String(cString: strerror(errno)))")
-                throw ExitStatus.unreadable
+            guard json else { return try fileSystem.forEachPiece(of: file) { try printAll(Array($0)) } }
+            try printAll(Array(#"{"inode":\#(file.number),"size":\#(file.size),"contents":""#.utf8))
+            // Three bytes are four digits: what is left of a piece goes with the next.
+            var rest = Data()
+            try fileSystem.forEachPiece(of: file) { piece in
+                rest += piece
+                let whole = rest.count / 3 * 3
+                try printAll(Array(rest.prefix(whole).base64EncodedData()))
+                rest = Data(rest.dropFirst(whole))
             }
-            done += count
+            try printAll(Array(rest.base64EncodedData()))
+            try printLine(#""}"#)
         }
     }
 }

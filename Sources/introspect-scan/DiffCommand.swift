@@ -40,9 +40,9 @@ struct DiffCommand: ParsableCommand {
         } else if runs {
             var output = OutputBuffer()
             difference.runs.forEach { output.append("\($0.line)\n") }
-            output.flush()
+            try output.flush()
         } else {
-            print(difference.text)
+            try printLine(difference.text)
         }
         if !difference.isEmpty { throw ExitStatus.different }
     }

@@ -36,7 +36,7 @@ struct ExplainCommand: ParsableCommand {
         try withGuestFileSystem(arguments.image, choice) { fileSystem in
             let file = try path.map { try fileSystem.file(at: $0) } ?? fileSystem.file(inode: inode ?? 0)
             let places = FilePlaces(fileSystem, file, try fileSystem.places(of: file))
-            if arguments.json { try printJSON(places) } else { print(places.text) }
+            if arguments.json { try printJSON(places) } else { try printLine(places.text) }
         }
     }
 
@@ -50,7 +50,7 @@ struct ExplainCommand: ParsableCommand {
         if arguments.json {
             try printJSON(ExplanationLine(explanation))
         } else {
-            print(Self.text(explanation))
+            try printLine(Self.text(explanation))
         }
         if complain(about: index.problems) { throw ExitStatus.problems }
     }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 
 /// A number of bytes in the largest unit that it fills.
 func formatted(bytes: Int) -> String {
@@ -45,13 +44,6 @@ func table(_ rows: [[String]]) -> String {
         }
         return "  " + cells.joined(separator: "  ")
     }.joined(separator: "\n")
-}
-
-/// Prints a value as JSON.
-func printJSON(_ value: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
 /// An offset on the command line: decimal, `0x` and hexadecimal, or decimal with K, M, G or T for powers of 1024.

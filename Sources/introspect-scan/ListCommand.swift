@@ -30,7 +30,7 @@ struct ListCommand: ParsableCommand {
                 lines.append(Line(path, file.number, fileSystem))
             }
             if arguments.json { return try printJSON(lines) }
-            if !lines.isEmpty { print(Line.text(lines)) }
+            if !lines.isEmpty { try printLine(Line.text(lines)) }
             if complain(about: lines.compactMap(\.problem).map { "\(arguments.image): \($0)" }) {
                 throw ExitStatus.problems
             }

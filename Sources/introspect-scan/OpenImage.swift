@@ -32,28 +32,3 @@ struct OpenImage {
         }
     }
 }
-
-/// Prints a line about what went wrong.
-func complain(_ message: String) {
-    writeAll("introspect-scan: \(message)\n", to: STDERR_FILENO)
-}
-
-/// Prints the problems that were found; returns whether there were any.
-func complain(about problems: [String]) -> Bool {
-    problems.forEach(complain)
-    return !problems.isEmpty
-}
-
-/// Writes text to a file descriptor; what cannot be written is lost.
-func writeAll(_ text: String, to descriptor: Int32) {
-    var text = text
-    text.withUTF8 { bytes in
-        var done = 0
-        while done < bytes.count {
-            let count = write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
-            done += count
-        }
-    }
-}

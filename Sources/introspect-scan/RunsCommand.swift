@@ -1,6 +1,5 @@
 import ArgumentParser
 import BlockStorage
-import Glibc
 import Introspection
 
 /// `introspect-scan runs`.
@@ -18,22 +17,22 @@ struct RunsCommand: ParsableCommand {
     func run() throws {
         let (index, size) = try makeIndex(arguments)
         var output = OutputBuffer()
-        var isFirst = true
-        if arguments.json { output.append("[") }
+        var separator = "[\n"
         index.forEachRun(in: ByteRange(offset: 0, length: size)) { run in
             let (range, name) = (run.range, run.blockClass.name)
             if arguments.json {
                 let owner = run.owner.map { "\($0)" } ?? "null"
-                output.append(isFirst ? "\n" : ",\n")
                 output.append(
-                    #"{"offset":\#(range.offset),"length":\#(range.length),"class":"\#(name)","owner":\#(owner)}"#)
-                isFirst = false
+                    separator
+                        + #"{"offset":\#(range.offset),"length":\#(range.length),"class":"\#(name)","owner":\#(owner)}"#
+                )
+                separator = ",\n"
             } else {
                 output.append("\(range.offset) \(range.length) \(name) \(run.owner.map { "\($0)" } ?? "-")\n")
             }
         }
         if arguments.json { output.append("\n]\n") }
-        output.flush()
+        try output.flush()
         if complain(about: index.problems) { throw ExitStatus.problems }
     }
 }
@@ -47,7 +46,7 @@ func makeIndex(_ arguments: ImageArguments) throws(ExitCode) -> (index: ObjectIn
     let index: ObjectIndex
     do throws(StorageError) {
         index = try ObjectIndex(reader: DeviceReader(open.disk), name: arguments.image) { progress in
-            bar.show(progress)
+            bar.show(progress, of: arguments.image)
             return !Interruption.isRequested
         }
     } catch {
@@ -57,20 +56,4 @@ func makeIndex(_ arguments: ImageArguments) throws(ExitCode) -> (index: ObjectIn
     }
     guard !index.wasCancelled else { throw ExitStatus.interrupted }
     return (index, open.disk.size)
-}
-
-/// Collects output so that a line does not cost a system call.
-struct OutputBuffer {
-    private static let limit = 1 << 16
-    private var text = ""
-
-    mutating func append(_ piece: String) {
-        text += piece
-        if text.utf8.count >= Self.limit { flush() }
-    }
-
-    mutating func flush() {
-        writeAll(text, to: STDOUT_FILENO)
-        text.removeAll(keepingCapacity: true)
-    }
 }

@@ -4,15 +4,15 @@ import DiskImages
 import Introspection
 import Volumes
 
-/// `introspect-scan IMAGE`.
+/// `introspect-scan IMAGE…`.
 struct SummaryCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "summary",
-        abstract: "Prints how the disk is divided, its file systems and how much of it is of which class (default).")
+        abstract: "Prints how disks are divided, their file systems and how much of them is of which class (default).")
 
-    @OptionGroup var arguments: ImageArguments
+    @OptionGroup var arguments: ImagesArguments
 
-    @Option(name: .long, help: "Reads at a time.")
+    @Option(name: .long, help: "Reads at a time, of each image.")
     var parallelism = 16
 
     func validate() throws {
@@ -20,17 +20,23 @@ struct SummaryCommand: ParsableCommand {
     }
 
     func run() throws {
-        let open = try OpenImage(arguments.image)
-        let summary = try summary(of: open)
-        if arguments.json {
-            try printJSON(summary)
-        } else {
-            print(summary.text)
+        let parallelism = parallelism
+        let (summaries, status) = arguments.forEachImage { (image, bar) throws(ExitCode) in
+            let summary = try Self.summary(of: image, parallelism, bar)
+            return (summary, complain(about: summary.problems))
         }
-        if complain(about: summary.problems) { throw ExitStatus.problems }
+        if arguments.json, arguments.images.count > 1 {
+            try printJSON(summaries)
+        } else if arguments.json, let summary = summaries.first {
+            try printJSON(summary)
+        } else if !summaries.isEmpty {
+            try printLine(summaries.map(\.text).joined(separator: "\n\n"))
+        }
+        if let status { throw status }
     }
 
-    private func summary(of open: OpenImage) throws(ExitCode) -> Summary {
+    private static func summary(of path: String, _ parallelism: Int, _ bar: ProgressBar) throws(ExitCode) -> Summary {
+        let open = try OpenImage(path)
         let layout: DiskLayout
         do throws(StorageError) {
             layout = try DiskLayout.read(from: open.disk)
@@ -38,24 +44,21 @@ struct SummaryCommand: ParsableCommand {
             complain("\(error)")
             throw ExitStatus.unreadable
         }
-        let (_, report) = try scan(
-            open, arguments.image, parallelism: parallelism, showsProgress: !arguments.noProgress)
-        return Summary(path: arguments.image, open.image, layout, report)
+        let (_, report) = try scan(open, path, parallelism: parallelism, bar)
+        return Summary(path: path, open.image, layout, report)
     }
 }
 
 /// Scans the disk for the commands that tell of classes; ends the command when it cannot be read.
 func scan(
-    _ open: OpenImage, _ path: String, parallelism: Int, showsProgress: Bool
+    _ open: OpenImage, _ path: String, parallelism: Int, _ bar: ProgressBar
 ) throws(ExitCode) -> (DiskIntrospector, ScanReport) {
-    Interruption.watch()
-    let bar = ProgressBar(isEnabled: showsProgress)
     defer { bar.clear() }
     let introspector = DiskIntrospector(name: path, diskSize: open.disk.size)
     let report: ScanReport
     do throws(StorageError) {
         report = try introspector.scan(
-            DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0) },
+            DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0, of: path) },
             isCancelled: { Interruption.isRequested })
     } catch {
         bar.clear()

@@ -53,6 +53,15 @@ struct Serve: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
+            A directory with maps that introspect-scan export made: PATH.map for the image PATH of the served directory. \
+            An image whose map is current is not scanned at the start.
+            """, valueName: "directory"),
+        completion: .directory)
+    var maps: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
             A directory on a fast device, for a log that takes guests' metadata and journal writes. What it holds of \
             an image is the newest: keep it, and do not touch images that are served.
             """, valueName: "directory"),
@@ -166,6 +175,7 @@ struct Serve: AsyncParsableCommand {
         if !allow.isEmpty { export.allowedClients = AddressRange.loopback + allow }
         var configuration = DatastoreConfiguration(exports: [export], stateDirectory: state)
         configuration.introspects = introspect == .on
+        configuration.mapsDirectory = maps
         configuration.cacheSize = cache.bytes
         configuration.tier = ssd.map {
             .init(directory: $0, mode: ssdMode, size: ssdSize.bytes, drainTimeout: .seconds(drainTimeout))

@@ -10,8 +10,8 @@ struct Outcome {
     var errors: String
 }
 
-/// Runs `introspect-scan`.
-func introspectScan(_ arguments: [String]) throws -> Outcome {
+/// Runs `introspect-scan`, with its output in `output` when that is given.
+func introspectScan(_ arguments: [String], output: String? = nil) throws -> Outcome {
     // The product lies beside the test bundle.
     let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
     return try withTemporaryDirectory { scratch in
@@ -20,7 +20,7 @@ func introspectScan(_ arguments: [String]) throws -> Outcome {
         process.arguments = arguments
         let names = ["out", "errors"].map { "\(scratch)/\($0)" }
         for name in names { try Data().write(to: URL(fileURLWithPath: name)) }
-        process.standardOutput = FileHandle(forWritingAtPath: names[0])
+        process.standardOutput = FileHandle(forWritingAtPath: output ?? names[0])
         process.standardError = FileHandle(forWritingAtPath: names[1])
         try process.run()
         process.waitUntilExit()

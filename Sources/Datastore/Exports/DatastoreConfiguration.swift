@@ -69,6 +69,9 @@ public struct DatastoreConfiguration: Sendable {
     public var handleScheme = HandleScheme.automatic
     /// Whether the server looks into disk images.
     public var introspects = true
+    /// Where maps of images lie that `introspect-scan export` saved, under the images' paths in their export with
+    /// `.map` after them; nil to scan every image.
+    public var mapsDirectory: String?
     /// The memory for cached blocks, in bytes.
     public var cacheSize = 256 << 20
     /// The fast device, if there is one.

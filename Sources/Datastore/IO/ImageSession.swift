@@ -31,6 +31,8 @@ final class ImageSession: Sendable {
     /// The work that is due, and whether a thread is at it.
     private struct State {
         var wantsScan = true
+        /// A map to try instead of the first scan.
+        var map: SavedMapFile?
         var wantsDigest = false
         var isRunning = false
         var isClosed = false
@@ -51,9 +53,13 @@ final class ImageSession: Sendable {
     private let cache: PageCache
     private let background: BackgroundWork
     private let logger: Logger
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(image: DiskImage, files: [OpenFile], cache: PageCache, background: BackgroundWork, logger: Logger) {
+    init(
+        image: DiskImage, files: [OpenFile], map: SavedMapFile?, cache: PageCache, background: BackgroundWork,
+        logger: Logger
+    ) {
+        state = Mutex(State(map: map))
         self.image = image
         self.files = files
         self.cache = cache
@@ -142,11 +148,14 @@ final class ImageSession: Sendable {
     private func scan() {
         state.withLock { $0.wantsScan = false }
         let reader = ImageReader(session: self, background: background)
+        if let map = state.withLock({ $0.map.take() }), let report = load(map, reader) {
+            return finish(report, "map loaded from \(map.path)")
+        }
         do throws(StorageError) {
             let report = try introspector.scan(
                 reader, parallelism: Self.scanParallelism, isCancelled: { self.isCancelled })
             guard !report.wasCancelled else { return }
-            finish(report)
+            finish(report, "scanned")
         } catch {
             logger.warning("\(image.path): cannot be scanned: \(error)")
         }
@@ -156,7 +165,18 @@ final class ImageSession: Sendable {
         }
     }
 
-    private func finish(_ report: ScanReport) {
+    /// Installs the saved map, or says why not; nil when there is none that can be used.
+    private func load(_ map: SavedMapFile, _ reader: ImageReader) -> ScanReport? {
+        do throws(SavedMapError) {
+            guard let saved = try map.read() else { return nil }
+            return try introspector.load(saved, files: map.stamps(of: files), reader)
+        } catch {
+            logger.notice("\(map.path): the map is not used, \(image.path) is scanned: \(error)")
+            return nil
+        }
+    }
+
+    private func finish(_ report: ScanReport, _ what: String) {
         let isRecognised = report.status.state != .unrecognised
         state.withLock {
             $0.lastScan = report
@@ -175,7 +195,7 @@ final class ImageSession: Sendable {
         }
         let kinds = report.status.fileSystems.map { "\($0.kind) on \($0.volume)" }.joined(separator: ", ")
         logger.info(
-            "\(image.path): scanned in \(report.duration): \(kinds.isEmpty ? "no file system" : kinds)",
+            "\(image.path): \(what) in \(report.duration): \(kinds.isEmpty ? "no file system" : kinds)",
             metadata: [
                 "bytes": "\(report.bytesRead)", "reads": "\(report.readCount)",
                 "map-memory": "\(report.status.mapMemoryBytes)",

@@ -35,6 +35,8 @@ final class OpenFiles: Sendable {
     let cache: PageCache
     let background = BackgroundWork()
     private let introspects: Bool
+    /// Where saved maps lie; see ``DatastoreConfiguration/mapsDirectory``.
+    private let maps: String?
     private let logger: Logger
     private let verifier: WriteVerifier
     private let redirects: @Sendable (OwnedDescriptor) -> FileRedirects?
@@ -46,11 +48,12 @@ final class OpenFiles: Sendable {
     ///
     /// - Parameter redirects: finds the blocks of a file on the fast device, if there is one.
     init(
-        introspects: Bool, cache: PageCache, verifier: WriteVerifier, logger: Logger,
+        introspects: Bool, maps: String?, cache: PageCache, verifier: WriteVerifier, logger: Logger,
         redirects: @escaping @Sendable (OwnedDescriptor) -> FileRedirects?
     ) {
         self.redirects = redirects
         self.introspects = introspects
+        self.maps = maps
         self.cache = cache
         self.verifier = verifier
         self.logger = logger
@@ -309,7 +312,9 @@ final class OpenFiles: Sendable {
             guard session.files.count <= files.count else { return }
             end(session)
         }
-        let session = ImageSession(image: image, files: files, cache: cache, background: background, logger: logger)
+        let map = maps.flatMap { SavedMapFile(of: image, in: file.descriptor.root, maps: $0) }
+        let session = ImageSession(
+            image: image, files: files, map: map, cache: cache, background: background, logger: logger)
         table.withLock { $0.sessions[image.path] = session }
         session.start()
     }

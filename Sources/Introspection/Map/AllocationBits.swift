@@ -1,13 +1,21 @@
 /// One bit a block of a file system: set when the file system's block bitmaps call the block allocated.
-struct AllocationBits: Sendable {
+struct AllocationBits: Hashable, Sendable {
     /// The number of blocks.
     let blockCount: UInt64
-    private var words: [UInt64]
+    /// The lowest bit of the first word stands for block 0.
+    private(set) var words: [UInt64]
 
     /// All blocks free. `blockCount` has been checked against the size of the volume.
     init(blockCount: UInt64) {
         self.blockCount = blockCount
         words = [UInt64](repeating: 0, count: Int((blockCount + 63) / 64))
+    }
+
+    /// The state of `blockCount` blocks, in as many words as that takes.
+    init(blockCount: UInt64, words: [UInt64]) {
+        precondition(UInt64(words.count) == blockCount / 64 + (blockCount % 64 == 0 ? 0 : 1))
+        self.blockCount = blockCount
+        self.words = words
     }
 
     var memoryBytes: Int { words.capacity * MemoryLayout<UInt64>.stride }

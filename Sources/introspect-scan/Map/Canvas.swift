@@ -6,6 +6,12 @@ struct Colour: Hashable {
 
     static let ink = Colour(0x212529)
     static let paper = Colour(0xFFFFFF)
+
+    /// `#` and six hexadecimal digits.
+    var hex: String {
+        let digits = String(rgb, radix: 16)
+        return "#" + String(repeating: "0", count: 6 - digits.count) + digits
+    }
 }
 
 /// What a picture is drawn on; coordinates are pixels from the upper left corner.

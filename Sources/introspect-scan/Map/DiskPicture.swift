@@ -14,7 +14,7 @@ struct DiskPicture {
     private static let left = width - margin - columns * cellSize
     private static let top = 48
     private static let legendLine = 22
-    private static let legendColumns = 3
+    private static let legendColumns = 2
     private static let metadataWeight = 8
     /// The smallest cell: no block is smaller in most file systems.
     private static let smallestCell = 4096
@@ -49,6 +49,28 @@ struct DiskPicture {
             return classes[most - own.startIndex]
         }
         totals = introspector.status.totals.entries.map { ($0.blockClass, $0.bytes) }.filter { $0.bytes > 0 }
+    }
+
+    /// What the picture shows, for programs.
+    struct Legend: Encodable {
+        struct Line: Encodable {
+            var `class`: String
+            var colour: String
+            var bytes: Int
+        }
+
+        var width: Int
+        var height: Int
+        var bytesPerCell: Int
+        var classes: [Line]
+    }
+
+    /// The legend.
+    var legend: Legend {
+        let lines = totals.map {
+            Legend.Line(class: $0.blockClass.name, colour: Colour($0.blockClass).hex, bytes: $0.bytes)
+        }
+        return Legend(width: Self.width, height: height, bytesPerCell: bytesPerCell, classes: lines)
     }
 
     private var rows: Int { (cells.count + Self.columns - 1) / Self.columns }
@@ -99,7 +121,8 @@ struct DiskPicture {
         for (number, entry) in totals.enumerated() {
             let x = Self.margin + number % Self.legendColumns * step
             let y = top + number / Self.legendColumns * Self.legendLine
-            canvas.fill(x: x, y: y, width: 14, height: 14, with: .init(entry.blockClass))
+            canvas.fill(x: x, y: y, width: 14, height: 14, with: .ink)
+            canvas.fill(x: x + 1, y: y + 1, width: 12, height: 12, with: .init(entry.blockClass))
             let share = decimal(Double(entry.bytes) / Double(max(size, 1)) * 100, places: 2)
             canvas.write("\(entry.blockClass.name) \(formatted(bytes: entry.bytes)) \(share)%", x: x + 22, y: y)
         }

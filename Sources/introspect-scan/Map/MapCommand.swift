@@ -1,6 +1,5 @@
 import ArgumentParser
 import BlockStorage
-import Glibc
 import Introspection
 
 /// `introspect-scan map`.
@@ -19,6 +18,9 @@ struct MapCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The picture: a name that ends in .png or .svg.")
     var output: String
 
+    @Flag(name: .long, help: "Print the legend as JSON.")
+    var json = false
+
     @Flag(name: .long, help: "Show no progress bar.")
     var noProgress = false
 
@@ -29,7 +31,9 @@ struct MapCommand: ParsableCommand {
     }
 
     func run() throws {
-        let (introspector, report) = try scan(try OpenImage(image), image, parallelism: 16, showsProgress: !noProgress)
+        Interruption.watch()
+        let bar = ProgressBar(isEnabled: !noProgress)
+        let (introspector, report) = try scan(try OpenImage(image), image, parallelism: 16, bar)
         let picture = DiskPicture(of: introspector, title: image)
         let bytes: [UInt8]
         if output.hasSuffix(".png") {
@@ -41,15 +45,8 @@ struct MapCommand: ParsableCommand {
             picture.draw(on: &canvas)
             bytes = Array(canvas.text.utf8)
         }
-        try save(bytes)
+        try save(bytes, to: output)
+        if json { try printJSON(picture.legend) }
         if complain(about: report.problems) { throw ExitStatus.problems }
-    }
-
-    private func save(_ bytes: [UInt8]) throws(ExitCode) {
-        guard let file = fopen(output, "w"), fwrite(bytes, 1, bytes.count, file) == bytes.count, fclose(file) == 0
-        else {
-            complain("\(output): \(String(cString: strerror(errno)))")
-            throw ExitStatus.unreadable
-        }
     }
 }

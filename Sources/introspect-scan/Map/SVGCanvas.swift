@@ -11,7 +11,7 @@ struct SVGCanvas: Canvas {
 
     mutating func fill(x: Int, y: Int, width: Int, height: Int, with colour: Colour) {
         shapes.append(
-            #"<rect x="\#(x)" y="\#(y)" width="\#(width)" height="\#(height)" fill="\#(Self.hex(colour))"/>"#)
+            #"<rect x="\#(x)" y="\#(y)" width="\#(width)" height="\#(height)" fill="\#(colour.hex)"/>"#)
     }
 
     mutating func write(_ text: String, x: Int, y: Int) {
@@ -30,16 +30,11 @@ struct SVGCanvas: Canvas {
     var text: String {
         """
         <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(width) \(height)" width="\(width)" height="\(height)" \
-        font-family="sans-serif" font-size="13" fill="\(Self.hex(.ink))" shape-rendering="crispEdges">
-        <rect width="100%" height="100%" fill="\(Self.hex(.paper))"/>
+        font-family="sans-serif" font-size="13" fill="\(Colour.ink.hex)" shape-rendering="crispEdges">
+        <rect width="100%" height="100%" fill="\(Colour.paper.hex)"/>
         \(shapes.joined(separator: "\n"))
         </svg>
 
         """
-    }
-
-    private static func hex(_ colour: Colour) -> String {
-        let digits = String(colour.rgb, radix: 16)
-        return "#" + String(repeating: "0", count: 6 - digits.count) + digits
     }
 }

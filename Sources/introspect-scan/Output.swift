@@ -1,0 +1,99 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+
+/// Prints a line about what went wrong.
+func complain(_ message: String) {
+    _ = writeAll(Array("introspect-scan: \(message)\n".utf8), to: STDERR_FILENO)
+}
+
+/// Prints the problems that were found; returns whether there were any.
+func complain(about problems: [String]) -> Bool {
+    problems.forEach(complain)
+    return !problems.isEmpty
+}
+
+/// Prints text and the end of its line; ends the command when nobody can take it.
+func printLine(_ text: String) throws(ExitCode) {
+    try printAll(Array("\(text)\n".utf8))
+}
+
+/// Prints a value as JSON.
+func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try printLine(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
+
+/// Writes bytes to standard output; ends the command when it cannot take them.
+func printAll(_ bytes: [UInt8]) throws(ExitCode) {
+    guard writeAll(bytes, to: STDOUT_FILENO) else { throw cannotWrite("standard output") }
+}
+
+/// Collects output so that a line does not cost a system call.
+struct OutputBuffer {
+    private static let limit = 1 << 16
+    private var bytes: [UInt8] = []
+    private var failure: Int32?
+
+    /// Writes what there is, now and then; after a failure, nothing.
+    mutating func append(_ piece: String) {
+        guard failure == nil else { return }
+        bytes += piece.utf8
+        if bytes.count >= Self.limit { write() }
+    }
+
+    /// Writes the rest; ends the command when something could not be written.
+    mutating func flush() throws(ExitCode) {
+        write()
+        guard let failure else { return }
+        errno = failure
+        throw cannotWrite("standard output")
+    }
+
+    private mutating func write() {
+        if failure == nil, !writeAll(bytes, to: STDOUT_FILENO) { failure = errno }
+        bytes.removeAll(keepingCapacity: true)
+    }
+}
+
+/// Makes a file of `bytes`, at one stroke and durably: there is never half of one. Ends the command when it cannot.
+func save(_ bytes: [UInt8], to path: String) throws(ExitCode) {
+    var status = stat()
+    // What is there and no plain file, such as /dev/stdout, is written to as it is.
+    let isSpecial = stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
+    let target = isSpecial ? path : "\(path).\(getpid()).new"
+    let descriptor = open(target, O_WRONLY | O_CREAT | O_CLOEXEC | (isSpecial ? 0 : O_TRUNC), 0o666)
+    guard descriptor >= 0 else { throw cannotWrite(path) }
+    let isWritten = writeAll(bytes, to: descriptor) && (isSpecial || fsync(descriptor) == 0)
+    let error = errno
+    close(descriptor)
+    guard !isSpecial else {
+        errno = error
+        if !isWritten { throw cannotWrite(path) }
+        return
+    }
+    if isWritten, rename(target, path) == 0 { return }
+    if !isWritten { errno = error }
+    defer { unlink(target) }
+    throw cannotWrite(path)
+}
+
+/// Writes all of `bytes`; returns whether it could, else `errno` tells why not.
+func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
+    bytes.withUnsafeBytes { bytes in
+        var done = 0
+        while done < bytes.count {
+            let count = write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return false }
+            done += count
+        }
+        return true
+    }
+}
+
+private func cannotWrite(_ what: String) -> ExitCode {
+    complain("\(what): \(String(cString: strerror(errno)))")
+    return ExitStatus.unreadable
+}
