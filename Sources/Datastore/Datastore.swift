@@ -25,6 +25,8 @@ public final class Datastore: Sendable {
     let tier: RedirectTier?
     /// Images whose newest blocks are in a redirect log that is not at hand.
     let incompleteImages: Set<ImageIdentity>
+    /// The files whose times of change a crash may set back.
+    let lateTimes: FileRegister
     /// What clients read and write now.
     let files: OpenFiles
     let readAheadPool = IOPool(name: "read-ahead", threadCount: 2)
@@ -58,13 +60,19 @@ public final class Datastore: Sendable {
         let reference = DatastoreReference()
         let (tier, incomplete) = try Self.openTier(configuration, state, reference, logger)
         (self.tier, incompleteImages) = (tier, incomplete)
+        let lateTimes = try FileRegister(LateTimes.registerName, in: state)
+        self.lateTimes = lateTimes
         let handles = handles
         files = OpenFiles(
             introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
             logger: logger
         ) { descriptor in
-            guard let tier, let handle = try? handles.handle(of: descriptor) else { return nil }
-            return ImageIdentity(handle).map { FileRedirects(tier: tier, image: $0) }
+            guard let handle = try? handles.handle(of: descriptor), let identity = ImageIdentity(handle) else {
+                return nil
+            }
+            return FileState(
+                redirects: tier.map { FileRedirects(tier: $0, image: identity) },
+                lateTimes: LateTimes(of: identity, in: lateTimes))
         }
         roots = Dictionary(opened.map { ($0.export.id, $0) }, uniquingKeysWith: { first, _ in first })
         for root in opened {
@@ -75,6 +83,7 @@ public final class Datastore: Sendable {
             logger.notice("not root: all clients act as user \(impersonation.server.uid)")
         }
         reference.datastore = self
+        restoreTimes()
         tier?.start()
     }
 
@@ -111,7 +120,7 @@ public final class Datastore: Sendable {
     public func close() {
         readAheadPool.shutDown()
         tier?.stop()
-        files.close()
+        if files.close() { settleLateTimes() }
     }
 
     static func path(_ path: String, isIn directory: String) -> Bool {

@@ -14,8 +14,8 @@ extension Datastore {
     /// 1. The range is noted in the file's ``RangeTable``: overlapping writes follow one another, and no read that
     ///    began earlier may put what it read into the cache (invariant 2).
     /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again.
-    /// 3. A stable write asks the kernel for `RWF_DSYNC` or `RWF_SYNC`, so that it is durable before it is answered
-    ///    (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
+    /// 3. A stable write asks the kernel for `RWF_DSYNC`, or for `RWF_SYNC` where the time of change must not be late
+    ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
     /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
     ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first.
     /// 5. Introspection takes note; whatever it concludes changes no byte (invariant 6).
@@ -39,29 +39,29 @@ extension Datastore {
         } catch {
             failure = error
         }
-        let wcc = finishWrite(ticket, of: file, before: before, isDurable: stability == .fileSync)
+        let wcc = finishWrite(ticket, of: file, before: before)
         if let failure {
-            throw MutationFailure(noteFailedWrite(failure), wcc: wcc)
+            throw MutationFailure(noteFailedWrite(failure, stability), wcc: wcc)
         }
         return WriteResult(count: range.length, committed: stability, verifier: verifier, wcc: wcc)
     }
 
     private func finishWrite(
-        _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?, isDurable: Bool
+        _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?
     ) -> WeakCacheConsistency {
         var wcc = WeakCacheConsistency()
         file.ranges.endWrite(ticket) { wasAlone in
             wcc.after = try? currentAttributes(of: file)
             if wasAlone { wcc.before = before?.consistency }
             guard let after = wcc.after else { return }
-            file.noteOwnChange(after, hasGrown: after.size > before?.size ?? 0, isDurable: isDurable)
+            file.noteOwnChange(after, hasGrown: after.size > before?.size ?? 0, isDurable: false)
         }
         return wcc
     }
 
     /// What the kernel could not write it may have dropped: other unstable data of clients with it.
-    private func noteFailedWrite(_ failure: StorageError) -> DatastoreError {
-        if failure.errorNumber == EIO { verifier.renew() }
+    private func noteFailedWrite(_ failure: StorageError, _ stability: WriteStability) -> DatastoreError {
+        if failure.errorNumber == EIO || stability != .unstable { verifier.renew() }
         logger.error("\(failure)")
         return DatastoreError(failure)
     }
@@ -127,7 +127,11 @@ extension OpenFile {
                 try writeFully(bytes, at: offset, stability: max(stability, .dataSync))
             }
         } catch {
-            forgetPages(of: ByteRange(offset: offset, length: bytes.count))
+            if stability == .unstable {
+                forgetPages(of: ByteRange(offset: offset, length: bytes.count))
+            } else {
+                forgetFailedWrites()
+            }
             member?.session.requestScan()
             throw error
         }
@@ -142,6 +146,7 @@ extension OpenFile {
             try redirects.write(bytes, at: offset, fileSize: try size(), member: member, path: path)
         else { return false }
         // Clients tell by the time of change that there is something new.
+        _ = lateTimes?.mayBeLate(path: path)
         _ = futimens(descriptor.rawValue, nil)
         return true
     }
@@ -153,7 +158,7 @@ extension OpenFile {
             switch stability {
             case .unstable: 0
             case .dataSync: linux_rwf_dsync
-            case .fileSync: linux_rwf_sync
+            case .fileSync: lateTimes?.mayBeLate(path: path) == true ? linux_rwf_dsync : linux_rwf_sync
             }
         var done = 0
         while done < bytes.count {

@@ -4,6 +4,14 @@ import Glibc
 import Synchronization
 import Tiering
 
+/// What the server keeps of a file while it is not open, too.
+struct FileState {
+    /// Its blocks on the fast device, if there is one.
+    let redirects: FileRedirects?
+    /// Whether its times of change may be durable later than its bytes.
+    let lateTimes: LateTimes
+}
+
 /// One file that clients read and write: its descriptors, what is under way on it, and what is known of it.
 ///
 /// Files that belong to a recognised disk image are read past the kernel's page cache and kept in ours, by class; all
@@ -32,6 +40,8 @@ final class OpenFile: Sendable {
     let ranges = RangeTable()
     /// The file's blocks on the fast device, if there is one.
     let redirects: FileRedirects?
+    /// Whether stable writes may leave the time of change for later; nil where they may not.
+    let lateTimes: LateTimes?
     private let directDescriptor: Int32
     private let cache: PageCache
     private let buffers: BufferPool
@@ -42,9 +52,10 @@ final class OpenFile: Sendable {
     private let used = Atomic(true)
 
     init(
-        _ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool, redirects: FileRedirects?
+        _ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool, state: FileState?
     ) {
-        self.redirects = redirects
+        redirects = state?.redirects
+        lateTimes = state?.lateTimes
         identity = Identity(device: descriptor.device, inode: descriptor.inode)
         self.descriptor = descriptor
         self.cacheID = cacheID
@@ -161,6 +172,7 @@ final class OpenFile: Sendable {
         guard let address, address != MAP_FAILED else { return try flush() }
         defer { munmap(address, pages.length) }
         guard msync(address, pages.length, MS_SYNC) == 0 else {
+            defer { forgetFailedWrites() }
             throw StorageError.lastSystemError(operation: "flush", device: path, range: range)
         }
     }
@@ -169,11 +181,21 @@ final class OpenFile: Sendable {
     func flush() throws(StorageError) {
         state.withLock { $0.isDirty = false }
         guard fsync(descriptor.rawValue) == 0 else {
+            defer { forgetFailedWrites() }
             throw StorageError.lastSystemError(operation: "flush", device: path)
         }
     }
 
-    /// Whether something was written that no flush of the whole file has made durable.
+    /// Drops what a failed flush or stable write has left in memory.
+    ///
+    /// The kernel counts such pages as clean. ext4 moreover holds their extents for written: what is written to them
+    /// again, and flushed without an error, is zeros after the next mount. Pages that are read anew are safe to write.
+    func forgetFailedWrites() {
+        cache.removeAll(image: cacheID)
+        posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_DONTNEED)
+    }
+
+    /// Whether something was written that no flush of the whole file has made durable; a time of change counts, too.
     var isDirty: Bool { state.withLock { $0.isDirty } }
 
     // MARK: Writing to the cache

@@ -39,19 +39,19 @@ final class OpenFiles: Sendable {
     private let maps: String?
     private let logger: Logger
     private let verifier: WriteVerifier
-    private let redirects: @Sendable (OwnedDescriptor) -> FileRedirects?
+    private let fileState: @Sendable (OwnedDescriptor) -> FileState?
     private let buffers = BufferPool()
     private let table = Mutex(Table())
     private let rounds = IOPool(name: "open-files", threadCount: 1)
 
     /// An empty table.
     ///
-    /// - Parameter redirects: finds the blocks of a file on the fast device, if there is one.
+    /// - Parameter fileState: finds what the server keeps of a file while it is not open.
     init(
         introspects: Bool, maps: String?, cache: PageCache, verifier: WriteVerifier, logger: Logger,
-        redirects: @escaping @Sendable (OwnedDescriptor) -> FileRedirects?
+        fileState: @escaping @Sendable (OwnedDescriptor) -> FileState?
     ) {
-        self.redirects = redirects
+        self.fileState = fileState
         self.introspects = introspects
         self.maps = maps
         self.cache = cache
@@ -97,7 +97,7 @@ final class OpenFiles: Sendable {
         of descriptor: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
     ) throws(DatastoreError) {
         guard let file = file(device: descriptor.device, inode: descriptor.inode) else {
-            let redirects = redirects(descriptor)
+            let redirects = fileState(descriptor)?.redirects
             try drain(redirects, ByteRange(offset: size, length: Int.max - size))
             return try change()
         }
@@ -149,7 +149,7 @@ final class OpenFiles: Sendable {
     /// Forgets the redirected blocks of `descriptor`'s file, whose last name is gone.
     func forgetRedirects(of descriptor: OwnedDescriptor) {
         let file = file(device: descriptor.device, inode: descriptor.inode)
-        guard let redirects = file?.redirects ?? redirects(descriptor) else { return }
+        guard let redirects = file?.redirects ?? fileState(descriptor)?.redirects else { return }
         if let file { redirects.remove(file.ranges) }
         do throws(StorageError) {
             try redirects.discard()
@@ -203,30 +203,37 @@ final class OpenFiles: Sendable {
     }
 
     /// Makes everything durable and ends the work in the background; the table is not used after that.
-    func close() {
+    ///
+    /// - Returns: whether everything is durable.
+    func close() -> Bool {
         background.stop()
         rounds.shutDown()
         let files = table.withLock { $0.byIdentity.values.map(\.file) }
+        var isDurable = true
         for file in files where file.isDirty {
-            flush(file)
+            isDurable = flush(file) && isDurable
         }
         for session in sessions {
             session.close()
         }
+        return isDurable
     }
 
     private func makeFile(_ descriptor: OwnedDescriptor, in table: inout Table) -> OpenFile {
         defer { table.nextCacheID &+= 1 }
         return OpenFile(
-            descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers, redirects: redirects(descriptor))
+            descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers, state: fileState(descriptor))
     }
 
-    private func flush(_ file: OpenFile) {
+    /// Makes what was written to `file` durable; returns whether it is.
+    private func flush(_ file: OpenFile) -> Bool {
         do throws(StorageError) {
             try file.flush()
+            return true
         } catch {
             verifier.renew()
             logger.error("\(error): unstable writes may be lost, clients are told to send theirs again")
+            return false
         }
     }
 
@@ -264,7 +271,7 @@ final class OpenFiles: Sendable {
             return idle.map(\.file)
         }
         for file in idle {
-            if file.isDirty { flush(file) }
+            if file.isDirty { _ = flush(file) }
             guard let session = file.member?.session else { continue }
             table.withLock { _ = $0.sessions.removeValue(forKey: session.image.path) }
             session.close()

@@ -17,7 +17,7 @@ extension Datastore {
         _ configuration: DatastoreConfiguration, _ state: StateDirectory, _ reference: DatastoreReference,
         _ logger: Logger
     ) throws(DatastoreError) -> (RedirectTier?, incomplete: Set<ImageIdentity>) {
-        let register = try RedirectRegister(in: state)
+        let register = try FileRegister("redirected-images", in: state)
         try checkTierDirectory(configuration)
         let cause: String
         if let tier = configuration.tier {

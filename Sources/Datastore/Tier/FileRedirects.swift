@@ -103,6 +103,11 @@ struct DestagedFile: BlockDevice {
     }
 
     func flush() throws(StorageError) {
-        try device.flush()
+        do throws(StorageError) {
+            try device.flush()
+        } catch {
+            file.forgetFailedWrites()
+            throw error
+        }
     }
 }

@@ -20,7 +20,7 @@ final class RedirectTier: Sendable {
     let mode: DatastoreConfiguration.TierMode
     let classes = RedirectClasses.standard
     let destager: Destager
-    private let register: RedirectRegister
+    private let register: FileRegister
     private let drainTimeout: Duration
     private let logger: Logger
     private let stopping = Atomic(false)
@@ -30,7 +30,7 @@ final class RedirectTier: Sendable {
     ///
     /// - Parameter openImage: finds the device of an image for the destager.
     init(
-        _ configuration: DatastoreConfiguration.Tier, register: RedirectRegister, logger: Logger,
+        _ configuration: DatastoreConfiguration.Tier, register: FileRegister, logger: Logger,
         openImage: @escaping Destager.OpenImage, yield: @escaping @Sendable () -> Void
     ) throws(StorageError) {
         mode = configuration.mode
@@ -99,7 +99,7 @@ final class RedirectTier: Sendable {
             return logger.warning("\(rest) bytes stay safely in the redirect log until the next start")
         }
         do throws(DatastoreError) {
-            try register.clear()
+            try register.remove(register.entries.keys)
         } catch {
             logger.warning("\(error.message)")
         }

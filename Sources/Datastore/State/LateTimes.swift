@@ -1,0 +1,81 @@
+import CLinux
+import Glibc
+import Synchronization
+import Tiering
+
+/// Whether the stable writes of one file may leave its time of change for later.
+///
+/// A stable WRITE promises "all file system metadata" (RFC 1813 section 3.3.7). All of it but the time of change is
+/// part of what `RWF_DSYNC` makes durable; the time alone costs a commit of the file system's journal for each write,
+/// three quarters of a disk's speed. A file that is written often is entered durably in a ``FileRegister`` instead, and
+/// the start after a crash gives it the time of that start: later than any that a client has seen, so that none takes
+/// what it has cached for current. A clean stop makes the time itself durable.
+final class LateTimes: Sendable {
+    static let registerName = "late-times"
+    /// A file that is written less often is not worth an entry.
+    private static let fewWrites = 64
+    /// Files that the register takes; all others pay for their time.
+    private static let mostFiles = 4096
+
+    private let register: FileRegister
+    private let file: ImageIdentity
+    private let writes = Atomic(0)
+    private let isEntered = Atomic(false)
+
+    init(of file: ImageIdentity, in register: FileRegister) {
+        self.file = file
+        self.register = register
+    }
+
+    /// Whether the time of the write that is about to come may be durable later than the write.
+    func mayBeLate(path: @autoclosure () -> String) -> Bool {
+        if isEntered.load(ordering: .acquiring) { return true }
+        let count = writes.add(1, ordering: .relaxed).newValue
+        // A register that cannot be written is asked again after as many writes.
+        guard count.isMultiple(of: Self.fewWrites), register.entries.count < Self.mostFiles,
+            (try? register.enter(file, path: path())) != nil
+        else { return false }
+        isEntered.store(true, ordering: .releasing)
+        return true
+    }
+}
+
+extension Datastore {
+    /// Gives the files whose times a crash may have set back the time of now.
+    func restoreTimes() {
+        settleLateTimes { (handle) throws(DatastoreError) in
+            let file = try open(handle, flags: O_RDONLY)
+            let times = [
+                timespec(tv_sec: 0, tv_nsec: linux_utime_omit), timespec(tv_sec: 0, tv_nsec: linux_utime_now),
+            ]
+            guard futimens(file.rawValue, times) == 0, fsync(file.rawValue) == 0 else {
+                throw DatastoreError.lastSystemError("set the time of change")
+            }
+        }
+    }
+
+    /// Forgets the files whose times `body` has made durable, and those that are gone; the others stay in the register.
+    func settleLateTimes(_ body: (FileHandle) throws(DatastoreError) -> Void = { _ in }) {
+        var settled: [ImageIdentity] = []
+        for (identity, path) in lateTimes.entries {
+            guard let handle = FileHandle(identity.bytes), let content = try? handles.open(handle),
+                roots[content.exportID] != nil
+            else { continue }
+            do throws(DatastoreError) {
+                try body(handle)
+                settled.append(identity)
+            } catch {
+                guard error.code == .stale else {
+                    logger.warning("\(path): \(error.message)")
+                    continue
+                }
+                settled.append(identity)
+            }
+        }
+        do throws(DatastoreError) {
+            try lateTimes.remove(settled)
+        } catch {
+            logger.warning("\(error.message)")
+        }
+    }
+}
