@@ -5,7 +5,7 @@ PACKAGES = attr libext2fs-dev libfuse3-dev libtirpc-dev nettle-dev pkg-config zl
 	util-linux xfsprogs
 
 # What `make bench-paper` runs beside the paper's figure.
-PAPER_CASES = scan boot du stat find rm create webserver varmail \
+PAPER_CASES = scan boot reboot du stat find rm create webserver varmail \
 	du+neighbour stat+neighbour find+neighbour rm+neighbour create+neighbour webserver+neighbour varmail+neighbour \
 	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8 boot@4
 
@@ -31,7 +31,8 @@ release: deps
 demo: release
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
 
-# The paper's figure, its reboot excepted, at a scale that takes twenty minutes, and its page. What a run before has left is not run again.
+# The paper's figure, its reboot excepted, at a scale that takes twenty minutes, and its page. What a run before has
+# left is not run again.
 bench: release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
 	"$$bench" run scan du stat find rm create webserver; status=$$?; \

@@ -24,7 +24,9 @@ struct BenchmarkFailureTests {
             #expect(try log.wait(for: "FAILED").contains("introspectd"))
             try log.wait(for: " reads, ")
 
-            let control = try run("find", inner, "-maxdepth", "3", "-name", "control").split(separator: "\n")
+            // Its mounts are its own.
+            let root = "/proc/\(log.process.identifier)/root"
+            let control = try run("find", root + inner, "-maxdepth", "3", "-name", "control").split(separator: "\n")
             try writeText("errors on", to: String(try #require(control.first)))
             try log.wait(for: "FAILED")
             try writeText("errors off", to: String(try #require(control.first)))

@@ -99,4 +99,7 @@ uint32_t linux_setfsuid(uint32_t uid);
 /// syncfs().
 int linux_syncfs(int file);
 
+/// unshare(CLONE_NEWNS), and what is mounted from now on stays in the new namespace; 0, or -1 and errno.
+int linux_unshare_mounts(void);
+
 #endif

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A loop device on a file.
@@ -61,4 +62,10 @@ public struct Mount: Sendable {
 public func dropHostCaches() throws(TestBedError) {
     sync()
     try writeText("3\n", to: "/proc/sys/vm/drop_caches")
+}
+
+/// Keeps what this thread and those that it starts mount from now on to themselves: a copy of a mount in a namespace
+/// that somebody makes meanwhile would keep the file system alive after it is unmounted here.
+public func separateMounts() throws(TestBedError) {
+    guard linux_unshare_mounts() == 0 else { throw TestBedError.lastSystemError("separate the mounts") }
 }

@@ -27,16 +27,19 @@ struct DemoCommand: ParsableCommand {
         guard files > 0, size.bytes >= 256 << 20 else {
             throw ValidationError("the demo needs files, and a disk of 256M at least")
         }
+        try separateMounts()
         try Bed.with { bed in
             let progress = Progress()
             let temporary = try TemporaryDirectory(on: bed)
             let parameters = RunParameters(
-                preset: preset.rawValue, files: files, sizes: .desktop, size: size.bytes, seed: 1, pieces: 64)
+                preset: preset.rawValue, files: files, sizes: .desktop, size: size.bytes, seed: 1, pieces: 64,
+                guest: .uml)
             let plan = RunPlan(
                 cases: DemoReport.cases, servers: [.off, .ours], rounds: 1, watchesRemoval: false,
                 parameters: parameters, environment: try RunEnvironment())
             let stand = try RunStand(
-                for: DemoReport.cases, parameters: parameters, imageDirectory: temporary.path, progress: progress,
+                for: plan.runs.map(\.identity), parameters: parameters, imageDirectory: temporary.path,
+                progress: progress,
                 bed: bed)
             var records: [RunRecord] = []
             let failures = try Runner(stand: stand) { records.append($0) }.run(plan.runs)

@@ -81,6 +81,19 @@ enum NFSCalls {
         isSuccess(reply) ? Array(reply[replyHeaderLength...]) : nil
     }
 
+    /// Copies the bytes of a READ's reply to `buffer`; their number, or nil when the call failed or the reply is cut.
+    static func copyData(ofRead reply: UnsafeRawBufferPointer, to buffer: UnsafeMutableRawBufferPointer) -> Int? {
+        guard isSuccess(reply), reply.count >= replyHeaderLength + 4 else { return nil }
+        // The file's attributes, if there are any, then count and end of file, and the bytes with their length.
+        let hasAttributes = reply[replyHeaderLength + 3] != 0
+        let start = replyHeaderLength + 4 + (hasAttributes ? 84 : 0) + 12
+        guard reply.count >= start else { return nil }
+        let count = Int(reply[start - 4..<start].reduce(UInt32(0)) { $0 << 8 | UInt32($1) })
+        guard count <= buffer.count, count <= reply.count - start else { return nil }
+        buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: reply[start..<start + count]))
+        return count
+    }
+
     /// The opaque that `results` begin with.
     static func opaque(_ results: [UInt8]) -> [UInt8]? {
         guard results.count >= 4 else { return nil }

@@ -80,17 +80,29 @@ final class NFSConnection {
         }
     }
 
-    /// Sends a record and waits for the reply; the results after the status.
-    ///
-    /// - Parameter name: What to call the call when the server refuses it.
-    func call(_ record: [UInt8], _ name: String) throws(NFSClientError) -> [UInt8] {
+    /// Sends a whole record, or its next part.
+    func send(_ bytes: [UInt8]) throws(NFSClientError) {
+        // Typed throws do not pass through withUnsafeBytes.
+        let result = bytes.withUnsafeBytes { bytes in Result { () throws(NFSClientError) in try send(bytes) } }
+        try result.get()
+    }
+
+    /// Sends a whole record, or its next part.
+    func send(_ bytes: UnsafeRawBufferPointer) throws(NFSClientError) {
         var done = 0
-        while done < record.count {
-            let count = record.withUnsafeBytes { write(socket, $0.baseAddress.map { $0 + done }, $0.count - done) }
+        while done < bytes.count {
+            let count = write(socket, bytes.baseAddress.map { $0 + done }, bytes.count - done)
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { throw .system("send") }
             done += count
         }
+    }
+
+    /// Sends a record and waits for the reply; the results after the status.
+    ///
+    /// - Parameter name: What to call the call when the server refuses it.
+    func call(_ record: [UInt8], _ name: String) throws(NFSClientError) -> [UInt8] {
+        try send(record)
         guard let results = try receive(NFSCalls.results) else { throw NFSClientError("\(name): the server refused") }
         return results
     }

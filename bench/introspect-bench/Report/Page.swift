@@ -20,6 +20,11 @@ struct Page {
 
     private var rounds: Int { results.records.map(\.identity.round).max() ?? 0 }
 
+    private var guestTitle: String {
+        results.parameters.guest.title
+            + (results.parameters.guest == .uml ? " \(results.environment.guestKernel)" : "")
+    }
+
     private var introduction: String {
         let environment = results.environment
         let parameters = results.parameters
@@ -31,7 +36,7 @@ struct Page {
 
             \(results.records.count) runs, the last at \(last), of commit `\(environment.commit)`, on \
             \(environment.cores) cores of \(environment.processor) with \(environment.memory >> 30) GiB, Linux \
-            \(environment.kernel); guests: user-mode Linux \(environment.guestKernel); NFS-Ganesha \
+            \(environment.kernel); guest: \(guestTitle); NFS-Ganesha \
             \(environment.ganesha); e2fsprogs \(environment.e2fsprogs). Disk model `\(parameters.preset)`, \
             \(parameters.files) files on a guest disk of \(parameters.size >> 20) MiB, seed \(parameters.seed).
 
@@ -41,9 +46,8 @@ struct Page {
     // MARK: - Figure 2
 
     private var figure: String {
-        var table = MarkdownTable([
-            "seconds in the guest", "off", "NFS-Ganesha", "on", "floor", "saved", "times", "paper saved",
-        ])
+        var table = MarkdownTable(
+            ["seconds in the guest"] + columns.map(\.title) + ["saved", "times", "paper saved"])
         for measured in results.cases where Workload.figure.contains(measured.workload) {
             guard measured == Case(measured.workload) else { continue }
             table.append(row(measured) + [measured.workload.savedInPaper.map { "\($0) %" } ?? "-"])
@@ -58,28 +62,35 @@ struct Page {
 
             Medians of \(rounds) rounds, with the fastest and the slowest; everything cold before each run. *Saved* is \
             against the faster of off and NFS-Ganesha. *Disturbed* stands where the middle half of the runs spreads over \
-            more than \(Int(Spread.widestSpread * 100)) % of the median. *Floor* is on, with a disk that takes no time: \
-            guest, network and server alone. The paper's figures are its reductions against its own plain server; its \
-            virtual machine was rebooted, ours, a Debian under QEMU with its own NFS client, boots.
+            more than \(Int(Spread.widestSpread * 100)) % of the median. *On* is everything: the RAM cache, and the redirect \
+            log on a `\(results.parameters.ssdPreset)`; *RAM cache alone* has no log, *SSD log alone* has the smallest \
+            cache. What only reads is not run with these two, for the log takes only writes. *Floor* is on, with disks \
+            that take no time: guest, network and server alone. The paper's figures are its reductions against its own \
+            plain server.
 
             \(table.text)
             """
     }
 
-    private static let columns: [ServerKind] = [.off, .ganesha, .ours, .floor]
+    /// The servers that were measured, in the order of the tables.
+    private var columns: [ServerKind] {
+        [.off, .ganesha, .cache, .ssd, .ours, .floor].filter { server in
+            results.records.contains { $0.identity.server == server }
+        }
+    }
 
     private func row(_ measured: Case) -> [String] {
         let name = measured == Case(measured.workload) ? measured.workload.title : measured.description
-        let times = Self.columns.map { results.seconds(measured, $0)?.text ?? "-" }
+        let times = columns.map { results.seconds(measured, $0)?.text ?? "-" }
         let saving = results.saving(measured)
         return [name] + times + [saving?.text ?? "-", saving?.timesText ?? "-"]
     }
 
     private func withSync(_ measured: Case) -> [String] {
         let total = { (record: RunRecord) -> Double? in record.seconds + record.syncSeconds }
-        let spreads = Self.columns.map { results.spread(measured, $0, total) }
-        return ["… and then `sync`"] + spreads.map { $0?.text ?? "-" }
-            + Self.saving(on: spreads[2], of: spreads[0], spreads[1])
+        let spread = { (server: ServerKind) in results.spread(measured, server, total) }
+        return ["… and then `sync`"] + columns.map { spread($0)?.text ?? "-" }
+            + Self.saving(on: spread(.ours), of: spread(.off), spread(.ganesha))
     }
 
     private static func saving(on: Spread?, of off: Spread?, _ ganesha: Spread?) -> [String] {
@@ -164,7 +175,7 @@ struct Page {
 
             """
         for measured in cases {
-            let servers = Self.columns.filter { $0.hasDisk && results.seconds(measured, $0) != nil }
+            let servers = columns.filter { $0.hasDisk && results.seconds(measured, $0) != nil }
             let byServer = servers.map { requestsByClass(measured, $0) }
             var names: [String] = []
             for counts in byServer {
@@ -176,6 +187,17 @@ struct Page {
                     counts.first { $0.name == name }.map { "\($0.requests.reads) + \($0.requests.writes)" } ?? "0"
                 }
                 table.append([name] + cells)
+            }
+            if servers.contains(where: { results.spread(measured, $0, \.ssdSeconds) != nil }) {
+                table.append(
+                    ["SSD: requests, busy"]
+                        + servers.map { server in
+                            guard let busy = results.spread(measured, server, \.ssdSeconds),
+                                let requests = results.spread(
+                                    measured, server, { $0.ssd.map { Double($0.traffic.reads + $0.traffic.writes) } })
+                            else { return "-" }
+                            return "\(Int(requests.median)), \(decimal(busy.median)) s"
+                        })
             }
             table.append(
                 ["disk busy"]
@@ -207,14 +229,14 @@ struct Page {
             .filter { $0.workload != .scan }
         var text = ""
         if !others.isEmpty {
-            var table = MarkdownTable(["seconds", "off", "NFS-Ganesha", "on", "floor", "saved", "times"])
+            var table = MarkdownTable(["seconds"] + columns.map(\.title) + ["saved", "times"])
             for measured in others { table.append(row(measured)) }
             text = """
                 ## More guests, neighbours, mail
 
-                `@N` is N guests at once: N images on one mount, each under a loop device and an ext3 of its own, in one \
-                guest kernel, worked upon at the same time. `+neighbour` is a file on the same mount that is streamed \
-                past the guest's cache for as long as the work goes on.
+                `@N` is N guests at once: N images on one server, each under a loop device and an ext3 of its own, in \
+                one guest kernel, worked upon at the same time. `+neighbour` is a file on the same server that is \
+                streamed past the guest's cache for as long as the work goes on.
 
                 \(table.text)
                 """
@@ -232,6 +254,23 @@ struct Page {
             """
     }
 
+    private var guestMethod: String {
+        switch results.parameters.guest {
+        case .native:
+            """
+            The guest is this machine's own kernel, since a virtual one without the processor's help would spend more \
+            time on its own instructions than on the disk: its root volume is a file that `introspect-bench attach` \
+            shows, each request for it becomes one READ, UNSTABLE WRITE or COMMIT on the server, and a loop device \
+            with direct I/O stands on it.
+            """
+        case .uml:
+            """
+            The guest is a user-mode Linux with its kernel's NFS client, and the image on the mount under a loop \
+            device with direct I/O.
+            """
+        }
+    }
+
     private var method: String {
         let parameters = results.parameters
         let others = results.others == 0 ? "" : " \(results.others) files in the directory are of other benchmarks."
@@ -242,10 +281,12 @@ struct Page {
             on it. Guest disks have GPT, LVM and an ext3 that files were written to, six at a time, deleted and made \
             again; they lie on ext4 in \(parameters.pieces) pieces among others, each on its place in every run: before \
             each the disk is put back, to the byte, to what it was. Sizes of files are Filebench's: gamma with shape 1.5 \
-            and a mean of 128 KiB, for web and mail server 16 KiB; their contents are zeros. The guest is a Linux kernel \
-            with its own NFS client, and the image on the mount under a loop device with direct I/O. Server, this \
+            and a mean of 128 KiB, for web and mail server 16 KiB; their contents are zeros. \(guestMethod) Server, this \
             machine's caches and the guest's are cold before each run; server and guest start, scan and mount before the \
-            disk begins to take time, and the scan is measured by itself. The guest takes the time. `create` makes \
+            disks begin to take time, and the scan is measured by itself. After the scan this machine's caches are \
+            emptied once more, so that a server has in memory only what it keeps itself. The guest takes the time. After \
+            each run that changes files, the server stops, which empties its log, and e2fsck must find the image itself \
+            whole, with as many inodes in use as with every other server. `create` makes \
             \(parameters.creations) files of 16 KiB on average in directories of a hundred, from 16 threads, and then \
             syncs, which counts; the web server does \(parameters.requests) loops of ten files read and 16 KiB appended \
             to a log, from 100 threads. What a command prints must be the same with every server.\(others)

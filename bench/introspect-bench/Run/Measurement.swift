@@ -20,17 +20,18 @@ struct Measurement {
         do {
             return try Bed.with { bed in
                 try stand.makeCold()
-                let asksPortMapper = measured.workload == .boot
+                let asksPortMapper = measured.workload == .boot || measured.workload == .reboot
                 if kind == .ganesha || asksPortMapper {
                     try stand.network.startPortMapper(logPath: stand.temporary.file("rpcbind.log"), on: bed)
                 }
                 let server = kind.make(
-                    serving: stand.directory(of: measured.set), registers: asksPortMapper, network: stand.network,
-                    in: stand.temporary, bed: bed)
+                    serving: stand.directory(of: measured.set), log: stand.logDirectory, registers: asksPortMapper,
+                    network: stand.network, in: stand.temporary, bed: bed)
                 return switch measured.workload {
                 case .scan: try scan(server)
                 case .boot: try boot(server)
-                default: try work(server)
+                case .reboot: try reboot(server)
+                default: try work(server, bed)
                 }
             }
         } catch {
@@ -67,11 +68,14 @@ struct Measurement {
         return record
     }
 
-    /// Starts the server; what it says when it has looked into all images, nil when it does not look.
+    /// Starts the server; what it says when it has looked into all images, nil when it does not look. Afterwards
+    /// nothing is in memory but what the server keeps in its own.
     private func start(_ server: any DatastoreServer) throws -> ServerReport? {
         try server.start()
         let introspecting = kind.introspects ? server as? IntrospectServer : nil
-        return try introspecting?.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+        let report = try introspecting?.waitUntilIntrospectionRests(images: measured.set.count, upTo: Self.timeLimit)
+        try dropHostCaches()
+        return report
     }
 
     /// Measures from the start of the virtual machines until the last is up; the disk's figures go on until all are
@@ -98,22 +102,53 @@ struct Measurement {
         return record
     }
 
-    private func work(_ server: any DatastoreServer) throws -> RunRecord {
+    /// Measures from the virtual machine's wish to start again until it is up; the disk takes its time, and its figures
+    /// are taken, from that wish until the machine is off.
+    private func reboot(_ server: any DatastoreServer) throws -> RunRecord {
+        let machine = try stand.machine()
         let report = try start(server)
-        let guest = try stand.bootedGuest()
-        let steps = try stand.steps(for: measured, server: server)
+        var record = emptyRecord()
+        if let report { note(report, in: &record) }
+        var failure: TestBedError?
+        var before: DiskStatistics?
+        let boot = try machine.boot(
+            disk: server.url(of: ImageSet.file(0)), errand: .reboot, timeLimit: Self.timeLimit
+        ) { mark in
+            guard mark == DebianImage.rebootMark else { return }
+            do throws(TestBedError) {
+                try begin()
+                before = try stand.disk.statistics()
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        guard let seconds = boot.reboot, let before else { throw TestBedError("the guest did not start again") }
+        record.disk = try stand.disk.statistics().since(before)
+        let requests = try end()
+        record.seconds = seconds
+        record.answer = "up again"
+        try server.stop()
+        record.requests = try stand.countRequests(requests, of: measured)
+        return record
+    }
+
+    private func work(_ server: any DatastoreServer, _ bed: Bed) throws -> RunRecord {
+        let report = try start(server)
+        let (guest, steps) = try stand.guest(for: measured, server: server, bed: bed)
         try _ = guest.perform(steps.prepare, timeLimit: 120) { () throws(TestBedError) in try expectRunning(server) }
         var record = emptyRecord()
         if let report { note(report, in: &record) }
         let cacheBefore = try (server as? IntrospectServer)?.report().cache
         try begin()
-        let diskBefore = try stand.disk.statistics()
+        let (diskBefore, ssdBefore) = (try stand.disk.statistics(), try stand.ssd?.statistics())
         var watch = Watch(disk: stand.disk, server: server as? IntrospectServer, before: (diskBefore, cacheBefore))
         let lines = try guest.perform(steps.work, timeLimit: Self.timeLimit) { () throws(TestBedError) in
             try expectRunning(server)
             if isWatched { try watch.look(every: Self.watchInterval) }
         }
         record.disk = try stand.disk.statistics().since(diskBefore)
+        if kind.redirects, let ssdBefore { record.ssd = try stand.ssd?.statistics().since(ssdBefore) }
         if let cacheBefore {
             record.cache = try (server as? IntrospectServer)?.report().cache.since(cacheBefore)
         }
@@ -122,6 +157,7 @@ struct Measurement {
         try note(lines, in: &record)
         try _ = guest.perform(steps.cleanUp, timeLimit: 300) { () throws(TestBedError) in try expectRunning(server) }
         try server.stop()
+        if measured.workload.changesFiles { record.answer += try stand.checkFileSystems(of: measured) }
         record.requests = try stand.countRequests(requests, of: measured)
         return record
     }
@@ -129,11 +165,11 @@ struct Measurement {
     private func begin() throws(TestBedError) {
         guard kind.hasDisk else { return }
         try stand.disk.setTracing(true)
-        try stand.disk.setTiming(true)
+        try stand.setTiming(true)
     }
 
     private func end() throws(TestBedError) -> [DiskRequest] {
-        try stand.disk.setTiming(false)
+        try stand.setTiming(false)
         return kind.hasDisk ? try stand.disk.trace() : []
     }
 

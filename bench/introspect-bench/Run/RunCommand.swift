@@ -18,8 +18,8 @@ struct RunCommand: ParsableCommand {
     @Argument(help: "The workloads.")
     var workloads: [Case] = []
 
-    @Option(help: "The servers, with commas between them: ours, ours-cache, off, ganesha, floor.")
-    var servers = ServerKindList(kinds: [.ours, .off, .ganesha, .floor])
+    @Option(help: "The servers, with commas between them: ours, cache, ssd, off, ganesha, floor.")
+    var servers = ServerKindList(kinds: [.ours, .cache, .ssd, .off, .ganesha, .floor])
 
     @Option(help: "How often each server runs each workload.")
     var rounds = 5
@@ -37,6 +37,7 @@ struct RunCommand: ParsableCommand {
 
     func run() throws {
         guard geteuid() == 0 else { throw ValidationError("the benchmark mounts file systems and needs root") }
+        try separateMounts()
         let cases = workloads.isEmpty ? [Case(.scan)] + Workload.figure.map { Case($0) } : workloads
         let progress = Progress()
         let store = try RunStore(at: options.results)
@@ -48,7 +49,7 @@ struct RunCommand: ParsableCommand {
         guard !plan.runs.isEmpty else { return }
         let failures = try Bed.with { bed in
             let stand = try RunStand(
-                for: plan.runs.map(\.identity.measured), parameters: options.parameters,
+                for: plan.runs.map(\.identity), parameters: options.parameters,
                 imageDirectory: options.images, progress: progress, bed: bed)
             return try Runner(stand: stand, keep: store.keep).run(plan.runs)
         }
@@ -62,6 +63,12 @@ struct RunCommand: ParsableCommand {
 struct RunOptions: ParsableArguments {
     @Option(help: "The disk under the datastore.")
     var preset = DiskCommandLine.Preset.mhz2250b
+
+    @Option(help: "The guest: native (this machine's kernel) or uml (user-mode Linux).")
+    var guest = GuestKind.native
+
+    @Option(help: "The device under the redirect log.")
+    var ssdPreset = DiskCommandLine.Preset.x25m
 
     @Option(help: "The number of files on the guest's disk.")
     var files = 2000
@@ -81,9 +88,11 @@ struct RunOptions: ParsableArguments {
     var parameters: RunParameters {
         RunParameters(
             preset: preset.rawValue, files: files, sizes: .gamma(mean: 128 << 10), size: size.bytes, seed: seed,
-            pieces: 64)
+            pieces: 64, guest: guest, ssdPreset: ssdPreset.rawValue)
     }
 }
+
+extension GuestKind: ExpressibleByArgument {}
 
 /// Servers on the command line.
 struct ServerKindList: ExpressibleByArgument {

@@ -52,6 +52,8 @@ struct RunRecord: Codable {
     var answer: String
     /// What the disk did for both.
     var disk: DiskStatistics
+    /// What the fast device did; nil for a server that has none.
+    var ssd: DiskStatistics?
     /// The requests at the disk by class; `datastore` is the server's own file system, `neighbour` the stream.
     var requests: [String: Requests]
     /// Pages of the server's cache; nil for a server that does not tell.
@@ -62,6 +64,9 @@ struct RunRecord: Codable {
     var scan: Scan?
     /// Moments of a run that was watched; such a run counts for no median.
     var samples: [Sample]?
+
+    /// Seconds that the fast device was busy; nil when there was none.
+    var ssdSeconds: Double? { ssd.map { Double($0.busy.total) / 1e9 } }
 
     /// Seconds as they count in a table.
     var countedSeconds: Double { identity.measured.workload.endsWithSync ? seconds + syncSeconds : seconds }
@@ -80,6 +85,10 @@ struct RunParameters: Codable, Hashable {
     var seed: UInt64
     /// The pieces in which each image lies among others.
     var pieces: Int
+    /// What does the work.
+    var guest = GuestKind.native
+    /// The device under the redirect log.
+    var ssdPreset = "x25m"
 
     /// Files of 16 KiB that `create` makes.
     var creations: Int { max(100, files * 5 / 9) }

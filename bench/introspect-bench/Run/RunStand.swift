@@ -2,10 +2,13 @@ import FoundationEssentials
 import Glibc
 import TestBed
 
-/// What every measurement of a benchmark stands on: one slow disk with all images, one network, one booted guest.
+/// What every measurement of a benchmark stands on: one slow disk with all images, a fast device for servers that use
+/// one, one network, one guest.
 final class RunStand {
     let parameters: RunParameters
     let disk: DiskModel
+    /// The device under the redirect log; nil when no server to be measured has one.
+    let ssd: DiskModel?
     let network: NetworkNamespace
     let temporary: TemporaryDirectory
     let progress: Progress
@@ -19,11 +22,14 @@ final class RunStand {
 
     /// The bytes that a neighbour streams; more than a run reads, so that no cache has them.
     private static let neighbourSize = 3 << 30
+    /// Room on the fast device for the redirect log and a file system around it.
+    private static let ssdSize = 2 << 30
 
-    /// Makes the images for `cases` in `imageDirectory`, or finds them there, and puts them on a new disk.
+    /// Makes the images for `runs` in `imageDirectory`, or finds them there, and puts them on a new disk.
     init(
-        for cases: [Case], parameters: RunParameters, imageDirectory: String, progress: Progress, bed: Bed
+        for runs: [RunRecord.Identity], parameters: RunParameters, imageDirectory: String, progress: Progress, bed: Bed
     ) throws {
+        let cases = runs.map(\.measured)
         self.parameters = parameters
         self.progress = progress
         self.bed = bed
@@ -35,6 +41,8 @@ final class RunStand {
         var sets: [ImageSet] = []
         for set in cases.map(\.set) where !sets.contains(set) { sets.append(set) }
         network = try NetworkNamespace(on: bed)
+        let hasLog = runs.contains(where: \.server.redirects)
+        ssd = hasLog ? try Self.makeSSD(parameters.ssdPreset, network: network, bed: bed) : nil
         for set in sets {
             progress.say("image for \(set.directory)")
             if case .systems = set {
@@ -48,6 +56,28 @@ final class RunStand {
         try place(sets, hasNeighbour: cases.contains(where: \.hasNeighbour))
         try disk.takeSnapshot()
     }
+
+    /// A fast device with an empty redirect log on it: all of it is written when a server first starts.
+    private static func makeSSD(_ preset: String, network: NetworkNamespace, bed: Bed) throws -> DiskModel {
+        let temporary = try TemporaryDirectory(on: bed)
+        let ssd = try DiskModel(preset: preset, size: ssdSize, fileSystem: .ext4, in: temporary, bed: bed)
+        try run("mkdir", logDirectory(on: ssd))
+        try Bed.with { bed in
+            let empty = try TemporaryDirectory(on: bed)
+            let server = ServerKind.ours.make(
+                serving: try empty.makeDirectory("export"), log: logDirectory(on: ssd), registers: false,
+                network: network, in: empty, bed: bed)
+            try server.start()
+            try server.stop()
+        }
+        try ssd.takeSnapshot()
+        return ssd
+    }
+
+    private static func logDirectory(on ssd: DiskModel) -> String { "\(ssd.directory)/log" }
+
+    /// Where the redirect log lies.
+    var logDirectory: String? { ssd.map(Self.logDirectory) }
 
     private static func image(
         for set: ImageSet, _ parameters: RunParameters, in directory: String, temporary: TemporaryDirectory
@@ -126,32 +156,78 @@ final class RunStand {
 
     // MARK: - Before and after each measurement
 
-    /// Everything as it was, and cold; the disk takes no time.
+    /// Everything as it was, and cold; the disks take no time.
     func makeCold() throws(TestBedError) {
-        try disk.setTiming(false)
+        try setTiming(false)
         try disk.setTracing(false)
         try disk.restore()
+        try ssd?.restore()
         try dropHostCaches()
     }
 
-    /// The guest, booted unless it is.
-    func bootedGuest() throws(TestBedError) -> GuestSession {
+    /// Has the disks take their time, or none.
+    func setTiming(_ isOn: Bool) throws(TestBedError) {
+        try disk.setTiming(isOn)
+        try ssd?.setTiming(isOn)
+    }
+
+    /// A guest for one measurement, and its steps. A user-mode Linux is booted once and stays; what `bed` holds goes
+    /// with the measurement.
+    func guest(
+        for measured: Case, server: any DatastoreServer, bed: Bed
+    ) throws(TestBedError) -> (any WorkloadGuest, GuestSteps) {
+        let image = try image(of: measured.set)
+        func steps(_ attachment: GuestSteps.Attachment, _ scratch: String) -> GuestSteps {
+            GuestSteps(
+                measured: measured, attachment: attachment, scratch: scratch, disk: image, parameters: parameters,
+                program: program)
+        }
+        switch parameters.guest {
+        case .native:
+            var volumes = image.volumes(count: measured.set.count) { ImageSet.file($0) }
+            if measured.hasNeighbour {
+                volumes.append(VolumeArgument(name: GuestSteps.neighbourFile, file: GuestSteps.neighbourFile))
+            }
+            let guest = try NativeGuest(volumes, of: server, network: network, bed: bed)
+            return (guest, steps(.files(guest.volumes), guest.directory))
+        case .uml:
+            return (try bootedGuest(), steps(.nfs(server), "/run"))
+        }
+    }
+
+    private func bootedGuest() throws(TestBedError) -> GuestSession {
         if let guest, guest.isRunning { return guest }
         let guest = try GuestSession(UserModeLinux(on: network, in: temporary), in: temporary, bed: bed)
         self.guest = guest
         return guest
     }
 
+    /// Checks the guests' file systems in the images themselves, after the server has stopped.
+    ///
+    /// - Returns: the number of files in each.
+    func checkFileSystems(of measured: Case) throws -> String {
+        let (set, directory) = (measured.set, directory(of: measured.set))
+        let volumes = try image(of: set).volumes(count: set.count) { "\(directory)/\(ImageSet.file($0))" }
+        return try Bed.with { bed in
+            let guest = try NativeGuest(volumes, of: nil, network: network, bed: bed)
+            let counts = try volumes.map { volume in
+                let check = try Command(["e2fsck", "-f", "-n", "\(guest.volumes)/\(volume.name)"]).result()
+                guard check.status == 0 else {
+                    throw TestBedError("e2fsck of \(volume.file) after the server's end:\n\(check.output)")
+                }
+                // "PATH: 2123/23616 files (0.5% non-contiguous), 60000/94208 blocks"
+                let words = check.output.split(whereSeparator: \.isWhitespace)
+                let files = words.firstIndex(of: "files").flatMap { $0 > 0 ? words[$0 - 1].split(separator: "/") : nil }
+                return files?.first.map(String.init) ?? "unknown"
+            }
+            return ", inodes in use: " + counts.joined(separator: " ")
+        }
+    }
+
     /// Ends the guest, whose state nobody knows after a failure.
     func discardGuest() {
         guest?.kill()
         guest = nil
-    }
-
-    func steps(for measured: Case, server: any DatastoreServer) throws(TestBedError) -> GuestSteps {
-        GuestSteps(
-            measured: measured, server: server, disk: try image(of: measured.set), parameters: parameters,
-            program: program)
     }
 
     /// The requests noted, by class; the server has stopped, and the disk takes no time.
@@ -187,5 +263,13 @@ final class RunStand {
             try result.add(file: "\(directory(of: set))/\(GuestSteps.neighbourFile)", runs: nil)
         }
         return result
+    }
+}
+
+extension GuestDisk {
+    /// The root volume of so many copies of this disk.
+    func volumes(count: Int, file: (Int) -> String) -> [VolumeArgument] {
+        let pieces = segments.map { Volume.Piece(diskOffset: $0.diskOffset, length: $0.length) }
+        return (0..<count).map { VolumeArgument(name: GuestSteps.volume($0), file: file($0), pieces: pieces) }
     }
 }

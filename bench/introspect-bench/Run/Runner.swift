@@ -26,7 +26,7 @@ struct RunPlan {
         for round in 1...rounds {
             let first = (round - 1) % servers.count
             for measured in cases {
-                for server in servers[first...] + servers[..<first] where Self.has(server, measured) {
+                for server in servers[first...] + servers[..<first] where server.isOfInterest(for: measured.workload) {
                     run(measured, server, round)
                 }
             }
@@ -36,11 +36,6 @@ struct RunPlan {
                 run(Case(.rm), server, 1, isWatched: true)
             }
         }
-    }
-
-    /// Only a server that introspects scans, and only on a slow disk is it of interest.
-    private static func has(_ server: ServerKind, _ measured: Case) -> Bool {
-        measured.workload != .scan || (server.introspects && server.hasDisk)
     }
 
     mutating func leaveOut(_ isDone: (Run) -> Bool) {
@@ -100,7 +95,8 @@ struct Runner {
 
     private func summary(of record: RunRecord) -> String {
         var parts = ["\(decimal(record.seconds)) s"]
-        if record.identity.measured.workload.endsDirty { parts.append("sync \(decimal(record.syncSeconds)) s") }
+        let workload = record.identity.measured.workload
+        if workload.endsDirty || workload.endsWithSync { parts.append("sync \(decimal(record.syncSeconds)) s") }
         if record.identity.server.hasDisk {
             parts.append("disk \(record.disk.traffic.reads) reads, \(record.disk.traffic.writes) writes")
         }

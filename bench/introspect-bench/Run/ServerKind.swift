@@ -3,10 +3,12 @@ import TestBed
 
 /// A server that workloads are run against.
 enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
-    /// introspectd with everything that it can do.
+    /// introspectd with everything that it can do: the RAM cache, and the redirect log on a fast device.
     case ours
     /// introspectd with introspection and the RAM cache, and nothing else.
-    case oursCache = "ours-cache"
+    case cache
+    /// introspectd with the redirect log on the fast device, and the smallest cache that it can have.
+    case ssd
     /// introspectd with introspection off: its page cache and read-ahead remain.
     case off
     /// NFS-Ganesha.
@@ -18,7 +20,8 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
     var title: String {
         switch self {
         case .ours: "on"
-        case .oursCache: "RAM cache only"
+        case .cache: "RAM cache alone"
+        case .ssd: "SSD log alone"
         case .off: "off"
         case .ganesha: "NFS-Ganesha"
         case .floor: "floor"
@@ -28,13 +31,29 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
     /// Whether it looks into the images.
     var introspects: Bool { self != .off && self != .ganesha }
 
-    /// Whether the disk takes its time.
+    /// Whether the disks take their time.
     var hasDisk: Bool { self != .floor }
 
-    /// The server for a directory, not started yet; `registers` has clients find it by the port mapper.
+    /// Whether it has the redirect log on the fast device.
+    var redirects: Bool { self == .ours || self == .ssd || self == .floor }
+
+    /// Whether something is to be learned of it: the fast device takes writes only.
+    func isOfInterest(for workload: Workload) -> Bool {
+        switch self {
+        case .cache, .ssd: workload.changesFiles
+        case .off, .ganesha, .floor: workload != .scan
+        case .ours: true
+        }
+    }
+
+    /// The server for a directory, not started yet.
+    ///
+    /// - Parameters:
+    ///   - log: where the redirect log lies.
+    ///   - registers: whether clients find it by the port mapper.
     func make(
-        serving directory: String, registers: Bool, network: NetworkNamespace, in temporary: TemporaryDirectory,
-        bed: Bed
+        serving directory: String, log: String?, registers: Bool, network: NetworkNamespace,
+        in temporary: TemporaryDirectory, bed: Bed
     ) -> any DatastoreServer {
         if self == .ganesha {
             return GaneshaServer(serving: directory, network: network, in: temporary, bed: bed)
@@ -42,6 +61,8 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
         var options = IntrospectServer.Options()
         options.introspects = introspects
         options.registers = registers
+        if redirects, let log { options.extra = ["--ssd", log, "--ssd-mode", "writeback"] }
+        if self == .ssd { options.cache = "1M" }
         return IntrospectServer(serving: directory, options: options, network: network, in: temporary, bed: bed)
     }
 }
