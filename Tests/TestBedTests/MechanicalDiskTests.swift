@@ -148,6 +148,28 @@ struct MechanicalDiskTests {
         #expect((farEnd ?? .max) < disk.parameters.patience + 200_000_000)
     }
 
+    /// What lies near each other is read ahead, written and read while it is still in the buffer, in any order.
+    @Test func anyOrderOfRequestsIsAnswered() {
+        for seed in 1...50 as ClosedRange<UInt64> {
+            var generator = SeededGenerator(seed: seed)
+            var disk = MechanicalDisk(parameters: .mhz2250b)
+            var (now, answered) = (0, 0)
+            let count = 400
+            for identifier in 0..<count {
+                let kinds: [DiskCommand.Kind] = [.read, .read, .read, .read, .write, .write, .write, .flush]
+                let kind = kinds.randomElement(using: &generator) ?? .read
+                let far = Int.random(in: 0..<8, using: &generator) == 0 ? 1 << 30 : 0
+                let offset = far + Int.random(in: 0..<512, using: &generator) * 4096
+                let length = 4096 << Int.random(in: 0..<6, using: &generator)
+                disk.submit(DiskCommand(identifier: identifier, kind: kind, offset: offset, length: length), at: now)
+                now += Int.random(in: 0..<4_000_000, using: &generator)
+                answered += disk.advance(to: now).count
+            }
+            while let next = disk.nextEvent { answered += disk.advance(to: next).count }
+            #expect(answered == count)
+        }
+    }
+
     private func rate(of bytes: Int, in nanoseconds: Int) -> Double {
         Double(bytes) / 1e6 / (Double(nanoseconds) / 1e9)
     }

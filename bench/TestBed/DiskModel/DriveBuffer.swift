@@ -43,7 +43,10 @@ struct ReadBuffer {
 
     /// Reads on further because the host took `range` from the stretch that the head is at.
     mutating func noteHit(_ range: Range<Int>, at time: Int) {
-        guard var stream, stream.start <= range.lowerBound, range.upperBound <= stream.limit else { return }
+        // What the head has not come to yet was in the buffer because it was written.
+        guard var stream, stream.start <= range.lowerBound, range.upperBound <= reach(of: stream, at: time) else {
+            return
+        }
         let limit = min(parameters.capacity, range.upperBound + parameters.readAhead)
         guard limit > stream.limit else { return }
         if reach(of: stream, at: time) == stream.limit {
