@@ -76,7 +76,7 @@ extension Datastore {
         guard let ahead = file.noteRead(range, fileSize: fileSize), let member = file.member else { return }
         readAheadPool.submit {
             // A failure is the client's to see when it asks for these bytes.
-            try? file.load(ahead, kinds: .ofMember(member))
+            try? file.load(ahead, kinds: .ofMember(member, for: .readAhead))
         }
     }
 }

@@ -5,18 +5,36 @@ import Tiering
 /// What the server knows and has done, for people and programs.
 public struct DatastoreReport: Codable, Sendable {
     /// Pages of the RAM cache, counted by class.
-    public struct Cache: Codable, Sendable {
-        /// The memory that the cache may take, in bytes.
-        public var bytes: Int
-        /// The bytes of a page.
-        public var pageSize: Int
+    public struct PageCounts: Codable, Sendable {
         /// Pages that clients asked for and the cache had.
         public var hits: [String: Int]
         /// Pages that clients asked for and that had to be read.
         public var misses: [String: Int]
+        /// Pages that had to be read though they had been in the cache not long before.
+        public var ghostHits: [String: Int]
         /// Pages that made room for others.
         public var evictions: [String: Int]
         /// Pages in the cache now.
+        public var resident: [String: Int]
+    }
+
+    /// The RAM cache, and its pages since the start, those of images that are gone included.
+    public struct Cache: Codable, Sendable {
+        /// The memory that the cache may take, in bytes, everything included.
+        public var bytes: Int
+        /// The part of it that metadata keeps when data wants room, in bytes.
+        public var metadataBytes: Int
+        /// The bytes of a page.
+        public var pageSize: Int
+        /// See ``PageCounts/hits``.
+        public var hits: [String: Int]
+        /// See ``PageCounts/misses``.
+        public var misses: [String: Int]
+        /// See ``PageCounts/ghostHits``.
+        public var ghostHits: [String: Int]
+        /// See ``PageCounts/evictions``.
+        public var evictions: [String: Int]
+        /// See ``PageCounts/resident``.
         public var resident: [String: Int]
     }
 
@@ -46,6 +64,8 @@ public struct DatastoreReport: Codable, Sendable {
         public var mapMemoryBytes: Int
         /// What the last scan took.
         public var scan: Scan?
+        /// The image's pages in the cache, as long as its files are open.
+        public var cache: PageCounts
     }
 
     /// What a scan took.
@@ -67,12 +87,12 @@ public struct DatastoreReport: Codable, Sendable {
 extension Datastore {
     /// What the server knows and has done until now.
     public func report() -> DatastoreReport {
-        let statistics = files.cache.statistics()
+        let counts = DatastoreReport.PageCounts(files.cache.statistics())
         return DatastoreReport(
             cache: DatastoreReport.Cache(
-                bytes: files.cache.byteCount, pageSize: PageCache.pageSize,
-                hits: byClass(statistics.hits), misses: byClass(statistics.misses),
-                evictions: byClass(statistics.evictions), resident: byClass(statistics.resident)),
+                bytes: files.cache.byteCount, metadataBytes: files.cache.metadataByteCount,
+                pageSize: PageCache.pageSize, hits: counts.hits, misses: counts.misses, ghostHits: counts.ghostHits,
+                evictions: counts.evictions, resident: counts.resident),
             images: files.sessions.map(DatastoreReport.Image.init))
     }
 
@@ -87,13 +107,21 @@ extension Datastore {
             body(session.image.path, runs)
         }
     }
+}
 
-    private func byClass(_ counts: [Int]) -> [String: Int] {
-        var named: [String: Int] = [:]
-        for blockClass in BlockClass.allCases where counts[Int(blockClass.rawValue)] > 0 {
-            named[blockClass.name] = counts[Int(blockClass.rawValue)]
+extension DatastoreReport.PageCounts {
+    init(_ statistics: CacheStatistics) {
+        func byClass(_ counts: [Int]) -> [String: Int] {
+            var named: [String: Int] = [:]
+            for blockClass in BlockClass.allCases where counts[Int(blockClass.rawValue)] > 0 {
+                named[blockClass.name] = counts[Int(blockClass.rawValue)]
+            }
+            return named
         }
-        return named
+        self.init(
+            hits: byClass(statistics.hits), misses: byClass(statistics.misses),
+            ghostHits: byClass(statistics.ghostHits), evictions: byClass(statistics.evictions),
+            resident: byClass(statistics.resident))
     }
 }
 
@@ -115,5 +143,6 @@ extension DatastoreReport.Image {
             DatastoreReport.Scan(
                 seconds: $0.duration / .seconds(1), bytesRead: $0.bytesRead, readCount: $0.readCount)
         }
+        cache = DatastoreReport.PageCounts(session.cacheStatistics)
     }
 }

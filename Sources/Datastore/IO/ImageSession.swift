@@ -147,6 +147,9 @@ final class ImageSession: Sendable {
 
     private func scan() {
         state.withLock { $0.wantsScan = false }
+        for file in files where file.member?.session === self && !file.takeCacheNumber() {
+            logger.notice("\(file.path): not kept in the cache, which is too small for so many images")
+        }
         let reader = ImageReader(session: self, background: background)
         if let map = state.withLock({ $0.map.take() }), let report = load(map, reader) {
             return finish(report, "map loaded from \(map.path)")
@@ -185,6 +188,7 @@ final class ImageSession: Sendable {
         if isRecognised { reclassifyCachedPages() }
         for file in files where file.member?.session === self {
             file.setCached(isRecognised)
+            if !isRecognised { file.returnCacheNumber() }
         }
         for problem in report.problems {
             logger.notice("\(problem)")

@@ -31,12 +31,12 @@ final class OpenFile: Sendable {
         var isDirty = false
         var needsIdentification = true
         var member: ImageSession.Member?
+        /// Whether readers may have seen the file's number in the cache.
+        var wasCached = false
     }
 
     let identity: Identity
     let descriptor: OwnedDescriptor
-    /// The name of the file's pages in the cache.
-    let cacheID: UInt32
     let ranges = RangeTable()
     /// The file's blocks on the fast device, if there is one.
     let redirects: FileRedirects?
@@ -50,28 +50,29 @@ final class OpenFile: Sendable {
     /// Whether reads are answered from our cache: the image is recognised. Read on every access, hence not in `state`.
     private let cached = Atomic(false)
     private let used = Atomic(true)
+    private let cacheNumber = Atomic<UInt32>(0)
 
-    init(
-        _ descriptor: OwnedDescriptor, cacheID: UInt32, cache: PageCache, buffers: BufferPool, state: FileState?
-    ) {
+    init(_ descriptor: OwnedDescriptor, cache: PageCache, buffers: BufferPool, state: FileState?) {
         redirects = state?.redirects
         lateTimes = state?.lateTimes
         identity = Identity(device: descriptor.device, inode: descriptor.inode)
         self.descriptor = descriptor
-        self.cacheID = cacheID
         self.cache = cache
         self.buffers = buffers
         directDescriptor = open("/proc/self/fd/\(descriptor.rawValue)", O_RDONLY | O_CLOEXEC | linux_o_direct)
     }
 
     deinit {
-        cache.removeAll(image: cacheID)
+        cache.removeImage(cacheID)
         if directDescriptor >= 0 { close(directDescriptor) }
     }
 
     /// A path by which the file was known when it was opened or renamed last; for messages and for finding an
     /// image's other files.
     var path: String { descriptor.currentPath ?? "inode \(identity.inode)" }
+
+    /// The number of the file's pages in the cache; 0, under which none are kept, for files that are no images.
+    var cacheID: UInt32 { cacheNumber.load(ordering: .acquiring) }
 
     /// Whether reads are answered from the page cache of ours.
     var isCached: Bool { cached.load(ordering: .acquiring) }
@@ -109,9 +110,33 @@ final class OpenFile: Sendable {
 
     /// Switches between our cache and the kernel's.
     func setCached(_ isCached: Bool) {
-        cached.store(isCached && member != nil, ordering: .releasing)
+        let isCached = isCached && member != nil && cacheID > 0
+        if isCached { state.withLock { $0.wasCached = true } }
+        cached.store(isCached, ordering: .releasing)
         if !isCached { cache.removeAll(image: cacheID) }
     }
+
+    /// Gets the file a number in the cache, for a scan that fills it; returns whether there was one.
+    func takeCacheNumber() -> Bool {
+        ranges.inspect { _ in
+            if cacheID == 0 { cacheNumber.store(cache.addImage() ?? 0, ordering: .releasing) }
+            return cacheID > 0
+        }
+    }
+
+    /// Gives the number back of a file that turned out to be no image.
+    ///
+    /// A number that readers may have seen stays the file's as long as it is open: under it they must never find
+    /// another file's pages.
+    func returnCacheNumber() {
+        ranges.whileNoWrite {
+            guard !state.withLock({ $0.wasCached }) else { return }
+            cache.removeImage(cacheNumber.exchange(0, ordering: .acquiringAndReleasing))
+        }
+    }
+
+    /// What the cache has counted of the file.
+    var cacheStatistics: CacheStatistics { cache.statistics(of: cacheID) }
 
     /// Whether the file should be looked at (again) because it is new or has grown, and nobody has written to it for
     /// `quiet`; asking counts as an answer.
@@ -205,12 +230,13 @@ final class OpenFile: Sendable {
     func cacheWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member) {
         guard isCached else { return cache.update(image: cacheID, offset: offset, bytes: bytes) }
         let range = ByteRange(offset: offset, length: bytes.count)
-        let kinds = PageKinds.ofMember(member)
+        let kinds = PageKinds.ofMember(member, for: .write)
         kinds.forEachRun(of: range.aligned(to: PageCache.pageSize)) { run, kind in
             guard let part = run.intersection(range) else { return }
             let source = UnsafeRawBufferPointer(rebasing: bytes[part.offset - offset..<part.end - offset])
             if let kind {
-                cache.insert(image: cacheID, offset: part.offset, bytes: source, kind: kind)
+                cache.insert(
+                    image: cacheID, offset: part.offset, bytes: source, kind: kind, admission: kinds.admission)
             } else {
                 cache.update(image: cacheID, offset: part.offset, bytes: source)
             }
@@ -251,7 +277,7 @@ final class OpenFile: Sendable {
         for part in cache.readPresent(image: cacheID, range: range, into: buffer) {
             let start = part.offset - range.offset
             let target = UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + part.length])
-            try readMissing(part, into: target, kinds: .ofMember(member, countsMisses: true))
+            try readMissing(part, into: target, kinds: .ofMember(member, for: .read))
         }
     }
 
@@ -260,6 +286,11 @@ final class OpenFile: Sendable {
         for part in cache.missing(image: cacheID, range: range) {
             try readMissing(part, into: nil, kinds: kinds)
         }
+    }
+
+    /// How many bytes of `range` are not cached.
+    func missingByteCount(of range: ByteRange) -> Int {
+        cache.missing(image: cacheID, range: range).reduce(0) { $0 + $1.length }
     }
 
     /// Reads `range` as the cache shows it, caching what it lacks as `kinds` says.
@@ -292,11 +323,12 @@ final class OpenFile: Sendable {
                     guard let kind else { return }
                     let start = run.offset - pages.offset
                     let part = UnsafeRawBufferPointer(rebasing: bytes[start..<start + run.length])
-                    cache.insert(image: cacheID, offset: run.offset, bytes: part, kind: kind)
+                    cache.insert(
+                        image: cacheID, offset: run.offset, bytes: part, kind: kind, admission: kinds.admission)
                 }
             }
         }
-        kinds.countMisses(of: pages, in: cache)
+        kinds.countMisses(of: pages, image: cacheID, in: cache)
     }
 
     /// Another fill of these pages has just ended: they are in the cache, unless a write or a full cache kept them out.
@@ -312,7 +344,7 @@ final class OpenFile: Sendable {
             guard let base = target.baseAddress, let source = bytes.baseAddress else { return }
             memcpy(base, source + (range.offset - pages.offset), range.length)
         }
-        kinds.countMisses(of: pages, in: cache)
+        kinds.countMisses(of: pages, image: cacheID, in: cache)
     }
 
     /// Reads `range` with `readFile`, and what is redirected of it from the log.

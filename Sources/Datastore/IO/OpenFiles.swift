@@ -29,7 +29,6 @@ final class OpenFiles: Sendable {
         var byHandle: [FileHandle: OpenFile] = [:]
         var byIdentity: [OpenFile.Identity: Entry] = [:]
         var sessions: [String: ImageSession] = [:]
-        var nextCacheID: UInt32 = 1
     }
 
     let cache: PageCache
@@ -76,7 +75,7 @@ final class OpenFiles: Sendable {
     func enter(_ descriptor: OwnedDescriptor, for handle: FileHandle?) -> OpenFile {
         let identity = OpenFile.Identity(device: descriptor.device, inode: descriptor.inode)
         return table.withLock { table in
-            let file = table.byIdentity[identity]?.file ?? makeFile(descriptor, in: &table)
+            let file = table.byIdentity[identity]?.file ?? makeFile(descriptor)
             table.byIdentity[identity, default: Entry(file: file, lastUse: .now, handles: [])].lastUse = .now
             if let handle {
                 table.byHandle[handle] = file
@@ -219,10 +218,8 @@ final class OpenFiles: Sendable {
         return isDurable
     }
 
-    private func makeFile(_ descriptor: OwnedDescriptor, in table: inout Table) -> OpenFile {
-        defer { table.nextCacheID &+= 1 }
-        return OpenFile(
-            descriptor, cacheID: table.nextCacheID, cache: cache, buffers: buffers, state: fileState(descriptor))
+    private func makeFile(_ descriptor: OwnedDescriptor) -> OpenFile {
+        OpenFile(descriptor, cache: cache, buffers: buffers, state: fileState(descriptor))
     }
 
     /// Makes what was written to `file` durable; returns whether it is.

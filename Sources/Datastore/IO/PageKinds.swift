@@ -29,16 +29,17 @@ struct PageKinds {
     }
 
     private let source: Source
-    private let countsMisses: Bool
+    /// On whose account the pages come into the cache.
+    let admission: CacheAdmission
 
-    /// By the classes of the blocks, as introspection knows them now; `countsMisses` when a client asked for them.
-    static func ofMember(_ member: ImageSession.Member, countsMisses: Bool = false) -> PageKinds {
-        PageKinds(source: .member(member), countsMisses: countsMisses)
+    /// By the classes of the blocks, as introspection knows them now.
+    static func ofMember(_ member: ImageSession.Member, for admission: CacheAdmission) -> PageKinds {
+        PageKinds(source: .member(member), admission: admission)
     }
 
-    /// All as `blockClass`, which the caller knows.
+    /// All as `blockClass`, which the scan that reads them knows.
     static func all(_ blockClass: BlockClass) -> PageKinds {
-        PageKinds(source: .one(blockClass), countsMisses: false)
+        PageKinds(source: .one(blockClass), admission: .background)
     }
 
     /// Calls `body` with runs of pages of one kind, in order; nil is for pages that are not to be cached.
@@ -47,10 +48,10 @@ struct PageKinds {
     }
 
     /// Counts `pages` as misses of their classes, if a client asked for them.
-    func countMisses(of pages: ByteRange, in cache: PageCache) {
-        guard countsMisses else { return }
+    func countMisses(of pages: ByteRange, image: UInt32, in cache: PageCache) {
+        guard admission == .read else { return }
         forEachClassRun(of: pages) { run, blockClass in
-            cache.countMisses(run.length / PageCache.pageSize, label: blockClass.rawValue)
+            cache.countMisses(run.length / PageCache.pageSize, image: image, label: blockClass.rawValue)
         }
     }
 

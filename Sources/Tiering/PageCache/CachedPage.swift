@@ -1,11 +1,14 @@
-/// How much a page is worth to the cache: a page never makes room for one of lower priority.
+/// How much a page is worth to the cache.
 ///
-/// What the levels stand for is the caller's affair; 0 is bulk data, which shares what the others leave.
+/// What the levels stand for is the caller's affair. From ``firstOfMetadata`` on they share the segment of metadata,
+/// those below the segment of data.
 public struct CachePriority: RawRepresentable, Hashable, Comparable, Sendable {
     /// The number of levels.
     public static let levelCount = 5
-    /// Bulk data: evicted first, and never at the cost of a page of another level.
+    /// Bulk data: evicted first, and never at the cost of metadata that is in use.
     public static let data = CachePriority(rawValue: 0)
+    /// The lowest level of metadata.
+    public static let firstOfMetadata = CachePriority(rawValue: 2)
 
     /// The level, from 0 to `levelCount - 1`.
     public let rawValue: UInt8
@@ -19,6 +22,12 @@ public struct CachePriority: RawRepresentable, Hashable, Comparable, Sendable {
     /// Whether `left` is worth less.
     @inlinable
     public static func < (left: CachePriority, right: CachePriority) -> Bool { left.rawValue < right.rawValue }
+
+    var segment: CacheSegment { self < Self.firstOfMetadata ? .data : .metadata }
+
+    /// How many rounds through its queue one use is good for: the first level of a segment gets one, which makes of
+    /// the counter a bit.
+    var weight: UInt8 { rawValue - (segment == .metadata ? Self.firstOfMetadata.rawValue : 0) + 1 }
 }
 
 /// What the cache is told about a page: its priority, and a label under which hits and misses are counted.
@@ -37,6 +46,24 @@ public struct PageKind: Hashable, Sendable {
         self.priority = priority
         self.label = label % UInt8(Self.labelCount)
     }
+}
+
+/// On whose account a page comes into the cache.
+public enum CacheAdmission: Sendable {
+    /// A client waits for it.
+    case read
+    /// A client wrote it.
+    case write
+    /// A client is expected to ask for it; that it does then is no second use.
+    case readAhead
+    /// A scan has read it: it takes room that is free or that data has above its share, and makes nothing go that is
+    /// in use or worth as much.
+    case background
+}
+
+/// The two parts of the cache, each with queues and ghosts of its own.
+enum CacheSegment: UInt8 {
+    case data, metadata
 }
 
 /// A page's name: the number of its image in the upper 20 bits, one above its index in the image in the lower 44.
@@ -67,13 +94,22 @@ struct PageKey: Hashable {
     }
 }
 
-/// What a slot of the slab holds, and its place in the queue of its priority.
+/// What a slot of the slab holds, and its place in a queue.
 struct PageSlot {
     static let none = UInt32.max
+    /// In place of `uses`: was read ahead, and nobody has asked for it yet.
+    static let readAhead = UInt8.max
 
     var key = PageKey.none
     var previous = PageSlot.none
     var next = PageSlot.none
     var kind = PageKind(priority: .data, label: 0)
-    var wasUsed = false
+    var queue = PageQueue.Name.small(of: .data)
+    /// Rounds that the page has left.
+    var uses: UInt8 = 0
+
+    /// Takes note that a client asked for the page.
+    mutating func use() {
+        uses = uses == Self.readAhead ? 0 : kind.priority.weight
+    }
 }

@@ -4,9 +4,10 @@ import Synchronization
 
 /// A RAM cache of 4 KiB pages of images, over one page-aligned slab of fixed size.
 ///
-/// All images share the budget, which includes the index. The cache is divided into shards by groups of 64
-/// neighbouring pages, each under a lock of its own, so that a READ of up to 256 KiB takes one or two locks. No call
-/// blocks on anything but such a lock, and none allocates memory except where it returns an array.
+/// All images share the budget, which includes the index, the ghosts and the counters. The cache is divided into shards
+/// by groups of 64 neighbouring pages, each under a lock of its own, so that a READ of up to 256 KiB takes one or two
+/// locks. No call blocks on anything but such a lock, and none allocates memory except where it returns an array.
+/// Which pages stay is told at ``PageCacheShard`` and ``CacheBoundary``.
 ///
 /// The cache knows nothing of files: keeping it equal to the image is the duty of whoever fills it, who sees to it
 /// that no page is inserted from bytes that were read before a later write (see the datastore's `RangeTable`).
@@ -17,34 +18,59 @@ public final class PageCache: Sendable {
     public static let minimumByteCount = 1 << 20
 
     static let groupShift = 6
-    private static let maximumShardCount = 16
-    private static let minimumPagesPerShard = 1024
 
-    /// The memory in bytes that slab and index take when full.
+    /// The memory in bytes that the cache takes when full, everything included.
     public let byteCount: Int
     /// The number of pages that fit.
     public let pageCount: Int
 
-    private let slab: Slab
+    let slab: Slab
     private let shards: Shards
+    private let images: CacheImages
+    private let boundary: CacheBoundary
 
     /// Makes an empty cache that takes at most `byteCount` bytes (at least ``minimumByteCount``), or nil when the
     /// operating system does not have them.
     public init?(byteCount requested: Int) {
-        let budget = max(requested, Self.minimumByteCount)
-        let perPage = Self.pageSize + MemoryLayout<PageSlot>.stride
-        let estimate = budget / (perPage + 16)
-        var shardCount = 1
-        while shardCount < Self.maximumShardCount, estimate / (shardCount * 2) >= Self.minimumPagesPerShard {
-            shardCount *= 2
-        }
-        let slotsPerShard = estimate / shardCount
-        guard let slab = Slab(byteCount: slotsPerShard * shardCount * Self.pageSize) else { return nil }
+        let layout = CacheLayout(byteCount: max(requested, Self.minimumByteCount))
+        guard let slab = Slab(byteCount: layout.byteCount) else { return nil }
         self.slab = slab
-        shards = Shards(count: shardCount, slotCount: slotsPerShard, slab: slab.base)
-        pageCount = slotsPerShard * shardCount
-        byteCount = pageCount * perPage + shardCount * PageTable.byteCount(slotCount: slotsPerShard)
+        images = CacheImages(
+            slab.base + layout.imageOffset, rowCount: layout.imageRowCount, pageCount: layout.pageCount)
+        boundary = CacheBoundary(pageCount: layout.pageCount)
+        shards = Shards(layout, slab: slab.base, images: images, boundary: boundary)
+        pageCount = layout.pageCount
+        byteCount = layout.byteCount
     }
+
+    // MARK: Images
+
+    /// A number under which pages of a new image are kept, or nil when the cache has no more: it is too small for so
+    /// many.
+    public func addImage() -> UInt32? { images.add() }
+
+    /// Forgets all pages of an image and takes its number back; nobody may use it from now on.
+    public func removeImage(_ image: UInt32) {
+        guard images.isValid(image) else { return }
+        removeAll(image: image)
+        images.remove(image)
+    }
+
+    /// The counts of all images together, also of those that are gone.
+    public func statistics() -> CacheStatistics { images.statistics() }
+
+    /// The counts of one image.
+    public func statistics(of image: UInt32) -> CacheStatistics { images.statistics(of: image) }
+
+    /// The bytes that metadata may keep when data wants room.
+    public var metadataByteCount: Int { boundary.metadataPages * Self.pageSize }
+
+    /// Counts pages that had to be read.
+    public func countMisses(_ count: Int, image: UInt32, label: UInt8) {
+        images.add(count, to: .misses, image: image, label: label % UInt8(PageKind.labelCount))
+    }
+
+    // MARK: Reading
 
     /// Copies `range` of `image` to `destination` (of the same length) if every page of it is cached.
     ///
@@ -54,8 +80,12 @@ public final class PageCache: Sendable {
     public func read(
         image: UInt32, range: ByteRange, into destination: UnsafeMutableRawBufferPointer, countsHits: Bool = true
     ) -> Bool {
-        guard isCached(image: image, range: range) else { return false }
+        // A range in one group is looked at and copied under one lock.
+        guard Self.isInOneGroup(range) || isCached(image: image, range: range) else { return false }
         return forEachGroup(of: range) { shard, pages in
+            if pages.count > 1 {
+                guard pages.allSatisfy({ shard.page(PageKey(image: image, index: $0)) != nil }) else { return false }
+            }
             for index in pages {
                 let key = PageKey(image: image, index: index)
                 guard let page = countsHits ? shard.hit(key) : shard.page(key) else { return false }
@@ -106,17 +136,23 @@ public final class PageCache: Sendable {
         return missing
     }
 
+    // MARK: Changing
+
     /// Caches the whole pages of `bytes`, which stand at `offset` of `image`; pages that are there get the new
     /// contents and kind, pages that find no room are left out.
     ///
     /// A page that `bytes` covers in part is updated when it is there.
-    public func insert(image: UInt32, offset: Int, bytes: UnsafeRawBufferPointer, kind: PageKind) {
+    public func insert(
+        image: UInt32, offset: Int, bytes: UnsafeRawBufferPointer, kind: PageKind, admission: CacheAdmission = .read
+    ) {
+        guard images.isValid(image) else { return }
         let range = ByteRange(offset: offset, length: bytes.count)
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
                 let key = PageKey(image: image, index: index)
                 let isWhole = range.contains(Self.range(ofPage: index))
-                guard let page = isWhole ? shard.place(key, kind: kind) : shard.page(key) else { continue }
+                guard let page = isWhole ? shard.place(key, kind: kind, admission: admission) : shard.page(key)
+                else { continue }
                 Self.copy(bytes, of: range, toPage: page, index: index)
             }
             return true
@@ -163,25 +199,8 @@ public final class PageCache: Sendable {
         }
     }
 
-    /// Counts pages that had to be read.
-    public func countMisses(_ count: Int, label: UInt8) {
-        shards.withShard(0) { $0.countMisses(count, label: label) }
-    }
-
-    /// The counts of all shards together.
-    public func statistics() -> CacheStatistics {
-        var total = CacheStatistics()
-        for number in 0..<shards.count {
-            shards.withShard(number) { shard in
-                var part = shard.statistics
-                part.resident = shard.residentPages()
-                total.add(part)
-            }
-        }
-        return total
-    }
-
     private func removeAll(image: UInt32, from firstPage: Int, to end: Int) {
+        guard images.isValid(image) else { return }
         for number in 0..<shards.count {
             shards.withShard(number) { $0.removeAll(of: image, from: firstPage, to: end) }
         }
@@ -189,6 +208,10 @@ public final class PageCache: Sendable {
 
     private static func range(ofPage index: Int) -> ByteRange {
         ByteRange(offset: index * pageSize, length: pageSize)
+    }
+
+    private static func isInOneGroup(_ range: ByteRange) -> Bool {
+        !range.isEmpty && (range.end - 1) / pageSize >> groupShift == range.offset / pageSize >> groupShift
     }
 
     /// Calls `body` with the pages of `range` that lie in one group, under its shard's lock, until it returns false.

@@ -1,5 +1,20 @@
 /// A first-in-first-out queue of slots, linked through the slots themselves.
 struct PageQueue {
+    /// Which of a shard's queues.
+    struct Name: RawRepresentable, Equatable {
+        static let count = 4
+
+        let rawValue: UInt8
+
+        /// Where pages of `segment` come in.
+        static func small(of segment: CacheSegment) -> Name { Name(rawValue: segment.rawValue * 2) }
+
+        /// Where those stay that were used.
+        static func main(of segment: CacheSegment) -> Name { Name(rawValue: segment.rawValue * 2 + 1) }
+
+        var isMain: Bool { rawValue & 1 != 0 }
+    }
+
     private(set) var head = PageSlot.none
     private var tail = PageSlot.none
     private(set) var count = 0

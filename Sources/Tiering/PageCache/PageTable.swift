@@ -1,28 +1,23 @@
 /// An open-addressing hash table from page keys to slots, with linear probing and backward-shift deletion.
 ///
-/// The table is allocated once, at twice the number of slots, so that a probe ends within a few steps and neither
-/// look-up nor insertion ever allocates.
-struct PageTable: ~Copyable {
+/// The table has twice as many entries as there are slots, so that a probe ends within a few steps, and lies in memory
+/// that it is given: neither look-up nor insertion ever allocates.
+struct PageTable {
     private let entries: UnsafeMutableBufferPointer<UInt32>
     private let mask: Int
 
-    init(slotCount: Int) {
-        var capacity = 16
-        while capacity < slotCount * 2 { capacity *= 2 }
-        entries = .allocate(capacity: capacity)
+    /// An empty table in `entries`, of which there are ``capacity(slotCount:)``.
+    init(_ entries: UnsafeMutableBufferPointer<UInt32>) {
+        self.entries = entries
         entries.initialize(repeating: PageSlot.none)
-        mask = capacity - 1
+        mask = entries.count - 1
     }
 
-    deinit {
-        entries.deallocate()
-    }
-
-    /// The bytes that a table for `slotCount` slots takes.
-    static func byteCount(slotCount: Int) -> Int {
+    /// The entries of a table for `slotCount` slots: a power of two.
+    static func capacity(slotCount: Int) -> Int {
         var capacity = 16
         while capacity < slotCount * 2 { capacity *= 2 }
-        return capacity * MemoryLayout<UInt32>.stride
+        return capacity
     }
 
     func slot(of key: PageKey, in slots: UnsafeMutableBufferPointer<PageSlot>) -> UInt32? {

@@ -25,13 +25,14 @@ final class Shards: @unchecked Sendable {
     let count: Int
     private let locks: UnsafeMutablePointer<Mutex<PageCacheShard>>
 
-    /// `count` shards (a power of two) of `slotCount` pages each, in slices of the slab.
-    init(count: Int, slotCount: Int, slab: UnsafeMutableRawPointer) {
-        self.count = count
+    /// The shards of `layout` (a power of two of them) in the memory of `slab`.
+    init(_ layout: CacheLayout, slab: UnsafeMutableRawPointer, images: CacheImages, boundary: CacheBoundary) {
+        count = layout.shardCount
         locks = .allocate(capacity: count)
         for number in 0..<count {
-            let pages = slab + number * slotCount * PageCache.pageSize
-            (locks + number).initialize(to: Mutex(PageCacheShard(pages: pages, slotCount: slotCount)))
+            let shard = PageCacheShard(
+                layout.memory(ofShard: number, in: slab), shardCount: count, images: images, boundary: boundary)
+            (locks + number).initialize(to: Mutex(shard))
         }
     }
 
