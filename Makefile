@@ -36,14 +36,21 @@ demo: release
 bench: release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
 	"$$bench" run scan du stat find rm create webserver; status=$$?; \
+	"$$bench" run scan --servers e2image,depth-first --rounds 2 || status=$$?; \
 	"$$bench" micro --only read-4k-depth32 write-sync-4k --results bench/results/scaled > /dev/null || status=$$?; \
+	"$$bench" micro --servers ours,off --only write-4k-depth32 --rounds 11 --results bench/results/scaled > /dev/null || \
+		status=$$?; \
+	"$$bench" classifier --results bench/results/scaled > /dev/null || status=$$?; \
 	"$$bench" report --page bench/RESULTS.md && exit $$status
 
 # The paper's sizes, with neighbours and more guests: half a day.
 bench-paper: release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
 	"$$bench" run $(PAPER_CASES) --files 90000 --size 16G --results bench/results/paper; status=$$?; \
-	"$$bench" micro --results bench/results/paper > /dev/null || status=$$?; \
+	"$$bench" run scan --servers e2image,depth-first --rounds 2 --files 90000 --size 16G --results bench/results/paper || \
+		status=$$?; \
+	"$$bench" micro --servers ours,off,ganesha --results bench/results/paper > /dev/null || status=$$?; \
+	"$$bench" classifier --results bench/results/paper > /dev/null || status=$$?; \
 	"$$bench" report --results bench/results/paper --page bench/PAPER.md && exit $$status
 
 # Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.

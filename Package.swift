@@ -83,7 +83,8 @@ let package = Package(
             name: "TestBed", dependencies: ["CLinux", "CFUSE"],
             path: "bench/TestBed", swiftSettings: strict),
         .executableTarget(
-            name: "introspect-bench", dependencies: ["BlockStorage", "CFUSE", "TestBed", "Tiering", arguments],
+            name: "introspect-bench",
+            dependencies: ["BlockStorage", "CFUSE", "Introspection", "TestBed", "Tiering", arguments],
             path: "bench/introspect-bench", swiftSettings: strict),
 
         // What tests hold the server against: a client that rpcgen makes from our own .x files.

@@ -24,7 +24,7 @@ struct ReportCommand: ParsableCommand {
         let charts = Charts(results: results)
         let text = Page(
             results: results, hasRemovalChart: charts.removal != nil, micro: try MicroRecord.all(in: self.results),
-            microSection: try MicroReport.markdown(from: self.results)
+            microSection: try MicroReport.markdown(from: self.results), classCosts: ClassCost.all(in: self.results)
         ).text
         guard let page else { return say(text) }
         let directory = page.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")

@@ -20,6 +20,7 @@ struct Measurement {
         do {
             return try Bed.with { bed in
                 try stand.makeCold()
+                if kind.isScanner { return try scanByOther(bed) }
                 let asksPortMapper = measured.workload == .boot || measured.workload == .reboot
                 if kind == .ganesha || asksPortMapper {
                     try stand.network.startPortMapper(logPath: stand.temporary.file("rpcbind.log"), on: bed)
@@ -65,6 +66,36 @@ struct Measurement {
         if let drive = DiskPreset(rawValue: stand.parameters.preset)?.drive {
             record.scan?.inOrderSeconds = Double(drive.timeInOrder(of: requests)) / 1e9
         }
+        return record
+    }
+
+    /// What others take to read an image's metadata: the volume is a file, everything is cold.
+    private func scanByOther(_ bed: Bed) throws -> RunRecord {
+        let guest = try stand.volumesOnDisk(of: measured.set, bed: bed)
+        let volume = "'\(guest.volumes)/\(GuestSteps.volume(0))'"
+        let root = "'\(guest.directory)/guest0'"
+        if kind == .depthFirst {
+            let mounting = """
+                device=$(losetup --find --show --read-only --direct-io=on \(volume))
+                mkdir \(root)
+                mount -t ext3 -o ro,noload,inode_readahead_blks=0 $device \(root)
+                losetup --detach $device
+                filefrag -V 2> '\(guest.directory)/warm'
+                """
+            _ = try guest.perform(mounting, timeLimit: 60) {}
+        }
+        try begin()
+        let before = try stand.disk.statistics()
+        let work =
+            kind == .e2image
+            ? "e2image -r \(volume) '\(guest.directory)/image'"
+            : "find \(root) -type f -print0 | xargs --null filefrag > '\(guest.directory)/places'"
+        let start = monotonicNanoseconds()
+        _ = try guest.perform(work, timeLimit: Self.timeLimit) {}
+        var record = emptyRecord()
+        record.seconds = Double(monotonicNanoseconds() - start) / 1e9
+        record.disk = try stand.disk.statistics().since(before)
+        record.requests = try stand.countRequests(try end(), of: measured)
         return record
     }
 

@@ -18,8 +18,11 @@ struct RunCommand: ParsableCommand {
     @Argument(help: "The workloads.")
     var workloads: [Case] = []
 
-    @Option(help: "The servers, with commas between them: ours, cache, ssd, off, ganesha, floor.")
-    var servers = ServerKindList(kinds: [.ours, .cache, .ssd, .off, .ganesha, .floor])
+    @Option(
+        help:
+            "The servers, with commas between them: ours, cache, ssd, off, ganesha, floor; for the scan e2image and depth-first."
+    )
+    var servers = ServerKindList(kinds: ServerKind.allCases.filter { !$0.isScanner })
 
     @Option(help: "How often each server runs each workload.")
     var rounds = 5

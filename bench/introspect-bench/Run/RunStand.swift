@@ -202,18 +202,24 @@ final class RunStand {
         return guest
     }
 
+    /// The root volumes of a set as files, from the images themselves.
+    func volumesOnDisk(of set: ImageSet, bed: Bed) throws(TestBedError) -> NativeGuest {
+        let directory = directory(of: set)
+        let volumes = try image(of: set).volumes(count: set.count) { "\(directory)/\(ImageSet.file($0))" }
+        return try NativeGuest(volumes, of: nil, network: network, bed: bed)
+    }
+
     /// Checks the guests' file systems in the images themselves, after the server has stopped.
     ///
     /// - Returns: the number of files in each.
     func checkFileSystems(of measured: Case) throws -> String {
-        let (set, directory) = (measured.set, directory(of: measured.set))
-        let volumes = try image(of: set).volumes(count: set.count) { "\(directory)/\(ImageSet.file($0))" }
-        return try Bed.with { bed in
-            let guest = try NativeGuest(volumes, of: nil, network: network, bed: bed)
-            let counts = try volumes.map { volume in
-                let check = try Command(["e2fsck", "-f", "-n", "\(guest.volumes)/\(volume.name)"]).result()
+        try Bed.with { bed in
+            let guest = try volumesOnDisk(of: measured.set, bed: bed)
+            let counts = try (0..<measured.set.count).map { number in
+                let check = try Command(["e2fsck", "-f", "-n", "\(guest.volumes)/\(GuestSteps.volume(number))"])
+                    .result()
                 guard check.status == 0 else {
-                    throw TestBedError("e2fsck of \(volume.file) after the server's end:\n\(check.output)")
+                    throw TestBedError("e2fsck of \(ImageSet.file(number)) after the server's end:\n\(check.output)")
                 }
                 // "PATH: 2123/23616 files (0.5% non-contiguous), 60000/94208 blocks"
                 let words = check.output.split(whereSeparator: \.isWhitespace)

@@ -15,6 +15,10 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
     case ganesha
     /// As `ours`, on a disk that takes no time: what is left is guest, network and server.
     case floor
+    /// For the scan alone, in place of a server: e2fsprogs's copy of all metadata.
+    case e2image
+    /// For the scan alone: a walk of the mounted file system, file by file.
+    case depthFirst = "depth-first"
 
     /// How it is told in a report.
     var title: String {
@@ -25,11 +29,21 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
         case .off: "off"
         case .ganesha: "NFS-Ganesha"
         case .floor: "floor"
+        case .e2image: "e2image"
+        case .depthFirst: "depth first"
         }
     }
 
     /// Whether it looks into the images.
-    var introspects: Bool { self != .off && self != .ganesha }
+    var introspects: Bool {
+        switch self {
+        case .ours, .cache, .ssd, .floor: true
+        case .off, .ganesha, .e2image, .depthFirst: false
+        }
+    }
+
+    /// Whether it is none, and only reads an image.
+    var isScanner: Bool { self == .e2image || self == .depthFirst }
 
     /// Whether the disks take their time.
     var hasDisk: Bool { self != .floor }
@@ -43,6 +57,7 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
         case .cache, .ssd: workload.changesFiles
         case .off, .ganesha, .floor: workload != .scan
         case .ours: true
+        case .e2image, .depthFirst: workload == .scan
         }
     }
 
