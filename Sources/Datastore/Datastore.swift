@@ -22,9 +22,7 @@ public final class Datastore: Sendable {
     let logger: Logger
     let verifier = WriteVerifier()
     /// The fast device, if there is one.
-    let tier: RedirectTier?
-    /// Images whose newest blocks are in a redirect log that is not at hand.
-    let incompleteImages: Set<ImageIdentity>
+    let tier: RedirectTier
     /// The files whose times of change a crash may set back.
     let lateTimes: FileRegister
     /// What clients read and write now.
@@ -58,8 +56,8 @@ public final class Datastore: Sendable {
             throw DatastoreError(.noSpace, "no memory for a cache of \(configuration.cacheSize) bytes")
         }
         let reference = DatastoreReference()
-        let (tier, incomplete) = try Self.openTier(configuration, state, reference, logger)
-        (self.tier, incompleteImages) = (tier, incomplete)
+        let tier = try Self.openTier(configuration, state, reference, logger)
+        self.tier = tier
         let lateTimes = try FileRegister(LateTimes.registerName, in: state)
         self.lateTimes = lateTimes
         let handles = handles
@@ -71,7 +69,7 @@ public final class Datastore: Sendable {
                 return nil
             }
             return FileState(
-                redirects: tier.map { FileRedirects(tier: $0, image: identity) },
+                redirects: tier.isInUse ? FileRedirects(tier: tier, image: identity) : nil,
                 lateTimes: LateTimes(of: identity, in: lateTimes))
         }
         roots = Dictionary(opened.map { ($0.export.id, $0) }, uniquingKeysWith: { first, _ in first })
@@ -84,7 +82,7 @@ public final class Datastore: Sendable {
         }
         reference.datastore = self
         restoreTimes()
-        tier?.start()
+        tier.start()
     }
 
     private static func readKey(_ state: StateDirectory) throws(DatastoreError) -> [UInt8] {
@@ -119,7 +117,7 @@ public final class Datastore: Sendable {
     /// Puts everything on stable storage and ends the work in the background. No other method is called after this.
     public func close() {
         readAheadPool.shutDown()
-        tier?.stop()
+        tier.stop()
         if files.close() { settleLateTimes() }
     }
 

@@ -1,3 +1,6 @@
+import BlockStorage
+import Tiering
+
 /// What a datastore serves and how.
 public struct DatastoreConfiguration: Sendable {
     /// A directory to serve.
@@ -51,6 +54,10 @@ public struct DatastoreConfiguration: Sendable {
         public var size: Int
         /// How long a clean stop moves blocks to their images; the rest stays in the log.
         public var drainTimeout: Duration
+        /// Opens the log of a directory, or makes one of that size.
+        var openDevice: @Sendable (String, Int) throws(StorageError) -> any BlockDevice = {
+            (directory, size) throws(StorageError) in try LogFile(directory: directory, size: size)
+        }
 
         /// A tier in `directory`.
         public init(directory: String, mode: TierMode, size: Int = 1 << 30, drainTimeout: Duration = .seconds(60)) {

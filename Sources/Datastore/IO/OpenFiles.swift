@@ -337,6 +337,8 @@ final class OpenFiles: Sendable {
         if rawValue < 0 { rawValue = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
         guard rawValue >= 0, let descriptor = try? OwnedDescriptor(taking: rawValue, in: root) else { return nil }
         guard descriptor.type == .regular, descriptor.device == root.device else { return nil }
+        // What is in the file is not what its image holds.
+        guard fileState(descriptor)?.redirects?.isRefused != true else { return nil }
         return enter(descriptor, for: nil)
     }
 }

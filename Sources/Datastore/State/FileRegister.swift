@@ -65,11 +65,13 @@ final class FileRegister: Sendable {
 }
 
 extension ImageIdentity {
-    fileprivate var hexadecimal: String {
+    /// The bytes as text.
+    var hexadecimal: String {
         bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
 
-    fileprivate init?(hexadecimal text: Substring) {
+    /// The identity that ``hexadecimal`` says.
+    init?(hexadecimal text: some StringProtocol) {
         let digits = text.compactMap(\.hexDigitValue)
         guard digits.count == text.count, digits.count.isMultiple(of: 2) else { return nil }
         self.init(stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) })

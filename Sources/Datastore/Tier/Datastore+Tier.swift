@@ -1,4 +1,5 @@
 import BlockStorage
+import CLinux
 import Glibc
 import Logging
 import Tiering
@@ -10,46 +11,98 @@ final class DatastoreReference: @unchecked Sendable {
 }
 
 extension Datastore {
-    /// Opens the tier, and tells which images cannot be served without it.
+    // MARK: Administration
+
+    /// How the fast device does.
+    public func tierStatus() -> TierStatus {
+        tier.status { image in
+            FileHandle(image.bytes).flatMap { try? openFile($0).path }
+        }
+    }
+
+    /// Moves what the redirect log has to the image files, durably, and returns when nothing that was written before the
+    /// call is in the log alone. Blocks.
     ///
-    /// A tier that cannot be opened ends the start only when no image depends on it: else the others are served.
+    /// - Parameter path: the file of an image, or its descriptor, which stands for all its files; nil for all images.
+    /// - Throws: `noEntry` when there is no such file in an export, and what kept blocks in the log.
+    public func drain(_ path: String? = nil) throws(DatastoreError) {
+        guard let attachment = tier.attachment else {
+            guard tier.isInUse, tierStatus().state == .missing else { return }
+            throw DatastoreError(.io, "the redirect log is not at hand")
+        }
+        var images: [ImageIdentity]?
+        if let path { images = try self.images(at: path) }
+        do throws(StorageError) {
+            guard let images else { return try attachment.destager.pass(sparing: 0) }
+            let everything = ByteRange(offset: 0, length: Int.max)
+            for image in images {
+                try attachment.destager.drain(image, everything)
+            }
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
+    /// Moves everything to the images and takes the redirect log out of use, so that the device can be taken away; also
+    /// the way out of a log that has failed or is missing. Blocks.
+    ///
+    /// - Parameter givingUp: whether blocks that cannot be read, or are not at hand, are lost: images are served as they
+    ///   were before them. Else it throws when there are such, and nothing has changed.
+    public func detachTier(givingUp: Bool = false) throws(DatastoreError) {
+        let images = tier.attachment?.log.images ?? []
+        // Clients must know that what they have written may be gone.
+        guard try tier.detach(givingUp: givingUp) else { return }
+        verifier.renew()
+        forgetContents(of: images)
+        openImages()
+    }
+
+    /// Opens the redirect log again, or makes a new one, in the configured directory: after ``detachTier(givingUp:)``,
+    /// after a failure, or when the device was missing at the start. Blocks.
+    ///
+    /// - Throws: also when the log is in use.
+    public func attachTier() throws(DatastoreError) {
+        forgetContents(of: try tier.attach())
+        openImages()
+    }
+
+    /// The images of the files that `path` stands for.
+    private func images(at path: String) throws(DatastoreError) -> [ImageIdentity] {
+        guard let resolved = realpath(path, nil) else { throw DatastoreError.lastSystemError(path) }
+        defer { free(resolved) }
+        let path = String(cString: resolved)
+        if let session = files.sessions.first(where: { $0.image.path == path }) {
+            return session.files.compactMap { $0.redirects?.image }
+        }
+        guard let root = roots.values.first(where: { Self.path(path, isIn: $0.export.path) }) else {
+            throw DatastoreError(.noEntry, "\(path): lies in no export")
+        }
+        let rawValue = Glibc.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        guard rawValue >= 0 else { throw DatastoreError.lastSystemError(path) }
+        let handle = try handles.handle(of: OwnedDescriptor(taking: rawValue, in: root))
+        return ImageIdentity(handle).map { [$0] } ?? []
+    }
+
+    /// What is known of the contents of these images does not hold.
+    private func forgetContents(of images: [ImageIdentity]) {
+        for image in images {
+            guard let handle = FileHandle(image.bytes), let file = files.file(for: handle) else { continue }
+            files.forgetContents(of: file)
+        }
+    }
+
+    // MARK: Opening
+
+    /// Opens the tier.
     static func openTier(
         _ configuration: DatastoreConfiguration, _ state: StateDirectory, _ reference: DatastoreReference,
         _ logger: Logger
-    ) throws(DatastoreError) -> (RedirectTier?, incomplete: Set<ImageIdentity>) {
-        let register = try FileRegister("redirected-images", in: state)
+    ) throws(DatastoreError) -> RedirectTier {
         try checkTierDirectory(configuration)
-        let cause: String
-        if let tier = configuration.tier {
-            let file = "\(tier.directory)/\(LogFile.fileName)"
-            let exists = Glibc.access(file, F_OK) == 0
-            if tier.mode == .off, !exists, register.entries.isEmpty { return (nil, []) }
-            if !exists, !register.entries.isEmpty {
-                cause = "\(file) is missing"
-            } else {
-                do throws(StorageError) {
-                    let opened = try RedirectTier(
-                        tier, register: register, logger: logger,
-                        openImage: { (image) throws(StorageError) in try reference.datastore?.openForDestaging(image) },
-                        yield: { reference.datastore?.files.background.yieldToClients() })
-                    return (opened, [])
-                } catch {
-                    guard !register.entries.isEmpty else { throw DatastoreError(.serverFault, "\(error)") }
-                    cause = "\(error)"
-                }
-            }
-        } else {
-            guard !register.entries.isEmpty else { return (nil, []) }
-            cause = "no directory of a redirect log is named"
-        }
-        for path in register.entries.values.sorted() {
-            logger.error(
-                """
-                \(path): refused, its newest blocks are in the redirect log, and \(cause); start with the log's \
-                directory, or remove \(register.path) to serve the image as it was before them
-                """)
-        }
-        return (nil, Set(register.entries.keys))
+        return try RedirectTier(
+            configuration.tier, register: RedirectRegister(in: state), logger: logger,
+            openImage: { (image) throws(StorageError) in try reference.datastore?.openForDestaging(image) },
+            yield: { reference.datastore?.files.background.yieldToClients() })
     }
 
     /// Throws when clients could reach the log.
@@ -67,9 +120,7 @@ extension Datastore {
 
     /// Throws when the newest blocks of a file are out of reach.
     func checkIsWhole(_ handle: FileHandle) throws(DatastoreError) {
-        guard !incompleteImages.isEmpty, let image = ImageIdentity(handle), incompleteImages.contains(image) else {
-            return
-        }
+        guard tier.isInUse, let image = ImageIdentity(handle), tier.isRefused(image) else { return }
         throw DatastoreError(.io, "the image's newest blocks are in a redirect log that is not at hand")
     }
 

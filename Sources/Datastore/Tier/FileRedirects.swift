@@ -5,9 +5,8 @@ import Tiering
 
 /// The redirected blocks of one open file.
 final class FileRedirects: Sendable {
+    let image: ImageIdentity
     private let tier: RedirectTier
-    private let image: ImageIdentity
-    private let isEntered = Atomic(false)
     private let isRemoved = Atomic(false)
 
     init(tier: RedirectTier, image: ImageIdentity) {
@@ -18,22 +17,34 @@ final class FileRedirects: Sendable {
     /// Whether the image takes the writes that the log takes, too.
     var writesThrough: Bool { tier.mode == .writethrough }
 
-    func hasRedirect(_ range: ByteRange) -> Bool { tier.log.hasRedirect(range, of: image) }
+    /// Whether the newest blocks of the image are in a log that is not at hand.
+    var isRefused: Bool { tier.isRefused(image) }
+
+    func hasRedirect(_ range: ByteRange) -> Bool { tier.attachment?.log.hasRedirect(range, of: image) ?? false }
 
     /// Reads `range`: what is redirected from the log, the rest with `readImage`, which reads all of it.
+    ///
+    /// What the log cannot give is read from the image where that has everything, too.
     func read(
         _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer, readImage: () throws(StorageError) -> Void
     ) throws(StorageError) {
-        try tier.log.read(range, of: image, into: buffer, readImage: readImage)
+        guard let log = tier.attachment?.log else { return try readImage() }
+        do throws(StorageError) {
+            try log.read(range, of: image, into: buffer, readImage: readImage)
+        } catch  where !tier.register.contains(image) {
+            try readImage()
+        }
     }
 
     /// Lets the log take a write, if it must or `member`'s classes say that it should; false when it has not.
+    ///
+    /// When the log fails, what it has is moved to the images, and this one takes the write.
     ///
     /// - Parameter fileSize: the size of the file; a write past it makes it longer, and is the file's.
     func write(
         _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String
     ) throws(StorageError) -> Bool {
-        guard !isRemoved.load(ordering: .acquiring) else { return false }
+        guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return false }
         let range = ByteRange(offset: offset, length: bytes.count)
         guard range.end <= fileSize else {
             try drain(range)
@@ -50,21 +61,28 @@ final class FileRedirects: Sendable {
             }
             isWanted = wanted == range.length
         }
-        if isWanted, tier.mode == .writeback, !isEntered.load(ordering: .acquiring) {
-            try tier.enter(image, path: path)
-            isEntered.store(true, ordering: .releasing)
+        if isWanted, tier.mode == .writeback { try tier.enter(image, path: path, for: log) }
+        do throws(StorageError) {
+            return try log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
+        } catch  where log.failure != nil {
+            try tier.evacuate()
+            return false
         }
-        return try tier.log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
     }
 
     /// Moves what is redirected of `range` to the file, durably.
     func drain(_ range: ByteRange) throws(StorageError) {
-        try tier.destager.drain(image, range)
+        guard let attachment = tier.attachment else { return }
+        do throws(StorageError) {
+            try attachment.destager.drain(image, range)
+        } catch  where attachment.log.failure != nil {
+            try tier.evacuate()
+        }
     }
 
     /// Forgets all redirects of the file, which is gone.
     func discard() throws(StorageError) {
-        try tier.destager.discard(image)
+        try tier.attachment?.destager.discard(image)
     }
 
     /// The file is gone: no more of its writes are taken; the writes under way in `ranges` end first.

@@ -4,8 +4,26 @@ import Logging
 import Synchronization
 import Tiering
 
-/// The fast device of a datastore: which writes go to its log, and the thread that moves them to their images.
+/// The fast device of a datastore: which writes go to its log, the thread that moves them to their images, and what
+/// becomes of the images when the device is missing, fails, or is taken away.
+///
+/// What the register says is what counts: a log that it calls void is never read again, whatever the device holds.
 final class RedirectTier: Sendable {
+    /// A log in use.
+    struct Attachment: Sendable {
+        let log: RedirectLog
+        let destager: Destager
+    }
+
+    private struct State {
+        var attachment: Attachment?
+        /// The images that cannot be served without the log, and their paths.
+        var refused: [ImageIdentity: String] = [:]
+        /// Why there is no log, if there should be.
+        var cause: String?
+        var isDetached = false
+    }
+
     /// The destager looks so often whether there is something to do, in microseconds.
     private static let interval = 20_000
     /// Without a write for so many looks, everything is moved.
@@ -15,36 +33,271 @@ final class RedirectTier: Sendable {
     /// A log that is fuller is emptied, but for its youngest part.
     private static let highWater = 0.5
     private static let spared = 0.25
+    /// Writes over what is in a closed log may come again and again; it is empty after so many passes at the latest.
+    private static let mostClosingPasses = 1000
+    private static let mostOpenAttempts = 20
 
-    let log: RedirectLog
-    let mode: DatastoreConfiguration.TierMode
     let classes = RedirectClasses.standard
-    let destager: Destager
-    private let register: FileRegister
-    private let drainTimeout: Duration
+    let register: RedirectRegister
+    private let configuration: DatastoreConfiguration.Tier?
     private let logger: Logger
+    private let openImage: Destager.OpenImage
+    private let yield: @Sendable () -> Void
+    private let state = Mutex(State())
+    /// Held by whoever attaches, detaches or evacuates.
+    private let administration = Mutex(())
     private let stopping = Atomic(false)
     private let thread = IOPool(name: "destage", threadCount: 1)
 
-    /// Recovers the log of `configuration`, or makes one.
+    /// Opens the log of `configuration`, or makes one.
+    ///
+    /// A log that cannot be opened ends the start only when no image depends on it: else the others are served.
     ///
     /// - Parameter openImage: finds the device of an image for the destager.
     init(
-        _ configuration: DatastoreConfiguration.Tier, register: FileRegister, logger: Logger,
+        _ configuration: DatastoreConfiguration.Tier?, register: RedirectRegister, logger: Logger,
         openImage: @escaping Destager.OpenImage, yield: @escaping @Sendable () -> Void
-    ) throws(StorageError) {
-        mode = configuration.mode
-        drainTimeout = configuration.drainTimeout
+    ) throws(DatastoreError) {
+        self.configuration = configuration
         self.register = register
         self.logger = logger
-        let start = ContinuousClock.now
-        let file = try LogFile(directory: configuration.directory, size: configuration.size)
-        log = try RedirectLog(recovering: file)
-        destager = Destager(log: log, openImage: openImage, yield: yield)
-        let images = log.images.count
-        logger.info(
-            "\(file.name): recovered in \(start.duration(to: .now)): \(log.liveByteCount) bytes of \(images) images")
+        self.openImage = openImage
+        self.yield = yield
+        do throws(DatastoreError) {
+            _ = try attach()
+        } catch {
+            guard !register.entries.isEmpty else { throw error }
+            refuse(register.entries, cause: error.message)
+        }
     }
+
+    /// What becomes of writes.
+    var mode: DatastoreConfiguration.TierMode { configuration?.mode ?? .off }
+
+    /// Whether files have to do with the tier at all.
+    var isInUse: Bool { configuration != nil || !register.entries.isEmpty }
+
+    /// The log in use.
+    var attachment: Attachment? { state.withLock { $0.attachment } }
+
+    /// Whether an image cannot be served, because its newest blocks are in a log that is not at hand.
+    func isRefused(_ image: ImageIdentity) -> Bool { state.withLock { $0.refused[image] != nil } }
+
+    /// How the device does.
+    ///
+    /// - Parameter path: the path of an image now, where it is known.
+    func status(_ path: (ImageIdentity) -> String?) -> TierStatus {
+        let state = state.withLock { $0 }
+        var status = TierStatus(state: .none, mode: mode.rawValue)
+        status.directories = configuration.map { [$0.directory] } ?? []
+        status.failure = state.cause
+        status.images = state.refused.map { .init(path: $0.value, liveBytes: nil, isRefused: true) }
+        if let log = state.attachment?.log {
+            status.state = log.failure == nil ? .attached : .failed
+            status.failure = log.failure.map { "\($0)" }
+            (status.size, status.fullness, status.liveBytes) = (log.size, log.fullness, log.liveByteCount)
+            status.images += log.liveByteCounts.map { image, count in
+                .init(path: path(image) ?? register.entries[image] ?? "", liveBytes: count, isRefused: false)
+            }
+        } else if !state.refused.isEmpty {
+            status.state = .missing
+        } else if state.isDetached {
+            status.state = .detached
+        }
+        status.images.sort { $0.path < $1.path }
+        return status
+    }
+
+    // MARK: Attaching and detaching
+
+    /// Opens the log, or makes one, and serves again the images that need it; returns those.
+    func attach() throws(DatastoreError) -> [ImageIdentity] {
+        try exclusively { () throws(DatastoreError) in
+            if let log = attachment?.log {
+                guard log.isAbandoned else {
+                    throw DatastoreError(.invalidArgument, "the redirect log is attached: detach it first")
+                }
+                state.withLock { $0 = State(isDetached: true) }
+            }
+            guard let log = try openLog() else { return [] }
+            let images = log.images
+            state.withLock {
+                $0 = State(
+                    attachment: Attachment(
+                        log: log, destager: Destager(log: log, openImage: openImage, yield: yield)))
+            }
+            return images
+        }
+    }
+
+    /// The log of the configured directory; nil when none is configured, or needed.
+    private func openLog() throws(DatastoreError) -> RedirectLog? {
+        guard let configuration else {
+            guard register.entries.isEmpty else {
+                throw DatastoreError(.serverFault, "no directory of a redirect log is named")
+            }
+            // The images change without the log from now on.
+            try register.retire()
+            return nil
+        }
+        let path = "\(configuration.directory)/\(LogFile.fileName)"
+        if Glibc.access(path, F_OK) != 0 {
+            guard register.entries.isEmpty else { throw DatastoreError(.serverFault, "\(path) is missing") }
+            try register.retire()
+            if configuration.mode == .off { return nil }
+        }
+        let start = ContinuousClock.now
+        let log: RedirectLog
+        do throws(StorageError) {
+            let file = try openFile(configuration)
+            if let identity = try RedirectLog.identity(of: file), register.isVoid(identity) {
+                logger.notice("\(path): its blocks are all in the images, it begins anew")
+                try RedirectLog.format(file, identity: UInt128.random(in: 1 ... .max))
+            }
+            log = try RedirectLog(recovering: file)
+        } catch {
+            throw DatastoreError(.serverFault, "\(error)")
+        }
+        let images = log.images.count
+        if log.identity != register.log {
+            guard register.entries.isEmpty else {
+                throw DatastoreError(.serverFault, "\(path) is not the log that was used before")
+            }
+            guard images == 0 else {
+                throw DatastoreError(
+                    .serverFault,
+                    """
+                    \(path): holds blocks of \(images) images, of which \(register.path) knows nothing: start with \
+                    the state directory that was used with it, or remove the log to lose them
+                    """)
+            }
+            try register.retire()
+        }
+        try register.use(log.identity)
+        logger.info(
+            "\(path): recovered in \(start.duration(to: .now)): \(log.liveByteCount) bytes of \(images) images")
+        return log
+    }
+
+    /// Opens the log's file; readers that still hold the one that was taken out of use end soon.
+    private func openFile(_ configuration: DatastoreConfiguration.Tier) throws(StorageError) -> any BlockDevice {
+        for _ in 0..<Self.mostOpenAttempts {
+            do throws(StorageError) {
+                return try configuration.openDevice(configuration.directory, configuration.size)
+            } catch  where error.errorNumber == EWOULDBLOCK {
+                usleep(useconds_t(Self.interval))
+            }
+        }
+        return try configuration.openDevice(configuration.directory, configuration.size)
+    }
+
+    private func refuse(_ images: [ImageIdentity: String], cause: String) {
+        state.withLock {
+            $0.refused = images
+            $0.cause = cause
+        }
+        for path in images.values.sorted() {
+            logger.error(
+                """
+                \(path): refused, its newest blocks are in the redirect log, and \(cause); start with the log's \
+                directory, or remove \(register.path) to serve the image as it was before them
+                """)
+        }
+    }
+
+    /// Moves everything to the images and takes the log out of use.
+    ///
+    /// - Parameter givingUp: whether blocks that cannot be read, or are not at hand, are lost; else it throws, and the
+    ///   log stays in use, when there are such.
+    /// - Returns: whether blocks were given up.
+    func detach(givingUp: Bool) throws(DatastoreError) -> Bool {
+        try exclusively { () throws(DatastoreError) in
+            guard let attachment else {
+                let refused = state.withLock { $0.refused }
+                guard givingUp || refused.isEmpty else {
+                    throw DatastoreError(.serverFault, "the redirect log is not at hand, and images need it")
+                }
+                try register.retire()
+                for path in refused.values.sorted() {
+                    logger.error("\(path): its newest blocks were given up, it is served as it was before them")
+                }
+                state.withLock { $0 = State(isDetached: true) }
+                return !refused.isEmpty
+            }
+            var lost = 0
+            do throws(StorageError) {
+                if attachment.log.failure == nil { try empty(attachment, givingUp: givingUp) }
+                if attachment.log.failure != nil { lost = try evacuate(attachment, givingUp: givingUp) }
+            } catch {
+                throw DatastoreError(.serverFault, "\(error): redirected blocks stay in the log")
+            }
+            try register.retire()
+            state.withLock { $0 = State(isDetached: true) }
+            if lost > 0 { logger.error("\(lost) bytes that were only in the redirect log were given up") }
+            logger.notice("the redirect log is detached")
+            return lost > 0
+        }
+    }
+
+    private func empty(_ attachment: Attachment, givingUp: Bool) throws(StorageError) {
+        attachment.log.close()
+        do throws(StorageError) {
+            for _ in 0..<Self.mostClosingPasses where !attachment.log.isEmpty {
+                try attachment.destager.pass(sparing: 0)
+            }
+            guard attachment.log.isEmpty else {
+                throw StorageError(.system(EBUSY), operation: "empty", device: "redirect log")
+            }
+        } catch {
+            guard givingUp else {
+                attachment.log.reopen()
+                throw error
+            }
+            attachment.log.fail(error)
+        }
+    }
+
+    /// Moves what a failed log has to the images, so that they can be served without it; the log stays failed.
+    func evacuate() throws(StorageError) {
+        let result: Result<Void, StorageError> = administration.withLock { _ in
+            guard let attachment, attachment.log.failure != nil, !attachment.log.isAbandoned else {
+                return .success(())
+            }
+            do throws(StorageError) {
+                _ = try evacuate(attachment, givingUp: false)
+                logger.notice("all blocks of the failed redirect log are in the images, which are served without it")
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func evacuate(_ attachment: Attachment, givingUp: Bool) throws(StorageError) -> Int {
+        try attachment.destager.evacuate(givingUp: givingUp, isNeeded: register.contains) { () throws(StorageError) in
+            do throws(DatastoreError) {
+                try register.retire()
+            } catch {
+                throw registerFailure(error)
+            }
+        }
+    }
+
+    private func exclusively<Value: Sendable>(
+        _ body: () throws(DatastoreError) -> Value
+    ) throws(DatastoreError) -> Value {
+        let result: Result<Value, DatastoreError> = administration.withLock { _ in
+            do throws(DatastoreError) {
+                return .success(try body())
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    // MARK: Destaging
 
     /// Starts moving blocks to their images; they can be opened from now on.
     func start() {
@@ -55,12 +308,13 @@ final class RedirectTier: Sendable {
             var lastFailure: StorageError?
             while !stopping.load(ordering: .relaxed) {
                 usleep(useconds_t(Self.interval))
-                let position = log.position
+                guard let attachment else { continue }
+                let position = attachment.log.position
                 idleLooks = position == lastPosition ? idleLooks + 1 : 0
                 lastPosition = position
                 looksToWait -= 1
-                guard looksToWait <= 0, let spared = share(isIdle: idleLooks >= Self.idleLooks) else { continue }
-                let failure = pass(sparing: spared)
+                guard looksToWait <= 0, isPassDue(attachment, isIdle: idleLooks >= Self.idleLooks) else { continue }
+                let failure = pass(attachment, sparing: idleLooks >= Self.idleLooks || mode == .off ? 0 : Self.spared)
                 if failure != nil { looksToWait = Self.looksAfterFailure }
                 if let failure, failure != lastFailure { logger.error("\(failure): redirected blocks stay in the log") }
                 lastFailure = failure
@@ -68,16 +322,21 @@ final class RedirectTier: Sendable {
         }
     }
 
-    /// How much of the log the next pass leaves alone; nil when none is due.
-    private func share(isIdle: Bool) -> Double? {
-        guard log.failure == nil, log.liveByteCount > 0 else { return nil }
-        if isIdle || mode == .off { return 0 }
-        return destager.isUrgent || log.fullness > Self.highWater ? Self.spared : nil
+    private func isPassDue(_ attachment: Attachment, isIdle: Bool) -> Bool {
+        let log = attachment.log
+        if log.failure != nil { return !log.isAbandoned }
+        guard log.liveByteCount > 0 else { return false }
+        return isIdle || mode == .off || attachment.destager.isUrgent || log.fullness > Self.highWater
     }
 
-    private func pass(sparing spared: Double) -> StorageError? {
+    private func pass(_ attachment: Attachment, sparing spared: Double) -> StorageError? {
         do throws(StorageError) {
-            try destager.pass(sparing: spared) { stopping.load(ordering: .relaxed) }
+            if let failure = attachment.log.failure {
+                logger.error("\(failure): the redirect log has failed and takes no more writes")
+                try evacuate()
+            } else {
+                try attachment.destager.pass(sparing: spared) { stopping.load(ordering: .relaxed) }
+            }
             return nil
         } catch {
             return error
@@ -88,30 +347,36 @@ final class RedirectTier: Sendable {
     func stop() {
         stopping.store(true, ordering: .relaxed)
         thread.shutDown()
-        let deadline = ContinuousClock.now + drainTimeout
+        guard let attachment, !attachment.log.isAbandoned else { return }
+        let deadline = ContinuousClock.now + (configuration?.drainTimeout ?? .zero)
         do throws(StorageError) {
-            try destager.pass(sparing: 0) { ContinuousClock.now > deadline }
+            try attachment.destager.pass(sparing: 0) { ContinuousClock.now > deadline }
         } catch {
             logger.error("\(error): redirected blocks stay in the log")
         }
-        let rest = log.liveByteCount
-        guard rest == 0, log.failure == nil else {
+        let rest = attachment.log.liveByteCount
+        guard rest == 0, attachment.log.failure == nil else {
             return logger.warning("\(rest) bytes stay safely in the redirect log until the next start")
         }
         do throws(DatastoreError) {
-            try register.remove(register.entries.keys)
+            try register.clear()
         } catch {
             logger.warning("\(error.message)")
         }
     }
 
     /// Enters an image into the register of those that need the log, before its first redirect.
-    func enter(_ image: ImageIdentity, path: String) throws(StorageError) {
+    func enter(_ image: ImageIdentity, path: String, for log: RedirectLog) throws(StorageError) {
+        guard log.failure == nil else { return }
         do throws(DatastoreError) {
-            try register.enter(image, path: path)
+            try register.enter(image, path: path, for: log.identity)
         } catch {
-            logger.error("\(error.message)")
-            throw StorageError(.system(EIO), operation: "register", device: register.path)
+            throw registerFailure(error)
         }
+    }
+
+    private func registerFailure(_ error: DatastoreError) -> StorageError {
+        logger.error("\(error.message)")
+        return StorageError(.system(EIO), operation: "register", device: register.path)
     }
 }

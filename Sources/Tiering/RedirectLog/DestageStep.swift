@@ -13,13 +13,16 @@ final class DestageStep {
     private let image: ImageIdentity
     private let device: any BlockDevice
     private let log: RedirectLog
+    /// Whether the log takes note of what is in the image; one that has failed cannot.
+    private let settles: Bool
     /// Bytes of neighbours that go to the image in one write.
     private let run: AlignedBuffer
     private var runLength = 0
     private var runOffset = 0
 
-    init(image: ImageIdentity, device: any BlockDevice, log: RedirectLog) {
+    init(image: ImageIdentity, device: any BlockDevice, log: RedirectLog, settles: Bool) {
         self.image = image
+        self.settles = settles
         self.device = device
         self.log = log
         run = AlignedBuffer(count: log.geometry.batchSize)
@@ -37,12 +40,12 @@ final class DestageStep {
         ranges.appendMerging(redirect.range)
     }
 
-    /// Makes what was added durable in the image, and that durable in the log; the step is empty then.
+    /// Makes what was added durable in the image, then that durable in the log; the step is empty then.
     func finish() throws(StorageError) {
         try writeRun()
         guard !ranges.isEmpty else { return }
         try device.flush()
-        try log.settle(ranges, of: image, before: horizon)
+        if settles { try log.settle(ranges, of: image, before: horizon) }
         ranges.removeAll(keepingCapacity: true)
         byteCount = 0
         horizon = .max

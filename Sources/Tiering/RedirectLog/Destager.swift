@@ -54,7 +54,63 @@ public final class Destager: @unchecked Sendable {
     public func discard(_ image: ImageIdentity) throws(StorageError) {
         let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
         guard log.hasRedirect(everything, of: image) else { return }
+        guard log.failure == nil else { return log.forget(image) }
         try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+    }
+
+    /// Copies what a failed log has to the images; then `record` is called, and the log forgets everything.
+    ///
+    /// - Parameters:
+    ///   - givingUp: whether what cannot be read, or whose image cannot be opened, is lost; else nothing is forgotten
+    ///     when there is such.
+    ///   - isNeeded: whether an image lacks what the log has of it.
+    ///   - record: makes durable, elsewhere, that what the device holds no longer counts.
+    /// - Returns: the bytes that were given up.
+    @discardableResult public func evacuate(
+        givingUp: Bool = false, isNeeded: (ImageIdentity) -> Bool = { _ in true },
+        record: () throws(StorageError) -> Void
+    ) throws(StorageError) -> Int {
+        var lost = 0
+        try alone { () throws(StorageError) in
+            guard log.failure != nil, !log.isAbandoned else { return }
+            var failure: StorageError?
+            try forEachImage(of: { _ in true }) { regions, image in
+                guard isNeeded(image) else { return }
+                do throws(StorageError) {
+                    lost += try evacuate(regions, of: image, givingUp: givingUp)
+                } catch {
+                    failure = failure ?? error
+                }
+            }
+            if let failure { throw failure }
+            try record()
+            log.abandon()
+        }
+        return lost
+    }
+
+    private func evacuate(
+        _ regions: ArraySlice<RedirectIndex.Region>, of image: ImageIdentity, givingUp: Bool
+    ) throws(StorageError) -> Int {
+        let redirects = log.monitor.withLock { regions.flatMap { log.state.index.redirects(in: $0) } }
+        var lost = 0
+        do throws(StorageError) {
+            guard let device = try openImage(image) else { return 0 }
+            let step = DestageStep(image: image, device: device, log: log, settles: false)
+            for redirect in redirects {
+                do throws(StorageError) {
+                    try step.add(redirect)
+                } catch {
+                    guard givingUp else { throw error }
+                    lost += redirect.range.length
+                }
+            }
+            try step.finish()
+            return lost
+        } catch {
+            guard givingUp else { throw error }
+            return redirects.reduce(0) { $0 + $1.range.length }
+        }
     }
 
     private func destage(
@@ -63,18 +119,13 @@ public final class Destager: @unchecked Sendable {
         try alone { () throws(StorageError) in
             if let failure = log.failure { throw failure }
             var failure: StorageError?
-            let regions = log.monitor.withLock { log.state.index.regionsInOrder.filter(isWanted) }
-            var start = 0
-            while start < regions.count {
-                let image = regions[start].image
-                let end = regions.partitioningIndex { $0.image > image }
+            try forEachImage(of: isWanted) { regions, image in
                 do throws(StorageError) {
-                    try destage(regions[start..<end], before: horizon, isCancelled)
+                    try destage(regions, of: image, before: horizon, isCancelled)
                 } catch {
                     // One image that cannot be written must not keep the others in the log.
                     failure = failure ?? error
                 }
-                start = end
             }
             log.monitor.withLock {
                 log.state.destageFailure = failure
@@ -84,22 +135,34 @@ public final class Destager: @unchecked Sendable {
         }
     }
 
+    /// Calls `body` with the regions of each image that are wanted and have live redirects, in order.
+    private func forEachImage(
+        of isWanted: (RedirectIndex.Region) -> Bool,
+        _ body: (ArraySlice<RedirectIndex.Region>, ImageIdentity) throws(StorageError) -> Void
+    ) throws(StorageError) {
+        let regions = log.monitor.withLock { log.state.index.regionsInOrder.filter(isWanted) }
+        var start = 0
+        while start < regions.count {
+            let number = regions[start].image
+            let end = regions.partitioningIndex { $0.image > number }
+            try body(regions[start..<end], log.monitor.withLock { log.state.identities[Int(number)] })
+            start = end
+        }
+    }
+
     /// Destages regions of one image, in order, in steps that end with a flush and a settlement.
     private func destage(
-        _ regions: ArraySlice<RedirectIndex.Region>, before horizon: Int, _ isCancelled: () -> Bool
+        _ regions: ArraySlice<RedirectIndex.Region>, of image: ImageIdentity, before horizon: Int,
+        _ isCancelled: () -> Bool
     ) throws(StorageError) {
-        guard let number = regions.first?.image else { return }
-        let (image, isLive) = log.monitor.withLock {
-            let isLive = regions.contains { !log.state.index.redirects(in: $0).isEmpty }
-            return (log.state.identities[Int(number)], isLive)
-        }
+        let isLive = log.monitor.withLock { regions.contains { !log.state.index.redirects(in: $0).isEmpty } }
         guard isLive else { return }
         guard let device = try openImage(image) else {
             let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
             return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
         }
         var damage: StorageError?
-        let step = DestageStep(image: image, device: device, log: log)
+        let step = DestageStep(image: image, device: device, log: log, settles: true)
         let mostRanges = min(Self.mostRanges, log.geometry.largestPayload / 16 - 16)
         for region in regions where !isCancelled() {
             if !isUrgent { yield() }

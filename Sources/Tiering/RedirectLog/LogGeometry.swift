@@ -33,6 +33,8 @@ struct LogGeometry: Hashable, Sendable {
     var batchSize: Int { min(Self.largestBatch, ringSize / 16 / blockSize * blockSize) }
     /// The most bytes that one record carries.
     var largestPayload: Int { batchSize - blockSize }
+    /// The most bytes that any record carries: those of checkpoints are not bounded by a commit's size.
+    var longestRecord: Int { min(Self.largestBatch, ringSize) }
     /// The most extents that the index holds; with more the log counts as full.
     var maximumExtents: Int { ringSize / Self.bytesPerExtent }
 

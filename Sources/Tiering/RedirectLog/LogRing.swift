@@ -1,38 +1,53 @@
 import BlockStorage
 
-/// The log's device: positions, which only grow, laid round and round over the ring, and the superblocks before it.
+/// The log's devices: positions, which only grow, laid round and round over the ring, and the superblocks before it.
+///
+/// A mirrored log has several sides with the same contents: what is written is written to all, and counts as durable
+/// when it is so on all; what is read is read from one, and from another when a checksum is wrong.
 struct LogRing: Sendable {
-    let device: any BlockDevice
+    let sides: [any BlockDevice]
     let geometry: LogGeometry
 
-    /// Fills `buffer` with what stands at `position`.
-    func read(into buffer: UnsafeMutableRawBufferPointer, at position: Int) throws(StorageError) {
+    /// The devices, for messages.
+    var name: String { sides.map(\.name).joined(separator: " and ") }
+
+    /// Fills `buffer` with what stands at `position` on a side.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at position: Int, side: Int) throws(StorageError) {
         var done = 0
         while done < buffer.count {
             let (offset, count) = part(at: position + done, of: buffer.count - done)
             let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count])
-            try device.read(into: target, at: offset)
+            try sides[side].read(into: target, at: offset)
             done += count
         }
     }
 
-    /// Writes `bytes` to `position`, in two parts where the ring ends between.
+    /// Writes `bytes` to `position` of all sides, in two parts where the ring ends between.
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int) throws(StorageError) {
         var done = 0
         while done < bytes.count {
             let (offset, count) = part(at: position + done, of: bytes.count - done)
-            try device.write(UnsafeRawBufferPointer(rebasing: bytes[done..<done + count]), at: offset)
+            for side in sides {
+                try side.write(UnsafeRawBufferPointer(rebasing: bytes[done..<done + count]), at: offset)
+            }
             done += count
         }
     }
 
-    /// Writes a superblock over the older of the two and makes it durable.
+    /// Makes durable on all sides what was written.
+    func flush() throws(StorageError) {
+        for side in sides { try side.flush() }
+    }
+
+    /// Writes a superblock over the older of the two, on all sides, and makes it durable.
     func write(_ superblock: LogSuperblock) throws(StorageError) {
         let block = AlignedBuffer(count: superblock.blockSize)
         superblock.write(to: block.bytes)
         let slot = superblock.generation.isMultiple(of: 2) ? 0 : 1
-        try device.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
-        try device.flush()
+        for side in sides {
+            try side.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
+        }
+        try flush()
     }
 
     /// The valid superblock with the highest generation; nil when there is none: not a log.

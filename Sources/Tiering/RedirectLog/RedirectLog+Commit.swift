@@ -15,7 +15,7 @@ extension RedirectLog {
             var failure: StorageError?
             do throws(StorageError) {
                 try ring.write(batch.bytes, at: batch.start)
-                try ring.device.flush()
+                try ring.flush()
             } catch {
                 failure = error
             }
@@ -98,7 +98,7 @@ extension RedirectLog {
         var failure: StorageError?
         do throws(StorageError) {
             try ring.write(checkpoint.bytes, at: checkpoint.start)
-            try ring.device.flush()
+            try ring.flush()
             try ring.write(superblock)
         } catch {
             failure = error
@@ -196,9 +196,10 @@ extension RedirectLog.State {
             entries.removeAll(keepingCapacity: true)
         }
         for region in index.regionsInOrder {
-            if region.image != image || entries.count >= 3 * Self.entriesPerRecord { flush() }
+            if region.image != image { flush() }
             image = region.image
             for redirect in index.redirects(in: region) {
+                if entries.count >= 3 * Self.entriesPerRecord { flush() }
                 entries.append(UInt64(redirect.range.offset).littleEndian)
                 entries.append(UInt64(redirect.range.length).littleEndian)
                 entries.append(UInt64(redirect.position).littleEndian)

@@ -25,7 +25,7 @@ extension RedirectLog {
             }
             if isComplete { return }
         }
-        throw StorageError(.system(EAGAIN), operation: "read redirected bytes", device: ring.device.name, range: range)
+        throw StorageError(.system(EAGAIN), operation: "read redirected bytes", device: ring.name, range: range)
     }
 
     /// The redirects of `range` of `image`, in order.
@@ -42,52 +42,76 @@ extension RedirectLog {
     func read(
         _ redirect: RedirectIndex.Redirect, of image: ImageIdentity, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StorageError) -> Bool {
-        if let record = try header(at: redirect.position), record.kind == .write, record.image == image,
-            record.range.contains(redirect.range)
-        {
-            let payload = try payload(of: record)
-            let isWhole = payload.withUnsafeBytes { payload in
-                guard CRC32C.checksum(payload) == record.payloadChecksum else { return false }
-                let start = redirect.range.offset - record.offset
+        let found = try record(at: redirect.position) {
+            $0.kind == .write && $0.image == image && $0.range.contains(redirect.range)
+        }
+        if let found {
+            let start = redirect.range.offset - found.record.offset
+            found.payload.withUnsafeBytes { payload in
                 buffer.copyMemory(
                     from: UnsafeRawBufferPointer(rebasing: payload[start..<start + redirect.range.length]))
-                return true
             }
-            if isWhole { return true }
+            return true
         }
         guard !redirects(of: image, in: redirect.range).contains(redirect) else {
             let offset = geometry.ringStart + redirect.position % geometry.ringSize
             throw StorageError(
-                .damaged, operation: "read redirected bytes", device: ring.device.name,
+                .damaged, operation: "read redirected bytes", device: ring.name,
                 range: ByteRange(offset: offset, length: redirect.range.length))
         }
         return false
     }
 
+    /// A record whose checksums are right, its payload, and the side of the mirror that has it.
+    struct FoundRecord {
+        var record: LogRecord
+        var payload: [UInt8]
+        var side: Int
+    }
+
+    /// The valid record at `position` that is wanted, from whichever side has it; nil when none has.
+    ///
+    /// - Throws: when a side that may have it cannot be read, and no other has it.
+    func record(at position: Int, where isWanted: (LogRecord) -> Bool) throws(StorageError) -> FoundRecord? {
+        var failure: StorageError?
+        for side in ring.sides.indices {
+            do throws(StorageError) {
+                guard let record = try header(at: position, side: side), isWanted(record) else { continue }
+                let payload = try payload(of: record, side: side)
+                guard payload.withUnsafeBytes({ CRC32C.checksum($0) }) == record.payloadChecksum else { continue }
+                return FoundRecord(record: record, payload: payload, side: side)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return nil
+    }
+
     /// The header at `position`; nil when no valid one says that it stands there.
-    func header(at position: Int) throws(StorageError) -> LogRecord? {
+    private func header(at position: Int, side: Int) throws(StorageError) -> LogRecord? {
         var record: LogRecord?
         var failure: StorageError?
         withUnsafeTemporaryAllocation(byteCount: LogRecord.headerSize, alignment: 8) { header in
             do throws(StorageError) {
-                try ring.read(into: header, at: position)
+                try ring.read(into: header, at: position, side: side)
                 record = LogRecord(UnsafeRawBufferPointer(header))
             } catch {
                 failure = error
             }
         }
         if let failure { throw failure }
-        guard let record, record.position == position, record.length < geometry.ringSize else { return nil }
+        guard let record, record.position == position, record.length <= geometry.longestRecord else { return nil }
         return record
     }
 
     /// The payload of a record, not verified.
-    func payload(of record: LogRecord) throws(StorageError) -> [UInt8] {
+    private func payload(of record: LogRecord, side: Int) throws(StorageError) -> [UInt8] {
         var failure: StorageError?
         let payload = [UInt8](unsafeUninitializedCapacity: record.length) { buffer, count in
             do throws(StorageError) {
                 let start = record.position + LogRecord.headerSize
-                try ring.read(into: UnsafeMutableRawBufferPointer(buffer), at: start)
+                try ring.read(into: UnsafeMutableRawBufferPointer(buffer), at: start, side: side)
                 count = record.length
             } catch {
                 failure = error

@@ -1,12 +1,8 @@
 import BlockStorage
 
-/// A record that was found valid in the ring, its payload, and where the next one may stand.
-private struct FoundRecord {
-    var record: LogRecord
-    var payload: [UInt8]
-
+extension RedirectLog.FoundRecord {
     /// The 64-bit words of the payload.
-    var words: [Int]? {
+    fileprivate var words: [Int]? {
         payload.withUnsafeBytes { bytes in
             var words: [Int] = []
             for offset in stride(from: 0, to: bytes.count / 8 * 8, by: 8) {
@@ -26,9 +22,14 @@ extension RedirectLog {
         var position = state.superblock.checkpoint ?? 0
         if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position) }
         let first = position
+        // A mirror's sides may differ in the last commit, if it was never acknowledged.
+        var lastCommit: [FoundRecord] = []
         while position - first <= geometry.ringSize, let found = try nextRecord(at: position) {
             position = found.record.position + found.record.size
             try apply(found)
+            guard ring.sides.count > 1 else { continue }
+            if lastCommit.first?.record.precedingEnd != found.record.precedingEnd { lastCommit = [] }
+            lastCommit.append(found)
         }
         state.head = geometry.roundedUp(position)
         guard state.head >= state.superblock.epochStart, try !hasCommit(after: position) else {
@@ -38,12 +39,32 @@ extension RedirectLog {
         state.lastEnd = position
         state.oldestSegment =
             max(0, state.head - geometry.ringSize + geometry.segmentSize - 1) / geometry.segmentSize
+        try writeAgain(lastCommit)
         var superblock = state.superblock
         superblock.generation += 1
         superblock.epoch = superblock.generation
         superblock.epochStart = state.head
         try ring.write(superblock)
         state.superblock = superblock
+    }
+
+    /// Writes the records of a commit to all sides, durably.
+    private func writeAgain(_ commit: [FoundRecord]) throws(StorageError) {
+        guard let first = commit.first else { return }
+        let start = geometry.roundedUp(first.record.precedingEnd)
+        guard start <= first.record.position, state.head - start <= geometry.ringSize else {
+            throw damage(at: first.record.position, "a commit makes no sense")
+        }
+        let block = AlignedBuffer(count: state.head - start)
+        for found in commit {
+            let place = found.record.position - start
+            let payload = place + LogRecord.headerSize
+            found.record.write(to: UnsafeMutableRawBufferPointer(rebasing: block.bytes[place..<payload]))
+            UnsafeMutableRawBufferPointer(rebasing: block.bytes[payload..<payload + found.record.length])
+                .copyBytes(from: found.payload)
+        }
+        try ring.write(UnsafeRawBufferPointer(block.bytes), at: start)
+        try ring.flush()
     }
 
     /// Loads the checkpoint at `position`, which a superblock says is complete; returns where it ends.
@@ -103,24 +124,23 @@ extension RedirectLog {
 
     /// The valid record at `position`, in the epoch that must be there; nil when there is none.
     private func record(at position: Int) throws(StorageError) -> FoundRecord? {
-        guard let record = try header(at: position),
-            position < state.superblock.epochStart || record.epoch == state.superblock.epoch
-        else { return nil }
-        let payload = try payload(of: record)
-        guard payload.withUnsafeBytes({ CRC32C.checksum($0) }) == record.payloadChecksum else { return nil }
-        return FoundRecord(record: record, payload: payload)
+        try record(at: position) {
+            position < state.superblock.epochStart || $0.epoch == state.superblock.epoch
+        }
     }
 
     /// Whether a commit stands behind `position`, which proves that what should stand there was acknowledged.
     private func hasCommit(after position: Int) throws(StorageError) -> Bool {
         let start = geometry.roundedUp(position)
         let window = AlignedBuffer(count: geometry.batchSize + geometry.blockSize)
-        try ring.read(into: window.bytes, at: start)
-        for offset in stride(from: 0, to: window.count, by: geometry.blockSize) {
-            guard let record = LogRecord(UnsafeRawBufferPointer(rebasing: window.bytes[offset...])),
-                record.position == start + offset, record.epoch == state.superblock.epoch
-            else { continue }
-            if record.precedingEnd > position { return true }
+        for side in ring.sides.indices {
+            try ring.read(into: window.bytes, at: start, side: side)
+            for offset in stride(from: 0, to: window.count, by: geometry.blockSize) {
+                guard let record = LogRecord(UnsafeRawBufferPointer(rebasing: window.bytes[offset...])),
+                    record.position == start + offset, record.epoch == state.superblock.epoch
+                else { continue }
+                if record.precedingEnd > position { return true }
+            }
         }
         return false
     }
@@ -128,7 +148,7 @@ extension RedirectLog {
     private func damage(at position: Int, _ cause: String) -> StorageError {
         let offset = geometry.ringStart + position % geometry.ringSize
         return StorageError(
-            .damaged, operation: "recover the redirect log: \(cause)", device: ring.device.name,
+            .damaged, operation: "recover the redirect log: \(cause)", device: ring.name,
             range: ByteRange(offset: offset, length: geometry.blockSize))
     }
 }

@@ -33,6 +33,14 @@ import Glibc
 /// - *Failure*: the first failed write or flush of the device fails the log for good: commits under way are not
 ///   acknowledged, and what they may have left on the device counts as redirected, so that no newer bytes go to the
 ///   image that recovery could overwrite. Writes elsewhere are no longer taken, reads go on.
+/// - *Evacuation* (``Destager/evacuate(givingUp:isNeeded:record:)``): everything in a failed log is copied to the images,
+///   they are flushed, and then it is put on record, outside the log, that this log does not count any more. Only then
+///   the index forgets everything (invariant 3), and writes go to the images.
+/// - *Mirrors*: a commit is durable when it is so on all sides, and a failure of one fails the log; so each side has all
+///   that was acknowledged, and any one of them is enough for reading, evacuation and recovery. Recovery takes each
+///   record from whichever side has it, and writes the last commit, which may stand on one side alone, to all of them
+///   before anything more is acknowledged (invariants 1 and 2).
+/// - *Closing*: a closed log takes nothing but what it must (invariant 3), so that it can be emptied for good.
 public final class RedirectLog: @unchecked Sendable {
     /// What becomes of a write.
     enum Admission: Equatable {
@@ -68,27 +76,44 @@ public final class RedirectLog: @unchecked Sendable {
         var durableNumber = 0
         var isCommitting = false
         var failure: StorageError?
+        /// Whether the log takes only what it must.
+        var isClosed = false
+        /// Whether nothing of what the device holds counts any more.
+        var isAbandoned = false
         /// Why the destager's last attempt failed.
         var destageFailure: StorageError?
         /// The writers that may not decline and find the log full.
         var waitingForSpace = 0
     }
 
+    /// What tells the log from all others.
+    public let identity: UInt128
     let ring: LogRing
     let monitor = Monitor()
     var state: State
 
     var geometry: LogGeometry { ring.geometry }
 
-    /// Opens the log on `device` and finds out what it holds.
+    /// Opens the log on `sides`, which all mirror one another, and finds out what it holds.
     ///
-    /// - Throws: also when the device holds no log, or one that has lost records that were acknowledged.
-    public init(recovering device: any BlockDevice) throws(StorageError) {
-        guard let superblock = try LogRing.superblock(of: device),
+    /// Each side has everything that was acknowledged while it took part: a log that one side is missing of has failed
+    /// already, to be evacuated, but loses nothing.
+    ///
+    /// - Throws: also when a side holds no log, or another than the first, or when records that were acknowledged are
+    ///   lost on all sides.
+    public init(recovering sides: [any BlockDevice]) throws(StorageError) {
+        var newest: LogSuperblock?
+        for side in sides {
+            guard let found = try LogRing.superblock(of: side), found.identity == newest?.identity ?? found.identity
+            else { throw StorageError(.damaged, operation: "find a redirect log", device: side.name) }
+            if found.generation > newest?.generation ?? 0 { newest = found }
+        }
+        guard let superblock = newest, let size = sides.map(\.size).min(),
             let geometry = LogGeometry(
-                blockSize: superblock.blockSize, segmentSize: superblock.segmentSize, deviceSize: device.size)
-        else { throw StorageError(.damaged, operation: "find a redirect log", device: device.name) }
-        ring = LogRing(device: device, geometry: geometry)
+                blockSize: superblock.blockSize, segmentSize: superblock.segmentSize, deviceSize: size)
+        else { throw StorageError(.damaged, operation: "find a redirect log", device: sides.first?.name ?? "") }
+        ring = LogRing(sides: sides, geometry: geometry)
+        identity = superblock.identity
         let batches = (LogBatch(capacity: geometry.batchSize), LogBatch(capacity: geometry.batchSize))
         state = State(
             index: RedirectIndex(segmentSize: geometry.segmentSize),
@@ -97,27 +122,42 @@ public final class RedirectLog: @unchecked Sendable {
         try recover()
     }
 
-    /// Makes an empty log on `device`; what it held is lost.
+    /// Opens the log on one device.
+    public convenience init(recovering device: any BlockDevice) throws(StorageError) {
+        try self.init(recovering: [device])
+    }
+
+    /// Makes an empty log on `sides`, which will mirror one another; what they held is lost.
     ///
     /// - Parameters:
     ///   - identity: tells this log from all others.
-    ///   - blockSize: what the device writes without reading first, in bytes: a power of two from 512 to 4096.
+    ///   - blockSize: what the devices write without reading first, in bytes: a power of two from 512 to 4096.
     public static func format(
-        _ device: any BlockDevice, identity: UInt128, blockSize: Int = 4096
+        _ sides: [any BlockDevice], identity: UInt128, blockSize: Int = 4096
     ) throws(StorageError) {
-        guard let geometry = LogGeometry(deviceSize: device.size, blockSize: blockSize) else {
-            throw StorageError(.outOfRange, operation: "make a redirect log", device: device.name)
-        }
-        let ring = LogRing(device: device, geometry: geometry)
+        guard let size = sides.map(\.size).min(), let geometry = LogGeometry(deviceSize: size, blockSize: blockSize)
+        else { throw StorageError(.outOfRange, operation: "make a redirect log", device: sides.first?.name ?? "") }
+        let ring = LogRing(sides: sides, geometry: geometry)
         var superblock = LogSuperblock(identity: identity, geometry: geometry)
-        // Over both copies, also that of a log that was here before.
+        // Of a log that was here before nothing may count: both copies are written over, and the epochs differ.
+        superblock.generation = UInt64(truncatingIfNeeded: identity & (1 << 62 - 1)) + 1
+        superblock.epoch = superblock.generation
         try ring.write(superblock)
         superblock.generation += 1
         try ring.write(superblock)
     }
 
-    /// What tells the log from all others.
-    public var identity: UInt128 { monitor.withLock { state.superblock.identity } }
+    /// Makes an empty log on one device.
+    public static func format(
+        _ device: any BlockDevice, identity: UInt128, blockSize: Int = 4096
+    ) throws(StorageError) {
+        try format([device], identity: identity, blockSize: blockSize)
+    }
+
+    /// What tells the log on `device` from all others; nil when there is none.
+    public static func identity(of device: any BlockDevice) throws(StorageError) -> UInt128? {
+        try LogRing.superblock(of: device)?.identity
+    }
 
     /// The most bytes that one write may have.
     public var largestWrite: Int { geometry.largestPayload - 2 * LogRecord.headerSize }
@@ -137,9 +177,68 @@ public final class RedirectLog: @unchecked Sendable {
     }
 
     /// The images that have live redirects.
-    public var images: [ImageIdentity] {
+    public var images: [ImageIdentity] { Array(liveByteCounts.keys) }
+
+    /// The bytes of each image that have their newest contents in the log.
+    public var liveByteCounts: [ImageIdentity: Int] {
         monitor.withLock {
-            Set(state.index.regionsInOrder.map(\.image)).sorted().map { state.identities[Int($0)] }
+            var counts: [ImageIdentity: Int] = [:]
+            for region in state.index.regionsInOrder {
+                let count = state.index.redirects(in: region).reduce(0) { $0 + $1.range.length }
+                counts[state.identities[Int(region.image)], default: 0] += count
+            }
+            return counts
+        }
+    }
+
+    /// The bytes that the ring has.
+    public var size: Int { geometry.ringSize }
+
+    /// Takes from now on only what it must.
+    public func close() {
+        monitor.withLock { state.isClosed = true }
+    }
+
+    /// Takes again what it should.
+    public func reopen() {
+        monitor.withLock { state.isClosed = false }
+    }
+
+    /// Whether nothing is in the log, or on its way there; it stays so when the log is closed.
+    public var isEmpty: Bool {
+        monitor.withLock {
+            state.index.count == 0 && state.open.isEmpty && !state.isCommitting
+        }
+    }
+
+    /// Counts as failed from now on, because of `failure`, if it has not failed by itself.
+    public func fail(_ failure: StorageError) {
+        monitor.withLock {
+            state.failure = state.failure ?? failure
+            monitor.broadcast()
+        }
+    }
+
+    /// Forgets the redirects of an image that is gone, in RAM alone.
+    func forget(_ image: ImageIdentity) {
+        monitor.withLock {
+            guard let number = state.numbers[image] else { return }
+            let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
+            state.index.remove(image: number, everything)
+            state.inDoubt.remove(image: number, everything)
+        }
+    }
+
+    /// Whether nothing of what the device holds counts any more: it was evacuated.
+    public var isAbandoned: Bool { monitor.withLock { state.isAbandoned } }
+
+    /// Forgets everything: what the device holds does not count any more, durably.
+    func abandon() {
+        monitor.withLock {
+            state.isAbandoned = true
+            state.index = RedirectIndex(segmentSize: geometry.segmentSize)
+            state.inDoubt = RedirectIndex(segmentSize: geometry.segmentSize)
+            monitor.broadcast()
         }
     }
 
@@ -186,12 +285,15 @@ public final class RedirectLog: @unchecked Sendable {
         guard let image = record.image else { return .declined }
         return try monitor.withLock { () throws(StorageError) in
             let isRedirected = state.hasRedirect(record.range, of: image)
-            guard isRedirected || (isWanted && state.failure == nil && bytes.count <= largestWrite) else {
+            guard
+                isRedirected
+                    || (isWanted && state.failure == nil && !state.isClosed && bytes.count <= largestWrite)
+            else {
                 return .declined
             }
             if let failure = state.failure { throw failure }
             guard bytes.count <= largestWrite else {
-                throw StorageError(.outOfRange, operation: "redirect", device: ring.device.name, range: record.range)
+                throw StorageError(.outOfRange, operation: "redirect", device: ring.name, range: record.range)
             }
             guard state.open.hasRoom(for: record.size) else { return .batchFull }
             guard state.hasSpace(for: record.size, isWrite: true, geometry) else {
@@ -217,7 +319,7 @@ public final class RedirectLog: @unchecked Sendable {
                 if let failure = state.failure { throw failure }
                 guard state.open.hasRoom(for: record.size) else { return nil }
                 guard state.hasSpace(for: record.size, isWrite: false, geometry) else {
-                    throw StorageError(.system(ENOSPC), operation: "settle", device: ring.device.name)
+                    throw StorageError(.system(ENOSPC), operation: "settle", device: ring.name)
                 }
                 payload.withUnsafeBytes { state.open.append(record, payload: $0, settled: ranges) }
                 return state.openNumber

@@ -66,7 +66,7 @@ struct CoherenceTests {
                     handle, offset: UInt64(offset), bytes: ByteBuffer(bytes: old[offset..<offset + 4096]),
                     stability: .fileSync, as: .root)
             }
-            #expect(tier == nil || datastore.tier?.log.liveByteCount ?? 0 > 0)
+            #expect(tier == nil || datastore.tierStatus().liveBytes > 0)
             for size: UInt64 in [5000, 8 << 20] {
                 _ = try datastore.setAttributes(handle, AttributeChanges(size: size), guard: nil, as: .root)
             }

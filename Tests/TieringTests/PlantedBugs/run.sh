@@ -30,11 +30,12 @@ cd "$work"
 log=Sources/Tiering/RedirectLog
 wanted=${1:-}
 missed=0
+options=(-c release -Xswiftc -enable-testing)
 
 simulate() {
-    swift build --build-tests >build.log 2>&1 || { cat build.log; exit 1; }
-    INTROSPECT_SCHEDULES=${INTROSPECT_SCHEDULES:-600} timeout 600 swift test --skip-build --filter SimulationTests \
-        >test.log 2>&1
+    swift build "${options[@]}" --build-tests >build.log 2>&1 || { cat build.log; exit 1; }
+    INTROSPECT_SCHEDULES=${INTROSPECT_SCHEDULES:-2000} timeout 600 \
+        swift test "${options[@]}" --skip-build --filter SimulationTests >test.log 2>&1
 }
 
 # plant NAME FILE TEXT REPLACEMENT: TEXT, which the file holds once (a run of white space counts as one blank), is
@@ -55,7 +56,7 @@ PYTHON
         missed=1
     else
         count=$(grep -cE '(↳|issue).*seed [0-9]+' test.log || true)
-        seeds=$(grep -oE 'seed [0-9]+(, crash at access [0-9]+)?: ' test.log | head -4 | tr '\n' ' ')
+        seeds=$(grep -m 4 -oE 'seed [0-9]+(, crash at access [0-9]+)?: ' test.log | tr '\n' ' ')
         [[ -n $seeds ]] && echo "$1: found $count times, first by $seeds" || { tail -20 test.log; missed=1; }
     fi
     cp original "$log/$2"
@@ -66,10 +67,10 @@ if [[ -z $wanted ]]; then
     echo "no bug: nothing found"
 fi
 plant "dropping the sync of a commit" RedirectLog+Commit.swift \
-    'try ring.write(batch.bytes, at: batch.start) try ring.device.flush()' \
+    'try ring.write(batch.bytes, at: batch.start) try ring.flush()' \
     'try ring.write(batch.bytes, at: batch.start)'
 plant "dropping the sync of a checkpoint" RedirectLog+Commit.swift \
-    'try ring.write(checkpoint.bytes, at: checkpoint.start) try ring.device.flush()' \
+    'try ring.write(checkpoint.bytes, at: checkpoint.start) try ring.flush()' \
     'try ring.write(checkpoint.bytes, at: checkpoint.start)'
 plant "dropping the sync of an image" DestageStep.swift \
     'try device.flush()' ''

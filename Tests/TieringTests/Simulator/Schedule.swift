@@ -153,10 +153,10 @@ final class Schedule: @unchecked Sendable {
 
     private func finishCommits() {
         guard let log else { return }
-        for _ in 0..<4 where !waiting.isEmpty {
+        // Others write meanwhile; a client whose write waits goes on waiting.
+        while !waiting.isEmpty, log.failure == nil, !machine.hasCrashed {
             try? log.commitOpen()
             answer()
-            guard log.failure == nil else { break }
         }
         waiting = []
         busy = []

@@ -1,0 +1,117 @@
+import Glibc
+import Synchronization
+import Tiering
+
+/// Which log counts, and which images may have their newest blocks in it: known without the log, so that they can be
+/// refused when it is missing, and that a log whose blocks have been overtaken is never read again.
+///
+/// Lines of text: `log` and the identity of the log in hexadecimal; `void` and the identity of one that does not count
+/// any more; `image`, an image's identity and the path that it had. An image stands there durably before its first
+/// redirect is acknowledged in `writeback` mode; in `writethrough` mode the images have everything themselves.
+final class RedirectRegister: Sendable {
+    static let fileName = "redirected-images"
+    /// Of the logs that do not count any more the last so many are remembered.
+    private static let mostVoidLogs = 64
+
+    private struct Content {
+        var log: UInt128?
+        var voidLogs: [UInt128] = []
+        var images: [ImageIdentity: String] = [:]
+    }
+
+    private let state: StateDirectory
+    private let content: Mutex<Content>
+
+    /// Reads the register of `state`.
+    init(in state: StateDirectory) throws(DatastoreError) {
+        self.state = state
+        var content = Content()
+        let bytes = try state.read(name: Self.fileName) ?? []
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
+            let words = line.split(separator: " ", maxSplits: 2)
+            switch words.first {
+            case "log" where words.count == 2 && UInt128(words[1], radix: 16) != nil:
+                content.log = UInt128(words[1], radix: 16)
+            case "void" where words.count == 2 && UInt128(words[1], radix: 16) != nil:
+                content.voidLogs += [UInt128(words[1], radix: 16) ?? 0]
+            case "image" where words.count > 1 && ImageIdentity(hexadecimal: words[1]) != nil:
+                guard let image = ImageIdentity(hexadecimal: words[1]) else { continue }
+                content.images[image] = words.count > 2 ? String(words[2]) : ""
+            default:
+                throw DatastoreError(
+                    .serverFault,
+                    "\(state.path)/\(Self.fileName): expected log, void or image, and an identity: \(line)")
+            }
+        }
+        self.content = Mutex(content)
+    }
+
+    /// The file's path.
+    var path: String { "\(state.path)/\(Self.fileName)" }
+
+    /// The images and their paths.
+    var entries: [ImageIdentity: String] { content.withLock { $0.images } }
+
+    /// The log that counts.
+    var log: UInt128? { content.withLock { $0.log } }
+
+    /// Whether a log does not count any more.
+    func isVoid(_ log: UInt128) -> Bool { content.withLock { $0.voidLogs.contains(log) } }
+
+    /// Whether an image may have its newest blocks in the log.
+    func contains(_ image: ImageIdentity) -> Bool { content.withLock { $0.images[image] != nil } }
+
+    /// Enters an image durably, if it is new; unless `log` counts no more, which will not take its blocks then.
+    func enter(_ image: ImageIdentity, path: String, for log: UInt128) throws(DatastoreError) {
+        guard !contains(image) else { return }
+        try change { content in
+            guard content.log == log else { return }
+            content.images[image] = path
+        }
+    }
+
+    /// Lets `log` count, durably.
+    func use(_ log: UInt128) throws(DatastoreError) {
+        guard self.log != log else { return }
+        try change { $0.log = log }
+    }
+
+    /// Forgets all images, durably: the log is empty.
+    func clear() throws(DatastoreError) {
+        guard !entries.isEmpty else { return }
+        try change { $0.images.removeAll() }
+    }
+
+    /// The log does not count any more, durably, and no image needs it: it is empty, its blocks are in the images, or
+    /// they are given up.
+    func retire() throws(DatastoreError) {
+        guard log != nil || !entries.isEmpty else { return }
+        try change { content in
+            content.images.removeAll()
+            guard let log = content.log else { return }
+            content.voidLogs = content.voidLogs.suffix(Self.mostVoidLogs - 1) + [log]
+            content.log = nil
+        }
+    }
+
+    private func change(_ body: (inout Content) -> Void) throws(DatastoreError) {
+        let result: Result<Void, DatastoreError> = content.withLock { content in
+            var changed = content
+            body(&changed)
+            var lines = changed.images.map { image, path in
+                "image \(image.hexadecimal) \(path.filter { $0 != "\n" })\n"
+            }
+            lines.sort()
+            lines += changed.voidLogs.map { "void \(String($0, radix: 16))\n" }
+            if let log = changed.log { lines.append("log \(String(log, radix: 16))\n") }
+            do throws(DatastoreError) {
+                try state.replace(Self.fileName, with: Array(lines.joined().utf8))
+                content = changed
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+}

@@ -1,0 +1,146 @@
+import BlockStorage
+import Foundation
+import Glibc
+import Logging
+import NIOCore
+import Synchronization
+import TestTools
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// An export with two images, and a directory for a redirect log.
+final class RedirectBed {
+    static let content = [UInt8](repeating: 0xA7, count: 4096)
+
+    let directory: String
+    /// What goes wrong with the fast device.
+    let faults = Faults()
+
+    init() throws {
+        directory = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
+        for name in ["export", "ssd"] {
+            try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true)
+        }
+        for name in ["disk.img", "other.img"] {
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(directory)/export/\(name)", "8192k"])
+        }
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(atPath: directory)
+    }
+
+    /// The path of an exported file.
+    func path(_ name: String) -> String { "\(directory)/export/\(name)" }
+
+    /// The mode, or nil for no tier at all; a clean stop has no time to move anything.
+    func serve(
+        _ mode: DatastoreConfiguration.TierMode?, drainTimeout: Duration = .zero,
+        exports: [String] = ["export"],
+        _ body: (_ datastore: Datastore, _ handle: HandleAlias) throws -> Void
+    ) throws {
+        var configuration = DatastoreConfiguration(
+            exports: exports.map { .init(path: "\(directory)/\($0)") }, stateDirectory: "\(directory)/state")
+        configuration.cacheSize = 1 << 20
+        configuration.tier = mode.map {
+            .init(directory: "\(directory)/ssd", mode: $0, size: 64 << 20, drainTimeout: drainTimeout)
+        }
+        let faults = faults
+        configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
+            FaultyDevice(try LogFile(directory: directory, size: size), faults)
+        }
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let datastore = try Datastore(configuration: configuration, logger: logger)
+        defer { datastore.close() }
+        try body(datastore, try handle("disk.img", datastore))
+    }
+
+    func handle(_ name: String, _ datastore: Datastore, export: Int = 0) throws -> HandleAlias {
+        let root = try root(datastore, export: export)
+        return try datastore.lookup(root, FileName(name), as: .root).handle
+    }
+
+    func root(_ datastore: Datastore, export: Int = 0) throws -> HandleAlias {
+        try datastore.mount(datastore.exports[export].path, client: .loopback)
+    }
+
+    func read(_ offset: Int, _ handle: HandleAlias, _ datastore: Datastore) throws -> [UInt8] {
+        var buffer = ByteBuffer()
+        _ = try datastore.read(handle, offset: UInt64(offset), count: 4096, as: .root, into: &buffer)
+        return Array(buffer.readableBytesView)
+    }
+
+    func readFile(_ offset: Int, _ name: String = "disk.img") throws -> [UInt8] {
+        let file = try FileDevice(path: path(name), access: .readOnly, mode: .buffered)
+        return try file.read(ByteRange(offset: offset, length: 4096))
+    }
+
+    @discardableResult func write(
+        _ value: UInt8, at offset: Int, _ handle: HandleAlias, _ datastore: Datastore
+    ) throws -> WriteResult {
+        let bytes = ByteBuffer(repeating: value, count: 4096)
+        return try datastore.write(
+            handle, offset: UInt64(offset), bytes: bytes, stability: .fileSync, as: .root)
+    }
+
+    /// Waits until the image is known; returns where its inode table has 16 KiB.
+    func inodeTable(_ datastore: Datastore, _ handle: HandleAlias, _ name: String = "disk.img") throws -> Int {
+        _ = try read(0, handle, datastore)
+        for _ in 0..<200 where datastore.files.file(for: handle)?.isCached != true { usleep(50_000) }
+        var place: Int?
+        datastore.forEachClassMap { path, runs in
+            guard path.hasSuffix(name) else { return }
+            place = runs.first { $0.1 == .inodeTable && $0.0.length >= 16384 }?.0.aligned(to: 4096).offset
+        }
+        return try #require(place)
+    }
+
+    /// Writes a block of the inode table once the image is known, and returns where.
+    func redirect(_ datastore: Datastore, _ handle: HandleAlias) throws -> Int {
+        let offset = try inodeTable(datastore, handle) + 8192
+        let verifier = try write(Self.content[0], at: offset, handle, datastore).verifier
+        #expect(verifier == datastore.writeVerifier)
+        return offset
+    }
+
+    /// What goes wrong with a device from now on.
+    final class Faults: Sendable {
+        let writesFail = Atomic(false)
+        let readsFail = Atomic(false)
+    }
+}
+
+/// A device whose accesses fail when they are told to.
+private struct FaultyDevice: BlockDevice {
+    let device: LogFile
+    let faults: RedirectBed.Faults
+
+    init(_ device: LogFile, _ faults: RedirectBed.Faults) {
+        self.device = device
+        self.faults = faults
+    }
+
+    var name: String { device.name }
+    var size: Int { device.size }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        guard !faults.readsFail.load(ordering: .relaxed) else {
+            throw StorageError(.system(EIO), operation: "read", device: name)
+        }
+        try device.read(into: buffer, at: offset)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        guard !faults.writesFail.load(ordering: .relaxed) else {
+            throw StorageError(.system(EIO), operation: "write", device: name)
+        }
+        try device.write(bytes, at: offset)
+    }
+
+    func flush() throws(StorageError) {
+        try device.flush()
+    }
+}
