@@ -28,7 +28,7 @@ final class Schedule: @unchecked Sendable {
     private static let logSize = 2 * 512 + 64 * 4 * 512
 
     let machine: SimulatedMachine
-    private let logDisk: SimulatedDisk
+    private let logDevices: LogDevices
     private let images: [SimulatedDisk]
     private let names: [ImageIdentity]
     private let failureInterval: Int
@@ -45,7 +45,7 @@ final class Schedule: @unchecked Sendable {
         let machine = SimulatedMachine(seed: seed)
         self.machine = machine
         failureInterval = seed.isMultiple(of: 3) ? 40 + machine.below(100) : 0
-        logDisk = SimulatedDisk(size: Self.logSize, machine: machine)
+        logDevices = LogDevices(size: Self.logSize, isMirrored: seed % 4 == 1, rots: seed % 8 == 1, machine: machine)
         images = (0..<Self.imageCount).map { _ in
             SimulatedDisk(base: Self.base, size: Self.sectorCount * Self.sectorSize, machine: machine)
         }
@@ -56,7 +56,7 @@ final class Schedule: @unchecked Sendable {
     /// Runs `rounds` rounds of `steps` steps, each but the last ended by a crash, if not at `crashAt` accesses, at a
     /// random one.
     func run(rounds: Int, steps: Int, crashAt: Int? = nil) throws {
-        try RedirectLog.format(SimulatedFile(logDisk), identity: 1, blockSize: Self.sectorSize)
+        try logDevices.format()
         for round in 0..<rounds {
             machine.accessesToCrash = crashAt ?? 1 + machine.below(steps * 8)
             try recover()
@@ -72,7 +72,7 @@ final class Schedule: @unchecked Sendable {
         }
         machine.accessesToCrash = .max
         try recover()
-        try destager?.pass(sparing: 0)
+        if log?.failure == nil { try destager?.pass(sparing: 0) }
         for image in images { image.restart() }
         for image in 0..<Self.imageCount {
             try check(image, 0..<Self.sectorCount, "after a clean stop") { sector in
@@ -88,13 +88,8 @@ final class Schedule: @unchecked Sendable {
         clientFiles = images.map(SimulatedFile.init)
         while true {
             do throws(StorageError) {
-                let log = try RedirectLog(recovering: SimulatedFile(logDisk))
-                let files = images.map(SimulatedFile.init)
-                let names = names
-                self.log = log
-                destager = Destager(log: log) { (name) throws(StorageError) in
-                    names.firstIndex(of: name).map { files[$0] }
-                }
+                use(try logDevices.recover())
+                if log?.failure != nil { try evacuate() }
                 break
             } catch {
                 guard machine.hasCrashed else { throw Violation(description: "recovery failed: \(error)") }
@@ -112,19 +107,30 @@ final class Schedule: @unchecked Sendable {
         }
     }
 
+    private func use(_ log: RedirectLog) {
+        let files = images.map(SimulatedFile.init)
+        let names = names
+        self.log = log
+        destager = Destager(log: log) { (name) throws(StorageError) in
+            names.firstIndex(of: name).map { files[$0] }
+        }
+    }
+
     private func restart() {
         log = nil
         destager = nil
         waiting = []
         busy = []
         machine.restart()
-        logDisk.restart()
+        logDevices.restart()
         for image in images { image.restart() }
     }
 
     // MARK: Steps
 
     private func step() throws {
+        logDevices.rotNowAndThen()
+        if log?.failure != nil, machine.oneIn(2) { goOnWithoutLog() }
         switch machine.below(16) {
         case 0..<7: writeGroup()
         case 7..<10: writeAlone()
@@ -255,6 +261,22 @@ final class Schedule: @unchecked Sendable {
         } catch {
             models[image].poison()
         }
+    }
+
+    /// What becomes of a log that has failed: its blocks go to the images, and perhaps another takes its place.
+    private func goOnWithoutLog() {
+        finishCommits()
+        guard log?.isAbandoned == true else { return destage { _ throws(StorageError) in try self.evacuate() } }
+        guard machine.oneIn(2) else { return }
+        do throws(StorageError) {
+            use(try logDevices.recover())
+        } catch {
+            // It takes nothing then, as before.
+        }
+    }
+
+    private func evacuate() throws(StorageError) {
+        try destager?.evacuate { () throws(StorageError) in try logDevices.makeVoid() }
     }
 
     private func destage(_ body: (Destager) throws(StorageError) -> Void) {

@@ -12,6 +12,8 @@ import TestTools
 // - A flush that fails makes some of what was written durable and forgets the rest, as Linux does with dirty pages:
 //   reads still see it until the crash, and no later flush makes it durable. Every file descriptor that was open then
 //   reports the failure once, at its own next flush.
+// - Of a mirror one side, always the same, may rot: any sector of its ring changes at any time. Or it is not there when
+//   the server starts.
 // - The machine is one thread of control, but other clients' accesses come between: before every access to a device.
 
 /// What all devices of one simulated machine share: the numbers from the seed, and when it crashes.
@@ -131,6 +133,18 @@ final class SimulatedDisk: @unchecked Sendable {
             versions.removeAll()
             throw StorageError(.system(EIO), operation: "flush", device: "simulated")
         }
+    }
+
+    /// Changes a sector from `start` on, durably: nobody wrote it.
+    func rot(from start: Int) {
+        let sector = (start - base) / Self.sectorSize + machine.below((end - start) / Self.sectorSize)
+        versions[sector] = nil
+        let place = sector * Self.sectorSize + machine.below(Self.sectorSize)
+        durable.replaceSubrange(
+            sector * Self.sectorSize..<(sector + 1) * Self.sectorSize,
+            with: seen[sector * Self.sectorSize..<(sector + 1) * Self.sectorSize])
+        durable[place] ^= UInt8(1 << machine.below(8))
+        seen[place] = durable[place]
     }
 
     /// Power returns: what was not durable is as the crash left it.
