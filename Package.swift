@@ -122,7 +122,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "TestTools", "Volumes",
+                "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "TestTools", "Tiering", "Volumes",
             ],
             path: "Tests/FuzzTargets", swiftSettings: strict),
         .target(

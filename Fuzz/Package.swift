@@ -16,6 +16,7 @@ let fuzzers = [
     fuzzer("fuzz-lvm"),
     fuzzer("fuzz-nfs-call", of: "NetworkFuzzTargets"),
     fuzzer("fuzz-partition"),
+    fuzzer("fuzz-redirect-log"),
     fuzzer("fuzz-vmdk"),
     fuzzer("fuzz-xdr", of: "NetworkFuzzTargets"),
 ]

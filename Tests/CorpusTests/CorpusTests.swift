@@ -5,7 +5,7 @@ import Testing
 
 /// What fuzzers start from and what they once found, without a fuzzer.
 struct CorpusTests {
-    @Test(arguments: FuzzTarget.imageParsers + FuzzTarget.networkParsers)
+    @Test(arguments: FuzzTarget.imageParsers + FuzzTarget.deviceParsers + FuzzTarget.networkParsers)
     func everyInputOfTheCorpusIsHarmless(target: FuzzTarget) throws {
         let inputs = try FileManager.default.contentsOfDirectory(at: target.corpus, includingPropertiesForKeys: nil)
         #expect(!inputs.isEmpty)

@@ -34,9 +34,13 @@ extension FuzzTarget {
     public static let lvm = FuzzTarget("fuzz-lvm", run: fuzzLVM)
     /// Partition tables: MBR, EBR, GPT.
     public static let partition = FuzzTarget("fuzz-partition", run: fuzzPartition)
+    /// A redirect log's superblock and records.
+    public static let redirectLog = FuzzTarget("fuzz-redirect-log", run: fuzzRedirectLog)
     /// VMDK descriptors.
     public static let vmdk = FuzzTarget("fuzz-vmdk", run: fuzzVMDK)
 
     /// Everything that is in disk images.
     public static let imageParsers = [ext, journal, lvm, partition, vmdk]
+    /// What the server itself has written to a device that may have changed it.
+    public static let deviceParsers = [redirectLog]
 }

@@ -4,6 +4,7 @@ struct LogGeometry: Hashable, Sendable {
     static let segmentCount = 64
     private static let largestBatch = 4 << 20
     private static let bytesPerExtent = 2048
+    private static let largestPosition: UInt64 = 1 << 60
 
     /// Commits start and end on a multiple of this, in bytes: what the device writes without reading first.
     let blockSize: Int
@@ -37,6 +38,11 @@ struct LogGeometry: Hashable, Sendable {
     var longestRecord: Int { min(Self.largestBatch, ringSize) }
     /// The most extents that the index holds; with more the log counts as full.
     var maximumExtents: Int { ringSize / Self.bytesPerExtent }
+
+    /// The position that a device says, or nil when no log ever gets so far.
+    static func position(_ number: UInt64) -> Int? {
+        number <= largestPosition ? Int(number) : nil
+    }
 
     func roundedUp(_ count: Int) -> Int { (count + blockSize - 1) & ~(blockSize - 1) }
 }

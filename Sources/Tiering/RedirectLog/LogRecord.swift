@@ -57,9 +57,9 @@ struct LogRecord {
             header.littleEndian(at: 4, as: UInt32.self)
                 == CRC32C.checksum(UnsafeRawBufferPointer(rebasing: header[8..<Self.headerSize])),
             let kind = Kind(rawValue: header[12]),
-            let position = Int(exactly: header.littleEndian(at: 24, as: UInt64.self)),
-            let precedingEnd = Int(exactly: header.littleEndian(at: 32, as: UInt64.self)),
-            let horizon = Int(exactly: header.littleEndian(at: 56, as: UInt64.self)),
+            let position = LogGeometry.position(header.littleEndian(at: 24, as: UInt64.self)),
+            let precedingEnd = LogGeometry.position(header.littleEndian(at: 32, as: UInt64.self)),
+            let horizon = LogGeometry.position(header.littleEndian(at: 56, as: UInt64.self)),
             let range = ByteRange(
                 checkedOffset: header.littleEndian(at: 40, as: UInt64.self),
                 length: UInt64(header.littleEndian(at: 48, as: UInt32.self)))

@@ -12,6 +12,7 @@ struct LogSuperblock {
     private static let magic: UInt64 = 0x3142_5347_4F4C_5249
     private static let size = 72
     private static let noCheckpoint = UInt64.max
+    private static let largestGeneration: UInt64 = 1 << 63
 
     var identity: UInt128
     var generation: UInt64 = 1
@@ -31,15 +32,16 @@ struct LogSuperblock {
         guard bytes.count >= Self.size, bytes.littleEndian(at: 0, as: UInt64.self) == Self.magic,
             bytes.littleEndian(at: 8, as: UInt32.self)
                 == CRC32C.checksum(UnsafeRawBufferPointer(rebasing: bytes[16..<Self.size])),
-            let epochStart = Int(exactly: bytes.littleEndian(at: 48, as: UInt64.self))
+            let epochStart = LogGeometry.position(bytes.littleEndian(at: 48, as: UInt64.self))
         else { return nil }
         identity = bytes.littleEndian(at: 16, as: UInt128.self)
         generation = bytes.littleEndian(at: 32, as: UInt64.self)
         epoch = bytes.littleEndian(at: 40, as: UInt64.self)
+        guard generation < Self.largestGeneration else { return nil }
         self.epochStart = epochStart
         let checkpoint = bytes.littleEndian(at: 56, as: UInt64.self)
         if checkpoint != Self.noCheckpoint {
-            guard let position = Int(exactly: checkpoint) else { return nil }
+            guard let position = LogGeometry.position(checkpoint) else { return nil }
             self.checkpoint = position
         }
         blockSize = Int(bytes.littleEndian(at: 64, as: UInt32.self))

@@ -43,7 +43,8 @@ extension RedirectLog {
         var superblock = state.superblock
         superblock.generation += 1
         superblock.epoch = superblock.generation
-        superblock.epochStart = state.head
+        // Exactly here: of a commit that was cut off one side of a mirror may have more, in the very same block.
+        superblock.epochStart = position
         try ring.write(superblock)
         state.superblock = superblock
     }
@@ -89,10 +90,13 @@ extension RedirectLog {
         }
         let number = state.number(of: image)
         for start in stride(from: 0, to: words.count / 3 * 3, by: 3) {
-            guard let range = range(words[start], words[start + 1]) else {
+            let position = words[start + 2]
+            guard let range = range(words[start], words[start + 1]), range.length <= geometry.longestRecord,
+                (found.record.position - geometry.ringSize..<found.record.position).contains(position)
+            else {
                 throw damage(at: found.record.position, "the checkpoint makes no sense")
             }
-            state.index.insert(image: number, range, position: words[start + 2])
+            state.index.insert(image: number, range, position: position)
         }
     }
 
