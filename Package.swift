@@ -108,7 +108,11 @@ let package = Package(
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),
-        tests(of: "Introspection", ["BlockStorage", "GuestFilesystems", "TestBed", "TestTools", "Volumes"]),
+        tests(
+            of: "Introspection",
+            [
+                "BlockStorage", "Datastore", "GuestFilesystems", "TestBed", "TestTools", "Volumes", nioCore, logging,
+            ]),
         .testTarget(
             name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],
             path: "Tests/IntrospectScanTests", swiftSettings: strict),

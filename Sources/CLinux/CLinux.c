@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -123,6 +124,10 @@ ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t o
     return pwritev2(descriptor, &vector, 1, offset, flags);
 }
 
+int linux_reserve(int descriptor, off_t offset, off_t length) {
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
 int linux_set_thread_groups(size_t count, const uint32_t *groups) {
     return (int)syscall(SYS_setgroups, count, groups);
 }
@@ -141,6 +146,10 @@ uint32_t linux_setfsgid(uint32_t gid) {
 
 uint32_t linux_setfsuid(uint32_t uid) {
     return (uint32_t)syscall(SYS_setfsuid, uid);
+}
+
+int linux_setxattr(const char *path, const char *name, const void *value, size_t size) {
+    return setxattr(path, name, value, size, 0);
 }
 
 int linux_syncfs(int file) {

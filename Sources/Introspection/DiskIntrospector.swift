@@ -22,6 +22,8 @@ public final class DiskIntrospector: Sendable {
     /// The size of the virtual disk in bytes.
     public let diskSize: Int
     let state = Mutex(IntrospectorState())
+    /// Held while the object index is brought up to date; taken before `state`.
+    let objects = Mutex(ObjectIndexes())
 
     /// Runs that are looked up at a time while the map is held.
     private static let batchSize = 128

@@ -32,6 +32,38 @@ struct ClassRuns {
         runs.filter { $0.name == name }.reduce(0) { $0 + $1.range.count }
     }
 
+    /// The same, but what is pending here, and neither metadata nor anything else with a meaning of its own there, is as
+    /// it is there.
+    func settingPending(by other: ClassRuns) -> ClassRuns {
+        var result = self
+        result.runs = []
+        var index = 0
+        func append(_ range: Range<Int>, _ name: Substring) {
+            if let last = result.runs.last, last.name == name, last.range.upperBound == range.lowerBound {
+                result.runs[result.runs.count - 1].range = last.range.lowerBound..<range.upperBound
+            } else {
+                result.runs.append(Run(range: range, name: name))
+            }
+        }
+        for run in runs {
+            guard run.name == "pending" else {
+                append(run.range, run.name)
+                continue
+            }
+            while index < other.runs.count, other.runs[index].range.upperBound <= run.range.lowerBound { index += 1 }
+            var start = run.range.lowerBound
+            var next = index
+            while start < run.range.upperBound, next < other.runs.count {
+                let end = min(run.range.upperBound, other.runs[next].range.upperBound)
+                let isSettled = ["free", "data"].contains(other.runs[next].name)
+                append(start..<end, isSettled ? other.runs[next].name : run.name)
+                start = end
+                next += 1
+            }
+        }
+        return result
+    }
+
     /// The first few runs that only one of the two has.
     func differences(from other: ClassRuns) -> [String] {
         runs.difference(from: other.runs).prefix(10).map { change in

@@ -35,7 +35,7 @@ import Testing
         ]
     }
 
-    private static let steps = [
+    static let steps = [
         """
         mkdir -p $m/a/b/c $m/wide
         for i in $(seq 300); do echo $i > "$m/wide/a file with a rather long name, so that blocks fill $i"; done
@@ -65,7 +65,7 @@ import Testing
     ]
 
     /// Blocks written, by what they are a moment later.
-    private struct Tally {
+    struct Tally {
         var blocks = 0
         /// Taken for metadata of any kind.
         var asMetadata = 0
@@ -75,9 +75,18 @@ import Testing
         var unclaimed = 0
     }
 
-    private struct Tallies {
+    struct Tallies {
         var byClass: [BlockClass: Tally] = [:]
-        var pass = 0
+
+        mutating func add(_ arrived: [(offset: Int, blockClass: BlockClass)], truth: DiskIntrospector) {
+            for (offset, blockClass) in arrived {
+                let truth = truth.blockClass(at: offset)
+                byClass[truth, default: Tally()].blocks += 1
+                if blockClass.isMetadata { byClass[truth]?.asMetadata += 1 }
+                if blockClass == truth { byClass[truth]?.exact += 1 }
+                if blockClass == .free || blockClass == .pending { byClass[truth]?.unclaimed += 1 }
+            }
+        }
 
         func share(metadata: Bool) -> Double {
             let wanted = byClass.filter { $0.key.isMetadata == metadata && $0.key != .free && $0.key != .journal }
@@ -101,6 +110,7 @@ import Testing
     private static func measure(_ trace: GuestTrace, blockSize: Int, digestEvery: Int) throws -> Tallies {
         var world = try LiveWorld(trace.initial)
         world.digest()
+        let hasJournal = !world.introspector.status.fileSystems.allSatisfy { $0.kind == "ext2" }
         var tallies = Tallies()
         var done = 0
         for quietPoint in trace.quietPoints {
@@ -120,15 +130,10 @@ import Testing
             world.digest()
             #expect(!world.outcome.needsRescan, "\(world.introspector.status.staleReason ?? "")")
             #expect(try world.differences() == [])
+            #expect(world.introspector.status.followedJournals == (hasJournal ? 1 : 0))
             let fresh = DiskIntrospector(name: "fresh", diskSize: world.device.size)
             _ = try fresh.scan(DeviceReader(world.device), parallelism: 1)
-            for (offset, blockClass) in arrived {
-                let truth = fresh.blockClass(at: offset)
-                tallies.byClass[truth, default: Tally()].blocks += 1
-                if blockClass.isMetadata { tallies.byClass[truth]?.asMetadata += 1 }
-                if blockClass == truth { tallies.byClass[truth]?.exact += 1 }
-                if blockClass == .free || blockClass == .pending { tallies.byClass[truth]?.unclaimed += 1 }
-            }
+            tallies.add(arrived, truth: fresh)
         }
         return tallies
     }

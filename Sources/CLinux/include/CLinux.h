@@ -81,6 +81,9 @@ int linux_punch_hole(int descriptor, off_t offset, off_t length);
 /// pwritev2 from one buffer.
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags);
 
+/// fallocate with FALLOC_FL_KEEP_SIZE: room for the range, which may lie past the end of the file.
+int linux_reserve(int descriptor, off_t offset, off_t length);
+
 /// setgroups() of the calling thread alone: the C library's sets those of all threads.
 int linux_set_thread_groups(size_t count, const uint32_t *groups);
 
@@ -95,6 +98,9 @@ uint32_t linux_setfsgid(uint32_t gid);
 
 /// setfsuid(): sets the calling thread's user for access to files; returns the one before.
 uint32_t linux_setfsuid(uint32_t uid);
+
+/// setxattr().
+int linux_setxattr(const char *path, const char *name, const void *value, size_t size);
 
 /// syncfs().
 int linux_syncfs(int file);

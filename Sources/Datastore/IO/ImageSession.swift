@@ -26,6 +26,22 @@ final class ImageSession: Sendable {
                 }
             }
         }
+
+        /// As ``forEachClass(in:_:)``, for `bytes` that are about to be written at `offset`: where nothing claims a
+        /// block yet, their looks tell.
+        func forEachClass(
+            ofWrite bytes: UnsafeRawBufferPointer, at offset: Int, _ body: (ByteRange, BlockClass) -> Void
+        ) {
+            let range = ByteRange(offset: offset, length: bytes.count)
+            guard session.image.files[index].role == .extent else { return body(range, .imageFormat) }
+            session.image.forEachDiskRange(ofFile: index, range) { disk, fileOffset in
+                let start = fileOffset - offset
+                let part = UnsafeRawBufferPointer(rebasing: bytes[start..<start + disk.length])
+                session.introspector.forEachClass(ofWrite: part, at: disk.offset) { run, blockClass in
+                    body(ByteRange(offset: fileOffset + run.offset - disk.offset, length: run.length), blockClass)
+                }
+            }
+        }
     }
 
     /// The work that is due, and whether a thread is at it.
@@ -70,6 +86,9 @@ final class ImageSession: Sendable {
 
     /// What the last scan found; nil before the first has ended.
     var lastScan: ScanReport? { state.withLock { $0.lastScan } }
+
+    /// Reads the virtual disk as clients see it, after them.
+    var reader: ImageReader { ImageReader(session: self, background: background) }
 
     /// Whether a scan or digest runs or is due.
     var isBusy: Bool { state.withLock { $0.isRunning || $0.wantsScan || $0.wantsDigest } }
@@ -150,7 +169,6 @@ final class ImageSession: Sendable {
         for file in files where file.member?.session === self && !file.takeCacheNumber() {
             logger.notice("\(file.path): not kept in the cache, which is too small for so many images")
         }
-        let reader = ImageReader(session: self, background: background)
         if let map = state.withLock({ $0.map.take() }), let report = load(map, reader) {
             return finish(report, "map loaded from \(map.path)")
         }
@@ -208,7 +226,7 @@ final class ImageSession: Sendable {
 
     private func digest() {
         state.withLock { $0.wantsDigest = false }
-        let result = introspector.digest(ImageReader(session: self, background: background))
+        let result = introspector.digest(reader)
         for change in result.changes {
             reclassify(change.range, as: change.blockClass)
         }

@@ -225,12 +225,13 @@ final class OpenFile: Sendable {
 
     // MARK: Writing to the cache
 
-    /// Shows the bytes of a write to readers: whole pages are cached by what they were before the write, so that the
-    /// guest's metadata is in RAM from the moment it is written; parts of pages are updated where they are cached.
+    /// Shows the bytes of a write to readers: whole pages are cached by what they were before the write, or look like
+    /// now, so that the guest's metadata is in RAM from the moment it is written; parts of pages are updated where they
+    /// are cached.
     func cacheWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member) {
         guard isCached else { return cache.update(image: cacheID, offset: offset, bytes: bytes) }
         let range = ByteRange(offset: offset, length: bytes.count)
-        let kinds = PageKinds.ofMember(member, for: .write)
+        let kinds = PageKinds.ofWrite(bytes, at: offset, member)
         kinds.forEachRun(of: range.aligned(to: PageCache.pageSize)) { run, kind in
             guard let part = run.intersection(range) else { return }
             let source = UnsafeRawBufferPointer(rebasing: bytes[part.offset - offset..<part.end - offset])

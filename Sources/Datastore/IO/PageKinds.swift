@@ -25,6 +25,7 @@ extension BlockClass {
 struct PageKinds {
     private enum Source {
         case member(ImageSession.Member)
+        case write(ImageSession.Member, UnsafeRawBufferPointer, at: Int)
         case one(BlockClass)
     }
 
@@ -35,6 +36,12 @@ struct PageKinds {
     /// By the classes of the blocks, as introspection knows them now.
     static func ofMember(_ member: ImageSession.Member, for admission: CacheAdmission) -> PageKinds {
         PageKinds(source: .member(member), admission: admission)
+    }
+
+    /// By the classes of the blocks and, where those say nothing yet, by `bytes`, which are about to be written at
+    /// `offset`.
+    static func ofWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int, _ member: ImageSession.Member) -> PageKinds {
+        PageKinds(source: .write(member, bytes, at: offset), admission: .write)
     }
 
     /// All as `blockClass`, which the scan that reads them knows.
@@ -58,17 +65,32 @@ struct PageKinds {
     private func forEachClassRun(of pages: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
         switch source {
         case .one(let blockClass): body(pages, blockClass)
-        case .member(let member): Self.forEachClassRun(of: pages, member: member, body)
+        case .member(let member):
+            Self.forEachClassRun(of: pages, body) { member.forEachClass(in: pages, $0) }
+        case .write(let member, let bytes, let offset):
+            Self.forEachClassRun(of: pages, body) { note in
+                // The pages at either end may hold more than what is written.
+                let end = offset + bytes.count
+                if pages.offset < offset {
+                    member.forEachClass(in: ByteRange(offset: pages.offset, length: offset - pages.offset), note)
+                }
+                member.forEachClass(ofWrite: bytes, at: offset, note)
+                if end < pages.end {
+                    member.forEachClass(in: ByteRange(offset: end, length: pages.end - end), note)
+                }
+            }
         }
     }
 
+    /// Calls `body` with runs of pages of one class, from the classes that `blocks` tells.
     private static func forEachClassRun(
-        of pages: ByteRange, member: ImageSession.Member, _ body: (ByteRange, BlockClass) -> Void
+        of pages: ByteRange, _ body: (ByteRange, BlockClass) -> Void,
+        blocks: ((ByteRange, BlockClass) -> Void) -> Void
     ) {
         let count = pages.length / PageCache.pageSize
         withUnsafeTemporaryAllocation(of: BlockClass.self, capacity: count) { classes in
             classes.initialize(repeating: .unknown)
-            member.forEachClass(in: pages) { run, blockClass in
+            blocks { run, blockClass in
                 let first = (run.offset - pages.offset) / PageCache.pageSize
                 let last = (run.end - 1 - pages.offset) / PageCache.pageSize
                 for index in first...last where blockClass.isWorthMore(than: classes[index]) {

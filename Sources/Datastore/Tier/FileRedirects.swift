@@ -54,7 +54,7 @@ final class FileRedirects: Sendable {
         var label: UInt8 = 0
         if tier.mode != .off, let member {
             var wanted = 0
-            member.forEachClass(in: range) { run, blockClass in
+            member.forEachClass(ofWrite: bytes, at: offset) { run, blockClass in
                 guard tier.classes.contains(blockClass) else { return }
                 wanted += run.length
                 label = blockClass.rawValue

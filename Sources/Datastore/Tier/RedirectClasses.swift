@@ -7,7 +7,7 @@ struct RedirectClasses {
     /// Not the image format's own structures: those are read by path, also by other programs.
     static let standard = RedirectClasses(classes: [
         .lvmMetadata, .superblock, .groupDescriptor, .blockBitmap, .inodeBitmap, .inodeTable, .directory, .indirect,
-        .extendedAttribute, .journal, .symlink,
+        .extendedAttribute, .journal, .symlink, .metadata,
     ])
 
     let classes: Set<BlockClass>

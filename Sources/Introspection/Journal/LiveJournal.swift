@@ -84,6 +84,7 @@ extension LiveFileSystem {
             let block = copy.home..<copy.home + 1
             written.insert(block)
             let piece = map.piece(at: copy.home, limit: copy.home + 1)
+            noteObjects(in: block, piece)
             if piece.isFixed {
                 _ = recordFixed(block, piece.blockClass)
             } else if piece.pointsAtMetadata {
@@ -118,6 +119,7 @@ extension LiveFileSystem {
 
     private func readInPlace(_ block: UInt64) {
         let piece = map.piece(at: block, limit: block + 1)
+        noteObjects(in: block..<block + 1, piece)
         if piece.isFixed {
             _ = recordFixed(block..<block + 1, piece.blockClass)
         } else if piece.pointsAtMetadata {

@@ -17,11 +17,13 @@ final class DiskIndex: Sendable {
     }
 
     let volumes: [Volume]
+    let partitions: [Partition]
     /// Sorted, without overlap. Where a volume reaches over a structure, the structure has the bytes.
     private let entries: [Entry]
 
     init(_ layout: DiskLayout) {
         volumes = layout.volumes
+        partitions = layout.partitions
         var entries = layout.structures.map { Entry(range: $0.range, content: .structure($0.kind)) }
         for (number, volume) in layout.volumes.enumerated() {
             for range in volume.map.diskRanges {

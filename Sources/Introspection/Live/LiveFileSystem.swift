@@ -24,6 +24,9 @@ final class LiveFileSystem: @unchecked Sendable {
     /// The journal; nil when there is none that can be followed.
     var journal: LiveJournal?
     var hand = 0
+    /// Inode tables, directories and nodes that were written since the object index was last brought up to date; nil
+    /// when there is none, or more was written than can be noted.
+    var writtenObjects: BlockRunSet?
 
     /// The file system as a scan found it on the volume with index `volume`.
     init(_ scanned: ScannedFileSystem, volume: Int) {
@@ -46,6 +49,7 @@ final class LiveFileSystem: @unchecked Sendable {
     var memoryBytes: Int {
         map.memoryBytes + places.memoryBytes + undigested.memoryBytes + written.memoryBytes
             + descriptors.capacity * MemoryLayout<ExtGroupDescriptor>.stride + (journal?.memoryBytes ?? 0)
+            + (writtenObjects?.memoryBytes ?? 0)
     }
 
     /// Whether there is something to digest.
@@ -71,6 +75,7 @@ final class LiveFileSystem: @unchecked Sendable {
         while block < blocks.upperBound {
             let piece = map.piece(at: block, limit: blocks.upperBound)
             let part = block..<piece.end
+            noteObjects(in: part, piece)
             if piece.isFixed {
                 needsDigest = recordFixed(part, piece.blockClass) || needsDigest
             } else if piece.pointsAtMetadata {
@@ -84,6 +89,16 @@ final class LiveFileSystem: @unchecked Sendable {
             block = piece.end
         }
         return needsDigest
+    }
+
+    /// Has the object index look at the blocks of `range` again, of which `piece` tells.
+    func noteObjects(in range: Range<UInt64>, _ piece: FileSystemMap.Piece) {
+        guard writtenObjects != nil else { return }
+        switch piece.blockClass {
+        case .inodeTable, .directory, .indirect: writtenObjects?.insert(range)
+        default: return
+        }
+        if writtenObjects?.runCount ?? 0 > Self.undigestedRunLimit { writtenObjects = nil }
     }
 
     /// Has `range` digested by the next digest.

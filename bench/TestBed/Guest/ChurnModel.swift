@@ -10,6 +10,13 @@ struct ChurnFile: Hashable, Sendable {
     private(set) var pieces: [Piece] = []
 
     mutating func write(_ range: Range<Int>, seed: UInt64) {
+        clear(range)
+        pieces.append(Piece(range: range, seed: seed))
+        size = max(size, range.upperBound)
+    }
+
+    /// Makes `range` zeros, as far as it is in the file.
+    mutating func clear(_ range: Range<Int>) {
         pieces = pieces.flatMap { piece in
             [
                 piece.range.lowerBound..<range.lowerBound.clamped(from: piece.range),
@@ -18,8 +25,6 @@ struct ChurnFile: Hashable, Sendable {
             .filter { !$0.isEmpty }
             .map { Piece(range: $0, seed: piece.seed) }
         }
-        pieces.append(Piece(range: range, seed: seed))
-        size = max(size, range.upperBound)
     }
 
     mutating func truncate(to newSize: Int) {

@@ -53,13 +53,19 @@ public struct GuestDisk: Sendable, Codable {
         unlink(volume)
     }
 
-    /// A bash function `activate IMAGE` for guests: sets `root` to the device of the volume, `deactivate` undoes it.
-    public static let guestFunctions = """
+    /// Bash for guests: makes LVM look at the partitions of loop devices and nothing else.
+    public static let guestVolumeSettings = """
         export LVM_SYSTEM_DIR=/run/lvm LVM_SUPPRESS_FD_WARNINGS=1
         mkdir -p /run/lvm
         cat > /run/lvm/lvm.conf <<'END'
-        \(lvmConfiguration(lockDirectory: "/run/lock", devices: ["^/dev/loop[0-9]+p2$"]))
+        \(lvmConfiguration(lockDirectory: "/run/lock", devices: ["^/dev/loop[0-9]+p[0-9]+$"]))
         END
+
+        """
+
+    /// A bash function `activate IMAGE` for guests: sets `root` to the device of the volume, `deactivate` undoes it.
+    public static let guestFunctions = """
+        \(guestVolumeSettings)
         activate() {
             loop=$(losetup --find --show --partscan --direct-io=on "$1")
             vgchange --quiet --activate y \(volume.split(separator: "/")[0]) > /run/lvm/said 2>&1 || cat /run/lvm/said
