@@ -66,7 +66,8 @@ struct ClassRuns {
 
     /// The first few runs that only one of the two has.
     func differences(from other: ClassRuns) -> [String] {
-        runs.difference(from: other.runs).prefix(10).map { change in
+        let changes = runs.difference(from: other.runs)
+        return (changes.insertions.prefix(5) + changes.removals.prefix(5)).map { change in
             switch change {
             case .insert(_, let run, _): "only here: \(run)"
             case .remove(_, let run, _): "only there: \(run)"

@@ -69,9 +69,9 @@ extension GuestTests {
                     let said = try session.perform(step, timeLimit: 240)
                     let differences = try Self.differences(image, server)
                     #expect(differences == [], "\(kind.name), round \(round): \(said)")
-                    guard differences.isEmpty else { break }
+                    guard differences.isEmpty else { return session.kill() }
                 }
-                print("\(kind.name): \(round) quiet points in \(ContinuousClock.now - start), no differences at each")
+                print("\(kind.name): no differences at any of \(round) quiet points in \(ContinuousClock.now - start)")
                 _ = try session.perform(Self.functions(kind, bed, tool: tool) + "finish", timeLimit: 60)
                 let report = try server.waitUntilIntrospectionRests(upTo: 60)
                 #expect(report.images.map(\.state) == ["current"])

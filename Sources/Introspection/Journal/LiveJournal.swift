@@ -76,10 +76,14 @@ extension LiveFileSystem {
     }
 
     /// Takes over what a committed transaction says of the blocks that `copies` are of.
+    ///
+    /// Since the follower told of it the guest may have moved the log's tail past it. Then the blocks are in place, and
+    /// their copies' place in the log may have been taken by others.
     func apply(_ copies: ArraySlice<JournalFollower.Copy>, sequence: UInt32) {
+        let isNeeded = journal?.follower.firstNeeded.map { !sequence.isBefore($0) } ?? false
         for copy in copies where copy.home < map.blockCount {
             guard undigested.runCount < Self.undigestedRunLimit / 2,
-                journal?.copies.insert(JournalCopies.Copy(copy, sequence: sequence)) == true
+                !isNeeded || journal?.copies.insert(JournalCopies.Copy(copy, sequence: sequence)) == true
             else { continue }
             let block = copy.home..<copy.home + 1
             written.insert(block)

@@ -115,7 +115,8 @@ public final class IntrospectServer: DatastoreServer {
         while true {
             let report = try report()
             let isAtRest = report.images.allSatisfy { !$0.isBusy && $0.scan != nil }
-            if report.images.count >= images, isAtRest { return report }
+            // A report that tells so may hold maps from before the last digest.
+            if report.images.count >= images, isAtRest { return try self.report() }
             guard monotonicNanoseconds() < deadline else {
                 throw TestBedError("introspection does not rest after \(seconds) s: \(report.images)\n\(log)")
             }
