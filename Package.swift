@@ -69,7 +69,7 @@ let package = Package(
 
         .executableTarget(
             name: "introspectd",
-            dependencies: ["Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals],
+            dependencies: ["CLinux", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals],
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",

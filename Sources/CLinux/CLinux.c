@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/fsuid.h>
@@ -68,6 +69,12 @@ int64_t linux_file_system_type(int file) {
 
 ssize_t linux_getdents64(int directory, void *buffer, size_t count) {
     return syscall(SYS_getdents64, directory, buffer, count);
+}
+
+void linux_keep_freed_memory(size_t kept) {
+    // The largest threshold that malloc() takes: half of one of its heaps.
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, (int)kept);
 }
 
 int linux_memfd_create(const char *name) {

@@ -60,6 +60,10 @@ int64_t linux_file_system_type(int file);
 /// getdents64().
 ssize_t linux_getdents64(int directory, void *buffer, size_t count);
 
+/// Has malloc() keep freed memory for large buffers to come instead of giving it back to the kernel, up to `kept` bytes
+/// a heap: pages of a new one would be zeroed and mapped again for every buffer.
+void linux_keep_freed_memory(size_t kept);
+
 /// memfd_create with MFD_CLOEXEC: a file that lives in memory.
 int linux_memfd_create(const char *name);
 
