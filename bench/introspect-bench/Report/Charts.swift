@@ -26,7 +26,7 @@ struct Charts {
         let shown = Self.bars.indices.filter { bar in groups.contains { $0.1.contains { $0.bar == bar } } }
         drawing.legend(shown.map { (Self.bars[$0].name, Self.bars[$0].color) }, x: margin.left, y: 22)
         // What takes longer than this is cut off, and its number tells.
-        let top = min(2, max(1.1, groups.flatMap { $0.1.map(\.part) }.max() ?? 1))
+        let top = min(2, 1.1 * max(1, groups.flatMap { $0.1.map(\.part) }.max() ?? 1))
         let plot = height - margin.top - margin.bottom
         let y = { (part: Double) in margin.top + plot * (1 - min(part, top) / top) }
         for step in 0...Int(top / 0.2) {

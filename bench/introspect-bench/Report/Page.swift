@@ -323,7 +323,7 @@ struct Page {
             disks begin to take time, and the scan is measured by itself. After the scan this machine's caches are \
             emptied once more, so that a server has in memory only what it keeps itself. The guest takes the time. After \
             each run that changes files, the server stops, which empties its log, and e2fsck must find the image itself \
-            whole, with as many inodes in use as with every other server. `create` makes \
+            whole, with as many free inodes as with every other server. `create` makes \
             \(parameters.creations) files of 16 KiB on average in directories of a hundred, from 16 threads, and then \
             syncs, which counts; the web server does \(parameters.requests) loops of ten files read and 16 KiB appended \
             to a log, from 100 threads. What a command prints must be the same with every server.\(others)

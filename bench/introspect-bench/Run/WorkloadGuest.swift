@@ -33,6 +33,7 @@ final class NativeGuest: WorkloadGuest {
     let directory: String
     /// Where the volumes are.
     let volumes: String
+    private let attached: BackgroundProcess
     private var steps = 0
 
     /// Attaches `volumes` over NFS, or files of this machine when there is no server.
@@ -51,9 +52,9 @@ final class NativeGuest: WorkloadGuest {
             ]
             words = ["nsenter", "--net=/run/netns/\(network.name)"] + words
         }
-        let process = try BackgroundProcess(words, logPath: temporary.file("attach.log"), on: bed)
+        attached = try BackgroundProcess(words, logPath: temporary.file("attach.log"), on: bed)
         let mounted = arguments.first.map { "\(volumes)/\($0.name)" } ?? volumes
-        try process.wait(upTo: 10, for: "mounting") { access(mounted, F_OK) == 0 }
+        try attached.wait(upTo: 10, for: "mounting") { access(mounted, F_OK) == 0 }
         let script = """
             for mount in '\(directory)'/guest*; do
                 mountpoint --quiet $mount && umount --lazy $mount
@@ -93,7 +94,10 @@ final class NativeGuest: WorkloadGuest {
             }
             status = process.waitForEnd(upTo: 0.02)
         }
-        guard status == 0 else { throw TestBedError("a step of the guest's failed\n\(process.log)") }
+        let troubles = attached.log
+        guard status == 0, troubles.isEmpty else {
+            throw TestBedError("a step of the guest's failed\n\(process.log)\(troubles)")
+        }
         return process.log.split(separator: "\n").map(String.init)
     }
 }
