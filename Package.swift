@@ -29,6 +29,7 @@ let package = Package(
     platforms: [.macOS(.v26)],
     products: [
         .executable(name: "introspectd", targets: ["introspectd"]),
+        .executable(name: "introspectctl", targets: ["introspectctl"]),
         .executable(name: "introspect-scan", targets: ["introspect-scan"]),
         .executable(name: "introspect-bench", targets: ["introspect-bench"]),
         // For the package of fuzzers.
@@ -66,10 +67,16 @@ let package = Package(
             ]),
         module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging], lifetimes),
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
+        module("Control", ["BlockStorage", "Datastore", nioCore, nioPosix]),
 
         .executableTarget(
             name: "introspectd",
-            dependencies: ["CLinux", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals],
+            dependencies: [
+                "CLinux", "Control", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals,
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "introspectctl", dependencies: ["Control", "Datastore", arguments],
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",
@@ -103,7 +110,7 @@ let package = Package(
         .testTarget(
             name: "GuestTests", dependencies: ["TestBed"], path: "Tests/GuestTests", swiftSettings: strict),
         .testTarget(
-            name: "DaemonTests", dependencies: ["TestBed", "introspectd"], path: "Tests/DaemonTests",
+            name: "DaemonTests", dependencies: ["TestBed", "introspectctl", "introspectd"], path: "Tests/DaemonTests",
             swiftSettings: strict),
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),

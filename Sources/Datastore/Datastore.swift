@@ -14,6 +14,9 @@ public final class Datastore: Sendable {
     /// The directories that are served.
     public let exports: [Export]
 
+    /// Where the server keeps what must outlive it, and what only its own user may reach.
+    public let stateDirectory: String
+
     let roots: [UInt64: ExportRoot]
     let handles: HandleCodec
     let impersonation = Impersonation()
@@ -46,6 +49,7 @@ public final class Datastore: Sendable {
         exports = opened.map(\.export)
         try Self.checkDisjoint(exports.map(\.path))
         let state = try StateDirectory(configured: configuration.stateDirectory)
+        stateDirectory = state.path
         for export in exports where Self.path(state.path, isIn: export.path) {
             throw DatastoreError(
                 .invalidArgument,

@@ -104,6 +104,12 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "The socket that introspectctl talks to. (default: `control` in the state directory)", valueName: "path"),
+        completion: .file())
+    var control: String?
+
+    @Option(
+        help: ArgumentHelp(
             """
             Where SIGUSR1 and the end of the server write statistics.json, and IMAGE.runs for each image: what \
             introspection takes each block for.
@@ -143,7 +149,7 @@ struct Serve: AsyncParsableCommand {
         linux_keep_freed_memory(Self.keptMemory)
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1)
         let datastore = try Datastore(configuration: configuration, logger: logger)
-        let server = Server(datastore: datastore, logger: logger)
+        let server = Server(datastore: datastore, control: control, logger: logger)
         do {
             try await server.start(
                 host: listen ?? (allow.isEmpty ? "127.0.0.1" : "0.0.0.0"), port: port, mountPort: mountPort,

@@ -1,4 +1,5 @@
 import BlockStorage
+import Control
 import Datastore
 import Logging
 import NFS
@@ -28,8 +29,18 @@ final class Server: Sendable {
     private let nfs: NFSProgram
     private let mount: MountProgram
     private let registration = Mutex<PortmapRegistration?>(nil)
+    private let control: ControlServer
+    private let isControlRequired: Bool
 
-    init(datastore: Datastore, logger: Logger) {
+    /// A server for `datastore`.
+    ///
+    /// - Parameter control: the path of the socket for administrators; nil for the one in the state directory, which
+    ///   another server may have.
+    init(datastore: Datastore, control: String?, logger: Logger) {
+        isControlRequired = control != nil
+        self.control = ControlServer(
+            datastore: datastore, path: control ?? "\(datastore.stateDirectory)/\(ControlServer.socketName)",
+            group: group)
         self.datastore = datastore
         self.logger = logger
         nfs = NFSProgram(datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool)
@@ -46,6 +57,12 @@ final class Server: Sendable {
         let mountPort = try await listen(host, mountPort)
         for export in datastore.exports {
             logger.info("serving \(export.path) on \(host), NFS at port \(port), MOUNT at port \(mountPort)")
+        }
+        do {
+            try await control.start()
+        } catch {
+            guard !isControlRequired else { throw error }
+            logger.warning("introspectctl cannot reach this server: \(error)")
         }
         guard registers else { return }
         let services = [
@@ -65,6 +82,7 @@ final class Server: Sendable {
     /// Answers what is in flight, puts everything on stable storage, and ends.
     func stop() async {
         registration.withLock { $0?.unregister() }
+        await control.stop()
         await server.shutDown()
         bulkPool.shutDown()
         metadataPool.shutDown()

@@ -84,6 +84,9 @@ public struct DatastoreConfiguration: Sendable {
     /// The fast device, if there is one.
     public var tier: Tier?
 
+    /// The state directory where none is named.
+    public static func defaultStateDirectory() throws(DatastoreError) -> String { try StateDirectory.defaultPath() }
+
     /// Serves `exports`.
     public init(exports: [Export], stateDirectory: String? = nil) {
         self.exports = exports

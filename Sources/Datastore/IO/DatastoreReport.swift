@@ -16,6 +16,15 @@ public struct DatastoreReport: Codable, Sendable {
         public var evictions: [String: Int]
         /// Pages in the cache now.
         public var resident: [String: Int]
+
+        /// Counts by the names of classes.
+        public init(
+            hits: [String: Int] = [:], misses: [String: Int] = [:], ghostHits: [String: Int] = [:],
+            evictions: [String: Int] = [:], resident: [String: Int] = [:]
+        ) {
+            (self.hits, self.misses, self.ghostHits) = (hits, misses, ghostHits)
+            (self.evictions, self.resident) = (evictions, resident)
+        }
     }
 
     /// The RAM cache, and its pages since the start, those of images that are gone included.
@@ -36,6 +45,11 @@ public struct DatastoreReport: Codable, Sendable {
         public var evictions: [String: Int]
         /// See ``PageCounts/resident``.
         public var resident: [String: Int]
+
+        /// The counts by themselves.
+        public var counts: PageCounts {
+            PageCounts(hits: hits, misses: misses, ghostHits: ghostHits, evictions: evictions, resident: resident)
+        }
     }
 
     /// One disk image that introspection follows.

@@ -96,7 +96,7 @@ struct StateDirectory {
         guard fsync(directory) == 0 else { throw DatastoreError.lastSystemError(path) }
     }
 
-    private static func defaultPath() throws(DatastoreError) -> String {
+    static func defaultPath() throws(DatastoreError) -> String {
         if let directories = variable("STATE_DIRECTORY"), let first = directories.split(separator: ":").first {
             return String(first)
         }

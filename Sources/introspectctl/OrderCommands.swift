@@ -1,0 +1,112 @@
+import ArgumentParser
+import Control
+import Datastore
+
+/// `introspectctl drain`: moves blocks from the redirect log to the images.
+struct DrainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drain",
+        abstract: "Move what the redirect log has to the images, and return when it is there durably.",
+        discussion: "What guests write meanwhile may be in the log again.")
+
+    @OptionGroup var control: ControlArguments
+
+    @Argument(help: "One image; else all.")
+    var image: String?
+
+    func run() throws {
+        let tier = try control.ask(ControlRequest(.drain, image: image), \.tier)
+        if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+    }
+}
+
+/// `introspectctl warm`: reads an image's metadata into the cache.
+struct WarmCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "warm", abstract: "Read an image's metadata into the cache, as far as there is room for it.",
+        discussion: "It takes free room and what data has above its share; metadata that is in use stays.")
+
+    @OptionGroup var control: ControlArguments
+
+    @Argument(help: "The image.")
+    var image: String
+
+    func run() throws {
+        let warmed = try control.ask(ControlRequest(.warm, image: image), \.warmed)
+        guard !control.json else { return try printJSON(warmed) }
+        print(
+            "\(warmed.path): \(formatted(bytes: warmed.cachedBytes)) of \(formatted(bytes: warmed.metadataBytes)) of "
+                + "metadata are in the cache")
+    }
+}
+
+/// `introspectctl tier`: the fast device.
+struct TierCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tier", abstract: "Look at the redirect log, and take it out of use or into use.",
+        subcommands: [List.self, Detach.self, Attach.self], defaultSubcommand: List.self)
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "list", abstract: "Show the redirect log and the images with blocks in it.")
+
+        @OptionGroup var control: ControlArguments
+
+        func run() throws {
+            let tier = try control.ask(ControlRequest(.tier), \.tier)
+            if control.json { try printJSON(tier) } else { print(TierTable.text(tier)) }
+        }
+    }
+
+    struct Detach: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "detach", abstract: "Move everything to the images and take the redirect log out of use.",
+            discussion: "Afterwards the device can be taken away. It is also the way out when the log has failed.")
+
+        @OptionGroup var control: ControlArguments
+
+        @Flag(help: "Lose the blocks that the log cannot give: images are served as they were before these writes.")
+        var giveUp = false
+
+        func run() throws {
+            let tier = try control.ask(ControlRequest(.detach, givesUp: giveUp), \.tier)
+            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+        }
+    }
+
+    struct Attach: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "attach", abstract: "Take the redirect log into use, after detach or a failure.")
+
+        @OptionGroup var control: ControlArguments
+
+        func run() throws {
+            let tier = try control.ask(ControlRequest(.attach), \.tier)
+            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+        }
+    }
+}
+
+/// How the redirect log does, for people.
+enum TierTable {
+    static func line(_ tier: TierStatus) -> String {
+        guard tier.state != .none else { return "none" }
+        let place = tier.directories.isEmpty ? "" : " at \(tier.directories.joined(separator: ", "))"
+        let use =
+            tier.size == 0
+            ? "" : ", \(formatted(bytes: tier.liveBytes)) to move, \(decimal(tier.fullness * 100, places: 0)) % full"
+        let failure = tier.failure.map { ": \($0)" } ?? ""
+        return "\(tier.state.rawValue)\(place), mode \(tier.mode)\(use)\(failure)"
+    }
+
+    static func text(_ tier: TierStatus) -> String {
+        guard !tier.images.isEmpty else { return line(tier) }
+        let rows = tier.images.map { image in
+            [
+                image.path, image.liveBytes.map { formatted(bytes: $0) } ?? "unknown",
+                image.isRefused ? "refused" : "served",
+            ]
+        }
+        return line(tier) + "\n" + table([["IMAGE", "IN THE LOG", ""]] + rows)
+    }
+}

@@ -1,0 +1,225 @@
+import Foundation
+import Glibc
+import TestBed
+import Testing
+
+/// `introspectctl` and the socket that it talks to, with a server that runs.
+struct ControlTests {
+    /// A server with one image that a guest could have made, which is scanned.
+    private struct Stand {
+        let server: LocalServer
+        let socket: String
+        let image: String
+
+        init(_ options: [String] = [], in temporary: TemporaryDirectory, on bed: Bed) throws {
+            let export = try temporary.makeDirectory("export")
+            image = "\(export)/disk.img"
+            let guest = try temporary.makeDirectory("guest")
+            for number in 0..<50 { try run("mkdir", "\(guest)/\(number)") }
+            try run("mke2fs", "-q", "-F", "-t", "ext4", "-d", guest, image, "16M")
+            server = try LocalServer(serving: export, options, in: temporary, on: bed)
+            socket = temporary.file("state/control")
+            try server.waitForLog("disk.img: scanned in")
+        }
+
+        func control(_ words: String...) throws -> Command.Result {
+            try Command(
+                [try Executable.path(of: "introspectctl")] + words + ["--control", socket], timeLimit: 30
+            ).result()
+        }
+
+        /// What a JSON object of the output has under `keys`.
+        func value(of keys: String..., in result: Command.Result) throws -> Any {
+            var value = try JSONSerialization.jsonObject(with: Data(result.output.utf8))
+            for key in keys { value = try #require((value as? [String: Any])?[key]) }
+            return value
+        }
+    }
+
+    private func withStand(_ options: [String] = [], _ body: (Stand, TemporaryDirectory) throws -> Void) throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let stand = try Stand(options, in: temporary, on: bed)
+            try body(stand, temporary)
+            #expect(stand.server.process.stop() == 0)
+            #expect(access(stand.socket, F_OK) != 0, "the socket goes with the server")
+        }
+    }
+
+    @Test func everyQuestionIsAnsweredForPeopleAndPrograms() throws {
+        try withStand { stand, _ in
+            let status = try stand.control("status", "--json")
+            #expect(try stand.value(of: "images", "current", in: status) as? Int == 1)
+            #expect(try stand.value(of: "processIdentifier", in: status) as? Int32 == stand.server.process.identifier)
+            #expect(try stand.control("status").output.contains("1 current"))
+            #expect(try stand.control("images").output.contains("\(stand.image)"))
+            let statistics = try stand.control("stats", "--json")
+            let directories = try stand.value(of: "cache", "resident", "directory", in: statistics) as? Int
+            #expect(directories ?? 0 >= 50)
+            #expect(try stand.control("stats").output.contains("directory"))
+            #expect(try stand.control("tier", "list").output == "none\n")
+            #expect(try stand.control("drain").status == 0)
+            let top = try stand.control("top", "--json", "--count", "2", "--interval", "0.2")
+            #expect(top.status == 0 && top.output.split(separator: "\n").count == 2)
+            for name in [stand.image, "disk.img", "export/disk.img"] {
+                let warmed = try stand.control("warm", name, "--json")
+                let bytes = try #require(try stand.value(of: "metadataBytes", in: warmed) as? Int)
+                #expect(bytes > 50 * 4096)
+                #expect(try stand.value(of: "cachedBytes", in: warmed) as? Int == bytes)
+            }
+        }
+    }
+
+    @Test func logIsListedDrainedDetachedAndAttached() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let log = try temporary.makeDirectory("ssd")
+            let options = ["--ssd", log, "--ssd-mode", "writeback", "--ssd-size", "64M"]
+            let stand = try Stand(options, in: temporary, on: bed)
+            let list = try stand.control("tier", "list", "--json")
+            #expect(try stand.value(of: "state", in: list) as? String == "attached")
+            #expect(try stand.value(of: "mode", in: list) as? String == "writeback")
+            #expect(try stand.control("drain", "disk.img").status == 0)
+            #expect(try stand.control("tier", "detach").output.contains("detached"))
+            #expect(try stand.control("tier", "attach", "--json").output.contains("\"attached\""))
+            let again = try stand.control("tier", "attach")
+            #expect(again.status == 1 && !again.errorOutput.isEmpty)
+            #expect(stand.server.process.stop() == 0)
+        }
+    }
+
+    @Test func failuresHaveAStatusAndALine() throws {
+        try withStand { stand, temporary in
+            for words in [["warm", "other.img"], ["drain", "isk.img"]] {
+                let result = try stand.control(words[0], words[1])
+                #expect(result.status == 2)
+                #expect(result.errorOutput == "introspectctl: \(words[1]): no such image is served\n")
+            }
+            let detach = try stand.control("warm")
+            #expect(detach.status == 64)
+            let missing = temporary.file("missing")
+            let result = try Command(
+                [try Executable.path(of: "introspectctl"), "status", "--control", missing], timeLimit: 10
+            ).result()
+            #expect(result.status == 69)
+            #expect(result.errorOutput.contains("no introspectd listens at \(missing): No such file"))
+        }
+    }
+
+    /// Only the server's user may open the socket, one server of two has it, and one that was killed leaves nothing
+    /// that would keep the next from starting.
+    @Test func socketBelongsToOneServer() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let socket = temporary.file("ctl")
+            let first = try LocalServer(serving: export, ["--control", socket], in: temporary, on: bed)
+            var status = stat()
+            #expect(lstat(socket, &status) == 0 && status.st_mode & 0o7777 == 0o600)
+            let second = try Command(
+                [
+                    try Executable.path(of: "introspectd"), "serve", export, "--port", "0", "--mount-port", "0",
+                    "--no-rpcbind", "--state", temporary.file("other"), "--control", socket,
+                ], timeLimit: 20
+            ).result()
+            #expect(second.status == 1 && second.errorOutput.contains("\(socket): another server listens there"))
+            first.process.kill()
+            let third = try LocalServer(serving: export, ["--control", socket], in: temporary, on: bed)
+            let answer = try Command(
+                [try Executable.path(of: "introspectctl"), "status", "--control", socket], timeLimit: 10
+            ).run()
+            #expect(answer.contains(export))
+            #expect(third.process.stop() == 0)
+            let file = try temporary.write("text", to: "file")
+            let fourth = try Command(
+                [
+                    try Executable.path(of: "introspectd"), "serve", export, "--port", "0", "--mount-port", "0",
+                    "--no-rpcbind", "--state", temporary.file("other"), "--control", file,
+                ], timeLimit: 20
+            ).result()
+            #expect(fourth.status == 1 && fourth.errorOutput.contains("\(file): is no socket"))
+            #expect(access(file, F_OK) == 0)
+        }
+    }
+
+    /// Lines that are no requests: each is answered with an error or not at all, and the next client is served.
+    @Test func nonsenseIsAnsweredAndCostsNothing() throws {
+        try withStand { stand, _ in
+            let nonsense: [[UInt8]] = [
+                [], Array("\n".utf8), Array("status\n".utf8), Array("{\"command\":\"stop\"}\n".utf8),
+                Array("{\"command\":\"warm\"}\n".utf8), Array("{\"command\":7,\"image\":[]}\n".utf8),
+                (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 197 &+ 13) } + [10],
+                [UInt8](repeating: UInt8(ascii: "["), count: 16_000) + [10],
+                [UInt8](repeating: UInt8(ascii: "x"), count: 1 << 20),
+            ]
+            for bytes in nonsense {
+                let client = try LocalSocket(connectedTo: stand.socket)
+                client.send(bytes)
+                client.endSending()
+                #expect(client.receive(within: 10).contains("\"badRequest\""))
+            }
+            // As many as come and say nothing do not lock the next one out for longer than their time.
+            let silent = try (0..<100).map { _ in try LocalSocket(connectedTo: stand.socket) }
+            let deadline = ContinuousClock.now + .seconds(20)
+            var status: Int32 = -1
+            while status != 0, ContinuousClock.now < deadline {
+                status = try stand.control("status").status
+            }
+            #expect(status == 0)
+            _ = silent.count
+        }
+    }
+
+    @Test func requestWithoutALineEndIsTaken() throws {
+        try withStand { stand, _ in
+            let client = try LocalSocket(connectedTo: stand.socket)
+            client.send(Array("{\"command\":\"tier\"}".utf8))
+            client.endSending()
+            #expect(client.receive(within: 10).contains("\"state\":\"none\""))
+        }
+    }
+}
+
+/// A connection to a local socket.
+private final class LocalSocket {
+    private let descriptor: Int32
+
+    init(connectedTo path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
+        let status = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard status == 0 else { throw TestBedError("cannot connect to \(path)") }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    func send(_ bytes: [UInt8]) {
+        // MSG_NOSIGNAL: the server may close before it has all.
+        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, 0x4000) }
+    }
+
+    func endSending() {
+        shutdown(descriptor, Int32(SHUT_WR))
+    }
+
+    /// All that comes until the server closes.
+    func receive(within seconds: Int) -> String {
+        var timeout = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        var text: [UInt8] = []
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = recv(descriptor, &bytes, bytes.count, 0)
+            guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+            text += bytes[..<count]
+        }
+    }
+}
