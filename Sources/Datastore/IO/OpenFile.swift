@@ -31,6 +31,8 @@ final class OpenFile: Sendable {
         var isDirty = false
         var needsIdentification = true
         var member: ImageSession.Member?
+        /// The file's path when it became part of the image.
+        var memberPath: String?
         /// Whether readers may have seen the file's number in the cache.
         var wasCached = false
     }
@@ -74,6 +76,16 @@ final class OpenFile: Sendable {
     /// The number of the file's pages in the cache; 0, under which none are kept, for files that are no images.
     var cacheID: UInt32 { cacheNumber.load(ordering: .acquiring) }
 
+    /// Whether the file has got another path since it became part of an image. True once per change.
+    func takeRename() -> Bool {
+        let path = descriptor.currentPath
+        return state.withLock { state in
+            guard state.member != nil, state.memberPath != path else { return false }
+            state.memberPath = path
+            return true
+        }
+    }
+
     /// Whether reads are answered from the page cache of ours.
     var isCached: Bool { cached.load(ordering: .acquiring) }
 
@@ -102,6 +114,7 @@ final class OpenFile: Sendable {
         ranges.whileNoWrite {
             state.withLock {
                 $0.member = member
+                $0.memberPath = member == nil ? nil : descriptor.currentPath
                 $0.needsIdentification = false
             }
         }

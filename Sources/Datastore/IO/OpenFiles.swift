@@ -29,6 +29,12 @@ final class OpenFiles: Sendable {
         var byHandle: [FileHandle: OpenFile] = [:]
         var byIdentity: [OpenFile.Identity: Entry] = [:]
         var sessions: [String: ImageSession] = [:]
+
+        /// Removes a session, and none of another file that has come to its path.
+        mutating func remove(_ session: ImageSession) {
+            guard sessions[session.image.path] === session else { return }
+            sessions[session.image.path] = nil
+        }
     }
 
     let cache: PageCache
@@ -139,7 +145,7 @@ final class OpenFiles: Sendable {
             guard let entry = table.byIdentity.removeValue(forKey: identity) else { return nil }
             for handle in entry.handles { table.byHandle[handle] = nil }
             guard let session = entry.file.member?.session else { return nil }
-            table.sessions[session.image.path] = nil
+            table.remove(session)
             return session
         }
         session?.close()
@@ -238,7 +244,9 @@ final class OpenFiles: Sendable {
 
     private func lookAfterFiles() {
         let files = table.withLock { $0.byIdentity.values.map { ($0.file, $0.lastUse) } }
-        for (file, lastUse) in files {
+        for (file, lastUse) in files where !forgetIfRemoved(file) {
+            // The image is known by its path, and a descriptor names its other files.
+            if file.takeRename() { file.requestIdentification() }
             if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
                 identify(file)
             }
@@ -248,6 +256,14 @@ final class OpenFiles: Sendable {
         for session in sessions {
             session.startDueWork()
         }
+    }
+
+    /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.
+    private func forgetIfRemoved(_ file: OpenFile) -> Bool {
+        guard let attributes = try? file.descriptor.attributes(), attributes.linkCount == 0 else { return false }
+        forgetRedirects(of: file.descriptor)
+        forget(file.identity)
+        return true
     }
 
     private func noteUse(of file: OpenFile, since lastUse: ContinuousClock.Instant) {
@@ -270,7 +286,7 @@ final class OpenFiles: Sendable {
         for file in idle {
             if file.isDirty { _ = flush(file) }
             guard let session = file.member?.session else { continue }
-            table.withLock { _ = $0.sessions.removeValue(forKey: session.image.path) }
+            table.withLock { $0.remove(session) }
             session.close()
         }
     }
@@ -328,7 +344,7 @@ final class OpenFiles: Sendable {
     }
 
     private func end(_ session: ImageSession) {
-        table.withLock { _ = $0.sessions.removeValue(forKey: session.image.path) }
+        table.withLock { $0.remove(session) }
         session.close()
     }
 
