@@ -77,6 +77,14 @@ struct Serve: AsyncParsableCommand {
             """, valueName: "mode"))
     var ssdMode = DatastoreConfiguration.TierMode.off
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            What the log takes, with commas between: metadata (of guests' file systems, journals included), data (but \
+            for streams longer than a mebibyte), or names of classes, as introspect-scan prints them. (default: metadata)
+            """, valueName: "classes"))
+    var ssdClasses: RedirectClasses?
+
     @Option(help: ArgumentHelp("The size of the log, when it is made.", valueName: "size"))
     var ssdSize = ByteSize(bytes: 1 << 30)
 
@@ -190,7 +198,9 @@ struct Serve: AsyncParsableCommand {
         configuration.mapsDirectory = maps
         configuration.cacheSize = cache.bytes
         configuration.tier = ssd.map {
-            .init(directory: $0, mode: ssdMode, size: ssdSize.bytes, drainTimeout: .seconds(drainTimeout))
+            .init(
+                directory: $0, mode: ssdMode, classes: ssdClasses ?? .metadata, size: ssdSize.bytes,
+                drainTimeout: .seconds(drainTimeout))
         }
         return configuration
     }
@@ -213,5 +223,10 @@ extension AddressRange: ExpressibleByArgument {
 }
 
 extension DatastoreConfiguration.TierMode: ExpressibleByArgument {}
+
+extension RedirectClasses: ExpressibleByArgument {
+    /// The classes of a list of names.
+    public init?(argument: String) { self.init(names: argument) }
+}
 
 extension Logger.Level: @retroactive ExpressibleByArgument {}

@@ -50,6 +50,8 @@ public struct DatastoreConfiguration: Sendable {
         public var directory: String
         /// What becomes of writes.
         public var mode: TierMode
+        /// The classes of blocks whose writes the device takes.
+        public var classes: RedirectClasses
         /// The size of the log in bytes, when it is made.
         public var size: Int
         /// How long a clean stop moves blocks to their images; the rest stays in the log.
@@ -60,9 +62,13 @@ public struct DatastoreConfiguration: Sendable {
         }
 
         /// A tier in `directory`.
-        public init(directory: String, mode: TierMode, size: Int = 1 << 30, drainTimeout: Duration = .seconds(60)) {
+        public init(
+            directory: String, mode: TierMode, classes: RedirectClasses = .metadata, size: Int = 1 << 30,
+            drainTimeout: Duration = .seconds(60)
+        ) {
             self.directory = directory
             self.mode = mode
+            self.classes = classes
             self.size = size
             self.drainTimeout = drainTimeout
         }

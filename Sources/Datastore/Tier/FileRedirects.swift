@@ -8,6 +8,7 @@ final class FileRedirects: Sendable {
     let image: ImageIdentity
     private let tier: RedirectTier
     private let isRemoved = Atomic(false)
+    private let sequentialWrites = Mutex(SequentialWrites())
 
     init(tier: RedirectTier, image: ImageIdentity) {
         self.tier = tier
@@ -50,17 +51,7 @@ final class FileRedirects: Sendable {
             try drain(range)
             return false
         }
-        var isWanted = false
-        var label: UInt8 = 0
-        if tier.mode != .off, let member {
-            var wanted = 0
-            member.forEachClass(ofWrite: bytes, at: offset) { run, blockClass in
-                guard tier.classes.contains(blockClass) else { return }
-                wanted += run.length
-                label = blockClass.rawValue
-            }
-            isWanted = wanted == range.length
-        }
+        let (isWanted, label) = choose(bytes, range, member)
         if isWanted, tier.mode == .writeback { try tier.enter(image, path: path, for: log) }
         do throws(StorageError) {
             return try log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
@@ -68,6 +59,24 @@ final class FileRedirects: Sendable {
             try tier.evacuate()
             return false
         }
+    }
+
+    /// Whether the log should take a write of `range`, and under what label.
+    private func choose(
+        _ bytes: UnsafeRawBufferPointer, _ range: ByteRange, _ member: ImageSession.Member?
+    ) -> (isWanted: Bool, label: UInt8) {
+        guard tier.mode != .off, let member else { return (false, 0) }
+        var wanted = 0
+        var label: UInt8 = 0
+        var isMetadata = true
+        member.forEachClass(ofWrite: bytes, at: range.offset) { run, blockClass in
+            guard tier.classes.contains(blockClass) else { return }
+            wanted += run.length
+            label = blockClass.rawValue
+            if !blockClass.isMetadata { isMetadata = false }
+        }
+        guard wanted == range.length else { return (false, label) }
+        return (isMetadata || !sequentialWrites.withLock { $0.note(range) }, label)
     }
 
     /// Moves what is redirected of `range` to the file, durably.

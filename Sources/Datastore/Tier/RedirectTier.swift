@@ -37,7 +37,7 @@ final class RedirectTier: Sendable {
     private static let mostClosingPasses = 1000
     private static let mostOpenAttempts = 20
 
-    let classes = RedirectClasses.standard
+    let classes: RedirectClasses
     let register: RedirectRegister
     private let configuration: DatastoreConfiguration.Tier?
     private let logger: Logger
@@ -59,6 +59,7 @@ final class RedirectTier: Sendable {
         openImage: @escaping Destager.OpenImage, yield: @escaping @Sendable () -> Void
     ) throws(DatastoreError) {
         self.configuration = configuration
+        classes = configuration?.classes ?? .metadata
         self.register = register
         self.logger = logger
         self.openImage = openImage

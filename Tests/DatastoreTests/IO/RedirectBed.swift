@@ -1,6 +1,7 @@
 import BlockStorage
 import Foundation
 import Glibc
+import Introspection
 import Logging
 import NIOCore
 import Synchronization
@@ -38,14 +39,15 @@ final class RedirectBed {
     /// The mode, or nil for no tier at all; a clean stop has no time to move anything.
     func serve(
         _ mode: DatastoreConfiguration.TierMode?, drainTimeout: Duration = .zero,
-        exports: [String] = ["export"],
+        classes: RedirectClasses = .metadata, exports: [String] = ["export"],
         _ body: (_ datastore: Datastore, _ handle: HandleAlias) throws -> Void
     ) throws {
         var configuration = DatastoreConfiguration(
             exports: exports.map { .init(path: "\(directory)/\($0)") }, stateDirectory: "\(directory)/state")
         configuration.cacheSize = 1 << 20
         configuration.tier = mode.map {
-            .init(directory: "\(directory)/ssd", mode: $0, size: 64 << 20, drainTimeout: drainTimeout)
+            .init(
+                directory: "\(directory)/ssd", mode: $0, classes: classes, size: 64 << 20, drainTimeout: drainTimeout)
         }
         let faults = faults
         configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
@@ -88,12 +90,20 @@ final class RedirectBed {
 
     /// Waits until the image is known; returns where its inode table has 16 KiB.
     func inodeTable(_ datastore: Datastore, _ handle: HandleAlias, _ name: String = "disk.img") throws -> Int {
+        try place(of: .inodeTable, length: 16384, datastore, handle, name)
+    }
+
+    /// Waits until the image is known; returns where `length` bytes of it are of one class.
+    func place(
+        of blockClass: BlockClass, length: Int, _ datastore: Datastore, _ handle: HandleAlias,
+        _ name: String = "disk.img"
+    ) throws -> Int {
         _ = try read(0, handle, datastore)
         for _ in 0..<200 where datastore.files.file(for: handle)?.isCached != true { usleep(50_000) }
         var place: Int?
         datastore.forEachClassMap { path, runs in
             guard path.hasSuffix(name) else { return }
-            place = runs.first { $0.1 == .inodeTable && $0.0.length >= 16384 }?.0.aligned(to: 4096).offset
+            place = runs.first { $0.1 == blockClass && $0.0.length >= length }?.0.aligned(to: 4096).offset
         }
         return try #require(place)
     }

@@ -85,6 +85,24 @@ struct RedirectTests {
         try bed.serve(nil) { datastore, handle in _ = try bed.read(0, handle, datastore) }
     }
 
+    @Test func dataIsTakenWhereItIsWantedButForStreams() throws {
+        let classes = try #require(RedirectClasses(names: "metadata,data"))
+        #expect(RedirectClasses(names: "metadata,dta") == nil)
+        try bed.serve(.writeback, classes: classes) { datastore, handle in
+            let start = try bed.place(of: .free, length: 4 << 20, datastore, handle)
+            for number in 0..<384 { try bed.write(0x11, at: start + number * 4096, handle, datastore) }
+            #expect(datastore.tierStatus().liveBytes == SequentialWrites.streamLength)
+            try #expect(bed.readFile(start) != [UInt8](repeating: 0x11, count: 4096))
+            try #expect(bed.readFile(start + 383 * 4096) == [UInt8](repeating: 0x11, count: 4096))
+            // What is redirected stays so, also when a stream writes it again.
+            for number in 0..<384 { try bed.write(0x22, at: start + number * 4096, handle, datastore) }
+            #expect(datastore.tierStatus().liveBytes == SequentialWrites.streamLength)
+            for number in [0, 255, 256, 383] {
+                try #expect(bed.read(start + number * 4096, handle, datastore).allSatisfy { $0 == 0x22 })
+            }
+        }
+    }
+
     @Test func aLogThatClientsCouldReachIsRefused() throws {
         try FileManager.default.createDirectory(
             atPath: "\(bed.directory)/export/ssd", withIntermediateDirectories: true)
