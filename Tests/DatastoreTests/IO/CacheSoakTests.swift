@@ -16,10 +16,12 @@ import Testing
 struct CacheSoakTests {
     private static let seconds = getenv("INTROSPECT_SOAK_SECONDS").flatMap { Double(String(cString: $0)) } ?? 4
     private static let isLong = seconds >= 60
-    private static let cacheSize = isLong ? 64 << 20 : 2 << 20
+    private static let cacheSize = isLong ? 32 << 20 : 2 << 20
     private static let imageSize = 16 << 20
     private static let slots = isLong ? 24 : 6
     private static let readsPerStep = 40
+    /// In pages: enough that the cache is too small for all images.
+    private static let longestRead = 16
     private static let pageSize = 4096
 
     /// One image: what it holds is the template, with its number in the first bytes of each page of one guest file.
@@ -120,16 +122,18 @@ struct CacheSoakTests {
             for _ in 0..<readsPerStep {
                 let isMarked = Bool.random(using: &random)
                 let page = isMarked ? Int.random(in: marked, using: &random) : Int.random(in: 0..<400, using: &random)
+                let (start, count) = (page * pageSize, Int.random(in: 1...longestRead, using: &random) * pageSize)
                 var buffer = ByteBuffer()
                 if try datastore.readFromCache(
-                    handle, offset: UInt64(page * pageSize), count: pageSize, as: .root, into: &buffer) == nil
+                    handle, offset: UInt64(start), count: count, as: .root, into: &buffer) == nil
                 {
-                    _ = try datastore.read(
-                        handle, offset: UInt64(page * pageSize), count: pageSize, as: .root, into: &buffer)
+                    _ = try datastore.read(handle, offset: UInt64(start), count: count, as: .root, into: &buffer)
                 }
                 reads += 1
-                var expected = Array(template[page * pageSize..<(page + 1) * pageSize])
-                if marked.contains(page) { expected.store(number, at: 0) }
+                var expected = Array(template[start..<start + count])
+                for page in page..<page + count / pageSize where marked.contains(page) {
+                    expected.store(number, at: page * pageSize - start)
+                }
                 #expect(Array(buffer.readableBytesView) == expected, "page \(page) of \(name), image \(number)")
             }
         }
