@@ -126,7 +126,9 @@ let package = Package(
         .testTarget(
             name: "TieringTests", dependencies: ["BlockStorage", "TestTools", "Tiering"],
             path: "Tests/TieringTests", exclude: ["PlantedBugs"], swiftSettings: strict),
-        tests(of: "Datastore", ["BlockStorage", "CLinux", "Introspection", "Tiering", "TestTools", nioCore, logging]),
+        tests(
+            of: "Datastore",
+            ["BlockStorage", "CLinux", "Introspection", "Tiering", "TestTools", "Volumes", nioCore, logging]),
         tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
 
         // What fuzzers feed, and their corpus as tests.

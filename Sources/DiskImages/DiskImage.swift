@@ -81,6 +81,8 @@ public struct DiskImage: Sendable {
     public let extents: [ImageExtent]
     /// Indices into `extents` of those with a file, sorted by file and offset in it.
     private let byHostOffset: [Int]
+    /// Where each of the disks is that were joined; the whole, when there is one.
+    public private(set) var members: [ByteRange]
 
     /// An image of `extents`, or nil when they leave a gap, overlap, or hold a byte of a host file twice.
     init?(format: ImageFormat, files: [HostFile], extents: [ImageExtent]) {
@@ -101,7 +103,34 @@ public struct DiskImage: Sendable {
         self.files = files
         self.extents = extents
         size = end
+        members = [ByteRange(offset: 0, length: end)]
         byHostOffset = hosted.map(\.index)
+    }
+
+    /// The disks of `images` one after the other, as one: for volume groups that reach over several. Nil when two of them
+    /// have a file in common, or they are larger than any disk.
+    public init?(joining images: [DiskImage]) {
+        guard let format = images.first?.format else { return nil }
+        var files: [HostFile] = []
+        var extents: [ImageExtent] = []
+        var members: [ByteRange] = []
+        var end = 0
+        for image in images {
+            guard image.size <= Int.max - end, Set(image.files).isDisjoint(with: files) else { return nil }
+            for extent in image.extents {
+                var source = extent.source
+                if case .file(let index, let offset) = source {
+                    source = .file(index: files.count + index, offset: offset)
+                }
+                extents.append(
+                    ImageExtent(diskOffset: end + extent.diskOffset, length: extent.length, source: source))
+            }
+            files += image.files
+            members += image.members.map { ByteRange(offset: end + $0.offset, length: $0.length) }
+            end += image.size
+        }
+        self.init(format: format, files: files, extents: extents)
+        self.members = members
     }
 
     /// The path that stands for the image: the descriptor's, or that of the only file.

@@ -1,4 +1,5 @@
 import BlockStorage
+import DiskImages
 
 /// How introspection reads a virtual disk.
 ///
@@ -7,6 +8,8 @@ import BlockStorage
 public protocol ClassifiedReader: Sendable {
     /// The size of the virtual disk in bytes.
     var size: Int { get }
+    /// Where on it each of several disks is that are read as one, because their volume groups belong together.
+    var members: [ByteRange] { get }
     /// Fills the whole of `buffer`, which is `range.length` bytes long, with the disk's bytes, or throws.
     ///
     /// A read that starts after a write was acknowledged gives what was written. `blockClass` is what the caller
@@ -24,6 +27,9 @@ public protocol ClassifiedReader: Sendable {
 }
 
 extension ClassifiedReader {
+    /// It is one disk.
+    public var members: [ByteRange] { [ByteRange(offset: 0, length: size)] }
+
     /// Reads each piece by itself.
     public func read(
         _ range: ByteRange, pieces: [ClassifiedRange], into buffer: UnsafeMutableRawBufferPointer
@@ -39,10 +45,18 @@ extension ClassifiedReader {
 /// Reads a virtual disk straight from a device, whatever the class.
 public struct DeviceReader: ClassifiedReader {
     private let device: any BlockDevice
+    /// The disks that the device is made of.
+    public let members: [ByteRange]
 
-    /// A reader of the whole of `device`.
-    public init(_ device: any BlockDevice) {
+    /// A reader of the whole of `device`, which is made of the disks at `members`; nil for one disk.
+    public init(_ device: any BlockDevice, members: [ByteRange]? = nil) {
         self.device = device
+        self.members = members ?? [ByteRange(offset: 0, length: device.size)]
+    }
+
+    /// A reader of `disk`, which may be several joined.
+    public init(_ disk: VirtualDisk) {
+        self.init(disk, members: disk.image.members)
     }
 
     /// The size of the device in bytes.

@@ -57,6 +57,7 @@ extension DiskIntrospector {
             duration: ContinuousClock.now - start,
             durations: scan.fileSystems.reduce(into: ScanDurations()) { $0 += $1.durations },
             fileCounts: scan.fileSystems.reduce(into: FileCounts()) { $0 += $1.counts },
+            physicalVolumes: scan.layout.physicalVolumes,
             wasCancelled: scan.wasCancelled, problems: scan.problems)
     }
 

@@ -1,4 +1,5 @@
 import BlockStorage
+import Volumes
 
 /// One guest file system as introspection knows it.
 public struct FileSystemStatus: Hashable, Sendable, Codable {
@@ -120,6 +121,8 @@ public struct ScanReport: Sendable {
     public var durations = ScanDurations()
     /// The files of all file systems.
     public var fileCounts = FileCounts()
+    /// The LVM2 physical volumes of the disk.
+    public var physicalVolumes = PhysicalVolumeSet()
     /// Whether `isCancelled` ended it: nothing was installed then.
     public var wasCancelled: Bool
     /// What was wrong on the disk, a readable line each: where, what was found, what was expected.

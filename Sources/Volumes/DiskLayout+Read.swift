@@ -4,9 +4,13 @@ extension DiskLayout {
     /// Reads the partition table and the LVM metadata of `disk`.
     ///
     /// Throws only when the disk cannot be read: what its bytes get wrong is in ``problems``.
-    public static func read(from disk: some BlockDevice) throws(StorageError) -> DiskLayout {
+    ///
+    /// - Parameter members: Where on `disk` each of several disks is whose volume groups belong together; nil when it is
+    ///   one disk.
+    public static func read(from disk: some BlockDevice, members: [ByteRange]? = nil) throws(StorageError) -> DiskLayout
+    {
         var reader = LayoutReader(disk: disk)
-        try reader.readPartitionTable()
+        try reader.readPartitionTables(of: members ?? [ByteRange(offset: 0, length: disk.size)])
         return try reader.layoutWithVolumes()
     }
 }
@@ -34,11 +38,6 @@ extension LayoutReader {
 
     /// Finds the volumes on the partitions and returns all that was found.
     consuming func layoutWithVolumes() throws(StorageError) -> DiskLayout {
-        let places =
-            partitions.isEmpty
-            ? [(name: "disk", range: ByteRange(offset: 0, length: size))]
-            : partitions.filter { !$0.isContainer }.sorted { $0.index < $1.index }
-                .map { (name: "partition \($0.index)", range: $0.range) }
         var plain: [Volume] = []
         var physicalVolumes: [LVMPhysicalVolume] = []
         for place in places {
@@ -48,10 +47,31 @@ extension LayoutReader {
                 plain.append(Volume(name: place.name, range: place.range))
             }
         }
-        let logical = logicalVolumes(on: physicalVolumes)
+        let descriptions = newestDescriptions(of: physicalVolumes)
+        let logical = logicalVolumes(of: descriptions, on: physicalVolumes)
+        try reportNestedGroups(in: logical)
         let candidates = plain + logical.filter(\.isComplete) + logical.filter { !$0.isComplete }
         let volumes = withoutOverlaps(candidates)
-        return layout(volumes: volumes.filter(\.isComplete), degradedVolumes: volumes.filter { !$0.isComplete })
+        var found = PhysicalVolumeSet(present: Set(physicalVolumes.map(\.identifier)))
+        for physicalVolume in descriptions.flatMap(\.group.physicalVolumes.values)
+        where !found.present.contains(physicalVolume.identifier) {
+            found.missing.insert(physicalVolume.identifier)
+        }
+        return layout(
+            volumes: volumes.filter(\.isComplete), degradedVolumes: volumes.filter { !$0.isComplete },
+            physicalVolumes: found)
+    }
+
+    /// Names logical volumes that hold physical volumes: a guest's own host, usually, and not looked into.
+    private mutating func reportNestedGroups(in volumes: [Volume]) throws(StorageError) {
+        for volume in volumes where volume.isComplete && volume.size >= LVMLabel.scannedLength {
+            let device = VolumeDevice(volume: volume, disk: disk)
+            let start = try device.read(ByteRange(offset: 0, length: LVMLabel.scannedLength))
+            guard LVMLabel.find(in: start, at: 0, report: { _ in }) != nil else { continue }
+            report(
+                volume.map.diskRanges.first?.offset ?? 0,
+                "\(volume.name): holds an LVM2 physical volume; a group inside a logical volume is not looked into")
+        }
     }
 
     /// The volumes without those that hold bytes of one listed earlier.

@@ -8,6 +8,9 @@ public struct DiskStructure: Hashable, Sendable {
         case partitionTable
         /// The sectors that may hold an LVM2 label, or a metadata area of LVM2.
         case lvmMetadata
+        /// What a logical volume needs to be what it is: the metadata of a mirror, a RAID, a pool or a cache. Written
+        /// while the volume is in use, it says nothing of how the disk is divided.
+        case lvmSubvolume
     }
 
     /// Where on the disk.
@@ -19,6 +22,20 @@ public struct DiskStructure: Hashable, Sendable {
     public init(range: ByteRange, kind: Kind) {
         self.range = range
         self.kind = kind
+    }
+}
+
+/// The LVM2 physical volumes of a disk, by identifier.
+public struct PhysicalVolumeSet: Hashable, Sendable {
+    /// Those on the disk.
+    public var present: Set<String> = []
+    /// Those of the same volume groups that are on no disk that was read.
+    public var missing: Set<String> = []
+
+    /// A set; without any unless told otherwise.
+    public init(present: Set<String> = [], missing: Set<String> = []) {
+        self.present = present
+        self.missing = missing
     }
 }
 
@@ -36,6 +53,8 @@ public struct DiskLayout: Sendable {
     public let volumes: [Volume]
     /// Logical volumes of which some part is not on this disk, or is kept in a way that is not understood.
     public let degradedVolumes: [Volume]
+    /// The physical volumes, and those that belong to them.
+    public let physicalVolumes: PhysicalVolumeSet
     /// Where the tables and metadata are, sorted, without overlap.
     public let structures: [DiskStructure]
     /// What is wrong with them.

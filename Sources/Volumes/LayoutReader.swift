@@ -7,12 +7,21 @@ struct LayoutReader<Disk: BlockDevice> {
     /// How many bytes of LVM2 metadata are read from one disk, whatever number of areas it claims to have.
     private static var maximumMetadataLength: Int { 16 << 20 }
 
+    /// Bytes that may hold a file system or a physical volume, and what reports call them.
+    struct Place {
+        let name: String
+        let range: ByteRange
+    }
+
     let disk: Disk
-    /// The disk's size when the reading began, in bytes.
-    let size: Int
+    /// The disk that is looked at, of several that are read as one: all offsets count from its start.
+    private var member: ByteRange
+    /// The kind of the first disk's table.
     var partitionTable = PartitionTableKind.none
     var sectorSize = 512
-    var partitions: [Partition] = []
+    /// Partitions of all disks, in bytes of the whole.
+    private var partitions: [Partition] = []
+    private(set) var places: [Place] = []
     private var structures: [DiskStructure] = []
     private var problems: [VolumeProblem] = []
     private var unlistedProblems = 0
@@ -20,19 +29,46 @@ struct LayoutReader<Disk: BlockDevice> {
 
     init(disk: Disk) {
         self.disk = disk
-        size = disk.size
+        member = ByteRange(offset: 0, length: disk.size)
+    }
+
+    /// The size of the disk that is looked at, in bytes.
+    var size: Int { member.length }
+
+    /// Reads the partition tables of `members`, the disks that are read as one; afterwards offsets are those of the
+    /// whole again.
+    mutating func readPartitionTables(of members: [ByteRange]) throws(StorageError) {
+        let whole = member
+        for (number, member) in members.enumerated() {
+            self.member = member
+            let disk = number == 0 ? "" : "disk \(number + 1) "
+            let (kind, sector, earlier) = (partitionTable, sectorSize, partitions)
+            partitions = []
+            try readPartitionTable()
+            let own = partitions.sorted { $0.index < $1.index }
+            let name = disk.isEmpty ? "disk" : String(disk.dropLast())
+            places += own.isEmpty ? [Place(name: name, range: member)] : []
+            places += own.filter { !$0.isContainer }.map {
+                Place(name: "\(disk)partition \($0.index)", range: $0.range)
+            }
+            partitions = earlier + own
+            if number > 0 { (partitionTable, sectorSize) = (kind, sector) }
+        }
+        member = whole
     }
 
     /// The bytes of `range`, or nil when the disk ends before they do.
     func read(_ range: ByteRange) throws(StorageError) -> [UInt8]? {
         guard range.end <= size else { return nil }
-        return try disk.read(range)
+        return try disk.read(ByteRange(offset: member.offset + range.offset, length: range.length))
     }
 
     /// Notes that `range`, or what of it is on the disk, is metadata.
     mutating func addStructure(_ range: ByteRange, _ kind: DiskStructure.Kind) {
         guard let inside = range.intersection(ByteRange(offset: 0, length: size)) else { return }
-        structures.append(DiskStructure(range: inside, kind: kind))
+        structures.append(
+            DiskStructure(
+                range: ByteRange(offset: member.offset + inside.offset, length: inside.length), kind: kind))
     }
 
     mutating func report(_ problem: VolumeProblem) {
@@ -40,7 +76,7 @@ struct LayoutReader<Disk: BlockDevice> {
             unlistedProblems += 1
             return
         }
-        problems.append(problem)
+        problems.append(VolumeProblem(offset: member.offset + problem.offset, message: problem.message))
     }
 
     mutating func report(_ offset: Int, _ message: String) {
@@ -68,30 +104,31 @@ struct LayoutReader<Disk: BlockDevice> {
                     + " at \(size); left out")
             return
         }
-        guard partition.range.end > size else {
-            partitions.append(partition)
-            return
+        if partition.range.end > size {
+            report(
+                entryOffset,
+                "partition \(partition.index) ends at \(partition.range.end), expected at most the disk's end at \(size);"
+                    + " cut there")
         }
-        report(
-            entryOffset,
-            "partition \(partition.index) ends at \(partition.range.end), expected at most the disk's end at \(size);"
-                + " cut there")
+        let length = min(partition.range.length, size - partition.range.offset)
         partitions.append(
             Partition(
                 index: partition.index,
-                range: ByteRange(offset: partition.range.offset, length: size - partition.range.offset),
+                range: ByteRange(offset: member.offset + partition.range.offset, length: length),
                 type: partition.type, name: partition.name, isContainer: partition.isContainer))
     }
 
     /// What was found, with these volumes.
-    consuming func layout(volumes: [Volume], degradedVolumes: [Volume]) -> DiskLayout {
+    consuming func layout(
+        volumes: [Volume], degradedVolumes: [Volume], physicalVolumes: PhysicalVolumeSet
+    ) -> DiskLayout {
         if unlistedProblems > 0 {
             problems.append(VolumeProblem(offset: 0, message: "\(unlistedProblems) more problems are not listed"))
         }
         return DiskLayout(
             partitionTable: partitionTable, sectorSize: sectorSize,
-            partitions: partitions.sorted { $0.index < $1.index },
-            volumes: volumes, degradedVolumes: degradedVolumes,
+            partitions: partitions, volumes: volumes, degradedVolumes: degradedVolumes,
+            physicalVolumes: physicalVolumes,
             structures: Self.disjoint(structures), problems: problems)
     }
 

@@ -1,8 +1,9 @@
 import BlockStorage
 
-/// Where the bytes of a volume are on its disk: linear and striped segments.
+/// Where the bytes of a volume are on its disk: linear and striped segments, and copies of them that a mirror has.
 ///
-/// Striping is arithmetic: a segment takes the same memory whatever its size. No byte of the disk is in a map twice.
+/// Striping is arithmetic: a segment takes the same memory whatever its size. No byte of the disk is in a map twice; a
+/// byte of the volume is in one place that is read, and in as many more as there are copies.
 public struct VolumeMap: Sendable, Hashable {
     /// A run of the volume over one or more equally long columns of the disk.
     struct Segment: Sendable, Hashable {
@@ -28,6 +29,8 @@ public struct VolumeMap: Sendable, Hashable {
 
     /// Sorted by offset in the volume, without overlap; gaps are bytes that are not on this disk.
     let segments: [Segment]
+    /// Where the same bytes are once more, in no order: on the way from the disk to the volume only.
+    private let copies: [Segment]
     /// Sorted by offset on the disk, without overlap.
     private let columns: [Column]
     /// How many bytes of the volume are on the disk.
@@ -36,40 +39,46 @@ public struct VolumeMap: Sendable, Hashable {
     /// The map of a volume that is one range of the disk.
     public init(linear range: ByteRange) {
         guard !range.isEmpty else {
-            (segments, columns, mappedBytes) = ([], [], 0)
+            (segments, copies, columns, mappedBytes) = ([], [], [], 0)
             return
         }
         segments = [
             Segment(volumeOffset: 0, length: range.length, columns: [range.offset], stripeSize: range.length)
         ]
+        copies = []
         columns = [Column(disk: range, segment: 0, index: 0)]
         mappedBytes = range.length
     }
 
-    /// The map of `segments`, or nil unless they are sorted, disjoint in the volume and on the disk, and every column
-    /// is a whole number of stripes.
-    init?(segments: [Segment]) {
+    /// The map of `segments` with `copies` of them, or nil unless the segments are sorted and disjoint in the volume, all
+    /// are disjoint on the disk, and every column is a whole number of stripes.
+    init?(segments: [Segment], copies: [Segment] = []) {
         var columns: [Column] = []
         var end = 0
         var mapped = 0
-        for (number, segment) in segments.enumerated() {
-            guard segment.volumeOffset >= end, segment.length > 0, segment.volumeOffset <= Int.max - segment.length,
+        for (number, segment) in (segments + copies).enumerated() {
+            guard segment.volumeOffset >= 0, segment.length > 0, segment.volumeOffset <= Int.max - segment.length,
                 !segment.columns.isEmpty, segment.stripeSize > 0, segment.length % segment.columns.count == 0,
                 segment.columnLength % segment.stripeSize == 0
             else { return nil }
-            end = segment.volumeRange.end
-            mapped += segment.length
+            if number < segments.count {
+                guard segment.volumeOffset >= end else { return nil }
+                end = segment.volumeRange.end
+                mapped += segment.length
+            }
             for (index, offset) in segment.columns.enumerated() {
                 guard offset >= 0, offset <= Int.max - segment.columnLength else { return nil }
                 let disk = ByteRange(offset: offset, length: segment.columnLength)
                 columns.append(Column(disk: disk, segment: number, index: index))
             }
         }
+        guard copies.allSatisfy({ $0.volumeRange.end <= end }) else { return nil }
         columns.sort { $0.disk.offset < $1.disk.offset }
         for (first, second) in zip(columns, columns.dropFirst()) {
             guard first.disk.end <= second.disk.offset else { return nil }
         }
         self.segments = segments
+        self.copies = copies
         self.columns = columns
         mappedBytes = mapped
     }
@@ -105,10 +114,12 @@ public struct VolumeMap: Sendable, Hashable {
     public func forEachVolumeRange<Failure: Error>(
         ofDisk range: ByteRange, _ body: (_ volumeRange: ByteRange, _ diskOffset: Int) throws(Failure) -> Void
     ) throws(Failure) {
-        var number = columns.partitioningIndex { $0.disk.end > range.offset }
-        while number < columns.count, let piece = columns[number].disk.intersection(range) {
-            let column = columns[number]
-            let segment = segments[column.segment]
+        var next = columns.partitioningIndex { $0.disk.end > range.offset }
+        while next < columns.count, let piece = columns[next].disk.intersection(range) {
+            let column = columns[next]
+            next += 1
+            let number = column.segment
+            let segment = number < segments.count ? segments[number] : copies[number - segments.count]
             var offset = piece.offset
             while offset < piece.end {
                 let (row, inStripe) = (offset - column.disk.offset)
@@ -119,7 +130,6 @@ public struct VolumeMap: Sendable, Hashable {
                 try body(ByteRange(offset: volumeOffset, length: length), offset)
                 offset += length
             }
-            number += 1
         }
     }
 

@@ -19,11 +19,13 @@ struct CatCommand: ParsableCommand {
 
     @OptionGroup var choice: VolumeChoice
 
+    @OptionGroup var others: OtherDisks
+
     @Flag(name: .long, help: "Print JSON, with the contents in base 64.")
     var json = false
 
     func run() throws {
-        try withGuestFileSystem(image, choice) { fileSystem in
+        try withGuestFileSystem(image, others, choice) { fileSystem in
             let file = try fileSystem.file(at: path)
             guard file.kind == .regular else {
                 complain("\(image): \(fileSystem.volume.name): \(path) is a \(file.kind.name), expected a regular file")

@@ -33,7 +33,7 @@ struct ExplainCommand: ParsableCommand {
 
     func run() throws {
         if let offset { return try explain(offset) }
-        try withGuestFileSystem(arguments.image, choice) { fileSystem in
+        try withGuestFileSystem(arguments.image, arguments.others, choice) { fileSystem in
             let file = try path.map { try fileSystem.file(at: $0) } ?? fileSystem.file(inode: inode ?? 0)
             let places = FilePlaces(fileSystem, file, try fileSystem.places(of: file))
             if arguments.json { try printJSON(places) } else { try printLine(places.text) }

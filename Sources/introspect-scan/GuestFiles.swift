@@ -11,8 +11,10 @@ struct VolumeChoice: ParsableArguments {
 
 /// Opens the image and calls `body` with the file system that is meant; what cannot be had is said on standard error
 /// and ends the command.
-func withGuestFileSystem(_ path: String, _ choice: VolumeChoice, _ body: (GuestFileSystem) throws -> Void) throws {
-    let open = try OpenImage(path)
+func withGuestFileSystem(
+    _ path: String, _ others: OtherDisks, _ choice: VolumeChoice, _ body: (GuestFileSystem) throws -> Void
+) throws {
+    let open = try OpenImage(path, with: others.images)
     var problems: [String] = []
     do {
         let found = try GuestFileSystem.all(on: DeviceReader(open.disk), name: path, problems: &problems)

@@ -29,10 +29,24 @@ enum ExitStatus {
     static let interrupted = ExitCode(130)
 }
 
+/// Disks of the same machine, for volume groups that reach over several.
+struct OtherDisks: ParsableArguments {
+    @Option(
+        name: .customLong("with"),
+        help: ArgumentHelp(
+            """
+            Another disk of the same machine, for LVM2 volume groups that reach over several; may be given several times. \
+            Offsets then go on behind the first disk's end.
+            """, valueName: "image"), completion: .file())
+    var images: [String] = []
+}
+
 /// What every subcommand takes.
 struct ImageArguments: ParsableArguments {
     @Argument(help: "The image: a raw disk, a VMDK descriptor or a flat VMDK.", completion: .file())
     var image: String
+
+    @OptionGroup var others: OtherDisks
 
     @Flag(name: .long, help: "Print JSON.")
     var json = false

@@ -18,7 +18,7 @@ struct ListCommand: ParsableCommand {
     @OptionGroup var choice: VolumeChoice
 
     func run() throws {
-        try withGuestFileSystem(arguments.image, choice) { fileSystem in
+        try withGuestFileSystem(arguments.image, arguments.others, choice) { fileSystem in
             let file = try fileSystem.file(at: path)
             var lines: [Line] = []
             if file.kind == .directory {

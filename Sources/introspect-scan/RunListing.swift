@@ -28,6 +28,7 @@ struct RunListing {
         }
         var arguments = ImageArguments()
         arguments.image = path
+        arguments.others = OtherDisks()
         arguments.json = false
         arguments.noProgress = noProgress
         let (index, size) = try makeIndex(arguments)

@@ -39,7 +39,7 @@ struct RunsCommand: ParsableCommand {
 
 /// Reads the disk for the commands that tell of owners; ends the command when it cannot be read.
 func makeIndex(_ arguments: ImageArguments) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
-    let open = try OpenImage(arguments.image)
+    let open = try OpenImage(arguments.image, with: arguments.others.images)
     Interruption.watch()
     let bar = ProgressBar(isEnabled: !arguments.noProgress)
     defer { bar.clear() }

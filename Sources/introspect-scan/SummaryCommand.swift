@@ -12,17 +12,22 @@ struct SummaryCommand: ParsableCommand {
 
     @OptionGroup var arguments: ImagesArguments
 
+    @OptionGroup var others: OtherDisks
+
     @Option(name: .long, help: "Reads at a time, of each image.")
     var parallelism = 16
 
     func validate() throws {
+        guard others.images.isEmpty || arguments.images.count == 1 else {
+            throw ValidationError("--with takes one image before it")
+        }
         guard (1...64).contains(parallelism) else { throw ValidationError("--parallelism takes 1 to 64") }
     }
 
     func run() throws {
-        let parallelism = parallelism
+        let (parallelism, others) = (parallelism, others.images)
         let (summaries, status) = arguments.forEachImage { (image, bar) throws(ExitCode) in
-            let summary = try Self.summary(of: image, parallelism, bar)
+            let summary = try Self.summary(of: image, with: others, parallelism, bar)
             return (summary, complain(about: summary.problems))
         }
         if arguments.json, arguments.images.count > 1 {
@@ -35,11 +40,13 @@ struct SummaryCommand: ParsableCommand {
         if let status { throw status }
     }
 
-    private static func summary(of path: String, _ parallelism: Int, _ bar: ProgressBar) throws(ExitCode) -> Summary {
-        let open = try OpenImage(path)
+    private static func summary(
+        of path: String, with others: [String], _ parallelism: Int, _ bar: ProgressBar
+    ) throws(ExitCode) -> Summary {
+        let open = try OpenImage(path, with: others)
         let layout: DiskLayout
         do throws(StorageError) {
-            layout = try DiskLayout.read(from: open.disk)
+            layout = try DiskLayout.read(from: open.disk, members: open.image.members)
         } catch {
             complain("\(error)")
             throw ExitStatus.unreadable

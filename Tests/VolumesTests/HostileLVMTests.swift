@@ -107,15 +107,19 @@ struct HostileLVMTests {
         (HandMade.linear("1", "1", at: "0"), "starts at extent 1, expected 0"),
         (HandMade.linear("0", "61", at: "0"), "expected them among its 60"),
         (HandMade.linear("0", "1", at: "9223372036854775807"), "expected them among its 60"),
-        (HandMade.linear("0", "1", at: "-1"), "stripe 0 is not a physical volume and an extent"),
-        ("start_extent = 0 extent_count = 4 type = \"raid1\"", "segment type raid1 is not understood"),
-        ("start_extent = 0 extent_count = 4 type = \"thin\"", "segment type thin is not understood"),
+        (HandMade.linear("0", "1", at: "-1"), "member 0 of stripes is not a volume and an extent"),
+        ("start_extent = 0 extent_count = 4 type = \"raid1\"", "0 members of raids"),
+        ("start_extent = 0 extent_count = 4 type = \"raid6\"", "segment type raid6 is not mapped"),
+        ("start_extent = 0 extent_count = 4 type = \"mirror\" mirrors = [\"bad\", 0]", "without an end"),
+        ("start_extent = 0 extent_count = 4 type = \"mirror\" mirrors = [\"good\", 0]", "1048576"),
+        ("start_extent = 0 extent_count = 4 type = \"cache\"", "has no origin"),
+        ("start_extent = 0 extent_count = 4 type = \"thin\"", "a thin volume"),
         ("start_extent = 0 extent_count = 4", "has no type"),
         ("type = \"striped\"", "has no start_extent"),
         (striped(2, extents: 3, "[\"pv0\", 0, \"pv0\", 30]"), "expected a multiple of 2 stripes"),
         (striped(2, extents: 4, "[\"pv0\", 0, \"pv0\", 1]"), "share extents"),
-        (striped(2, extents: 4, "[\"pv0\", 0]"), "2 members of stripes"),
-        (striped(4_611_686_018_427_387_904, extents: 4, "[\"pv0\", 0]"), "2 members of stripes"),
+        (striped(2, extents: 4, "[\"pv0\", 0]"), "1 stripes, expected the"),
+        (striped(4_611_686_018_427_387_904, extents: 4, "[\"pv0\", 0]"), "1 stripes, expected the"),
         (striped(2, extents: 4, "[\"pv0\", 0, \"pv0\", 30]", size: "100000"), "expected a divisor of 2097152"),
         (striped(2, extents: 4, "[\"pv0\", 0, \"pv0\", 30]", size: "0"), "stripe_size is 0"),
         (striped(2, extents: 4, "[\"pv0\", 0, \"pv0\", 30]", size: "9223372036854775807"), "more than any disk has"),
@@ -131,6 +135,22 @@ struct HostileLVMTests {
         #expect(layout.problems.first?.message.contains(message) == true, "\(layout.problems)")
     }
 
+    /// Each volume is a mirror of thirty of the next: read to the end, the last would be read 30 to the 6th times.
+    @Test func volumesThatAreMadeOfEachOtherAreReadABoundedNumberOfTimes() throws {
+        let legs = (0..<6).map { number in
+            let next = Array(repeating: "\"v\(number + 1)\", 0", count: 30).joined(separator: ", ")
+            return HandMade.volume(
+                "v\(number)", "start_extent = 0 extent_count = 1 type = \"mirror\" mirrors = [\(next)]")
+        }
+        let good = HandMade.volume("v6", HandMade.linear("0", "1", at: "0"))
+        let start = ContinuousClock.now
+        let layout = try read(HandMade.lvmDisk(HandMade.group(legs.joined(separator: " ") + good)))
+        #expect(ContinuousClock.now - start < .seconds(60))
+        #expect(
+            layout.problems.contains { $0.message.contains("without an end") || $0.message.contains("segments on") })
+        #expect(layout.volumes.allSatisfy { $0.size == 1 << 20 })
+    }
+
     @Test func extentsPastTheEndOfATruncatedDisk() throws {
         let text = HandMade.group(
             HandMade.volume("root", HandMade.linear("0", "3", at: "0"), HandMade.linear("3", "40", at: "10")))
@@ -144,7 +164,7 @@ struct HostileLVMTests {
     }
 
     @Test func readingWhatADegradedVolumeLacksFails() throws {
-        let unknown = "start_extent = 1 extent_count = 1 type = \"cache\""
+        let unknown = "start_extent = 1 extent_count = 1 type = \"raid6\""
         let text = HandMade.group(HandMade.volume("root", HandMade.linear("0", "1", at: "0"), unknown))
         let disk = try HandMade.lvmDisk(text)
         let volume = try #require(try read(disk).degradedVolumes.first)

@@ -144,6 +144,70 @@ struct RealLVMTests {
         }
     }
 
+    @Test func volumesOverSeveralDisksAreWholeWhenTheDisksAreReadAsOne() throws {
+        let sizes = [32 << 20, 40 << 20, 24 << 20]
+        try withTemporaryDirectory { directory in
+            let path = "\(directory)/disks"
+            try makeSparseFile(path, size: sizes.reduce(0, +))
+            let members = sizes.indices.map { ByteRange(offset: sizes[..<$0].reduce(0, +), length: sizes[$0]) }
+            try withLoopDevices(path, parts: members.map { ($0.offset, $0.length) }) { devices in
+                // The second disk has a partition table, and its physical volume in a partition.
+                try runTool("sfdisk", ["--quiet", devices[1]], input: "label: gpt\nstart=8192\n")
+                let partition = members[1].offset + (4 << 20)
+                try withLoopDevices(path, parts: [(partition, 35 << 20)]) { inner in
+                    let lvm = try LVMTool(devices: [devices[0], inner[0], devices[2]], directory: directory)
+                    try lvm("pvcreate", devices[0], inner[0])
+                    try lvm("vgcreate", "--physicalextentsize", "1m", "vg-0", devices[0], inner[0])
+                    try lvm.createVolume("--stripes", "2", "--extents", "20", "--name", "root", "vg-0")
+                    try lvm("pvcreate", devices[2])
+                    try lvm("vgextend", "vg-0", devices[2])
+                    try lvm("lvextend", "--stripes", "1", "--extents", "+20", "vg-0/root", devices[2])
+                }
+            }
+            let disk = try FileDevice(path: path, access: .readOnly, mode: .buffered)
+            let layout = try DiskLayout.read(from: disk, members: members)
+            #expect(layout.problems == [])
+            #expect(layout.volumes.map(\.name) == ["vg-0/root"])
+            #expect(layout.volumes.first?.size == 40 << 20)
+            #expect(layout.physicalVolumes.present.count == 3 && layout.physicalVolumes.missing.isEmpty)
+            let columns = layout.volumes.first?.map.segments.first?.columns ?? []
+            #expect(columns.map { column in members.firstIndex { $0.offset <= column && column < $0.end } } == [0, 1])
+            #expect(layout.partitions.map(\.range.offset) == [members[1].offset + (4 << 20)])
+            // The first alone lacks the others, and says which.
+            let alone = try DiskLayout.read(from: disk, members: [members[0]])
+            #expect(alone.volumes == [] && alone.physicalVolumes.missing.count == 2)
+        }
+    }
+
+    @Test func aGroupInsideALogicalVolumeIsNamed() throws {
+        try withPartitionedDisk { disk, devices, lvm in
+            try lvm("pvcreate", devices[0])
+            try lvm("vgcreate", "--physicalextentsize", "1m", "vg-0", devices[0])
+            try lvm.createVolume("--extents", "30", "--name", "disk", "vg-0")
+            let outer = try DiskLayout.read(from: disk)
+            #expect(outer.problems == [])
+            let start = try #require(outer.volumes.last?.map.diskRanges.first)
+            try withTemporaryDirectory { directory in
+                let inside = "\(directory)/inside"
+                try makeSparseFile(inside, size: start.length)
+                try withLoopDevices(inside, parts: [(0, start.length)]) { nested in
+                    let lvm = try LVMTool(devices: nested, directory: directory)
+                    try lvm("pvcreate", nested[0])
+                    try lvm("vgcreate", "inner", nested[0])
+                }
+                let head = try FileDevice(path: inside, access: .readOnly, mode: .buffered)
+                    .read(ByteRange(offset: 0, length: 1 << 20))
+                try disk.write(head, at: start.offset)
+            }
+            let layout = try DiskLayout.read(from: disk)
+            #expect(layout.volumes.map(\.name).contains("vg-0/disk"))
+            #expect(
+                layout.problems.map(\.message) == [
+                    "vg-0/disk: holds an LVM2 physical volume; a group inside a logical volume is not looked into"
+                ])
+        }
+    }
+
     @Test func bytesGoWhereTheVolumeHasThem() throws {
         try withPartitionedDisk { disk, devices, lvm in
             try lvm("pvcreate", devices[0], devices[1])

@@ -47,6 +47,26 @@ struct VolumeMapTests {
         }
     }
 
+    @Test func copiesLeadToTheVolumeAndAreNotRead() throws {
+        func linear(_ volumeOffset: Int, _ length: Int, at disk: Int) -> VolumeMap.Segment {
+            VolumeMap.Segment(volumeOffset: volumeOffset, length: length, columns: [disk], stripeSize: length)
+        }
+        let map = try #require(
+            VolumeMap(
+                segments: [linear(0, 100, at: 1000), linear(100, 50, at: 3000)],
+                copies: [linear(0, 30, at: 2000), linear(30, 120, at: 500)]))
+        #expect(map.mappedBytes == 150 && map.end == 150)
+        #expect(map.diskRanges.map(\.offset) == [500, 1000, 2000, 3000])
+        for (disk, volume) in [(500, 30), (619, 149), (1000, 0), (2029, 29), (3049, 149)] {
+            #expect(map.volumeOffset(ofDiskOffset: disk) == volume)
+        }
+        var read: [ByteRange] = []
+        map.forEachDiskRange(of: ByteRange(offset: 0, length: 150)) { range, _ in read.append(range) }
+        #expect(read == [ByteRange(offset: 1000, length: 100), ByteRange(offset: 3000, length: 50)])
+        #expect(VolumeMap(segments: [linear(0, 10, at: 0)], copies: [linear(5, 10, at: 100)]) == nil)
+        #expect(VolumeMap(segments: [linear(0, 10, at: 0)], copies: [linear(0, 10, at: 5)]) == nil)
+    }
+
     @Test func stripesGoRoundTheColumns() throws {
         let segment = VolumeMap.Segment(volumeOffset: 0, length: 8192, columns: [100_000, 50_000], stripeSize: 1024)
         let map = try #require(VolumeMap(segments: [segment]))

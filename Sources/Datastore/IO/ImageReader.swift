@@ -12,6 +12,7 @@ struct ImageReader: ClassifiedReader {
     }
 
     var size: Int { session.image.size }
+    var members: [ByteRange] { session.image.members }
 
     func read(
         _ range: ByteRange, as blockClass: BlockClass, into buffer: UnsafeMutableRawBufferPointer

@@ -93,6 +93,15 @@ final class ImageSession: Sendable {
     /// Whether a scan or digest runs or is due.
     var isBusy: Bool { state.withLock { $0.isRunning || $0.wantsScan || $0.wantsDigest } }
 
+    /// Whether the image is several joined, and the one that is `file` has another size now.
+    func hasOutgrown(_ file: OpenFile, size: Int) -> Bool {
+        guard image.members.count > 1, let index = files.firstIndex(where: { $0 === file }) else { return false }
+        let known = image.extents.reduce(0) { sum, extent in
+            if case .file(index, _) = extent.source { sum + extent.length } else { sum }
+        }
+        return known != size
+    }
+
     /// Makes the files members, so that from now on every write is recorded, and has the image scanned.
     func start() {
         for (index, file) in files.enumerated() {

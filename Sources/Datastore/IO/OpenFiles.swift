@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import Synchronization
 import Tiering
+import Volumes
 
 /// The files that clients read and write now, and the disk images that they are part of.
 ///
@@ -253,6 +254,7 @@ final class OpenFiles: Sendable {
             noteUse(of: file, since: lastUse)
         }
         closeIdleFiles()
+        joinVolumeGroups()
         for session in sessions {
             session.startDueWork()
         }
@@ -316,7 +318,9 @@ final class OpenFiles: Sendable {
     private func replaceSession(of file: OpenFile, by image: DiskImage) {
         if let old = file.member?.session {
             // The flat file of a descriptor is a disk on its own, too, but the descriptor's session knows more.
-            guard old.files.count <= image.files.count else { return old.requestScan() }
+            guard old.files.count <= image.files.count || old.hasOutgrown(file, size: image.size) else {
+                return old.requestScan()
+            }
             guard old.image.size != image.size || old.image.files != image.files else { return old.requestScan() }
             end(old)
         }
@@ -335,6 +339,25 @@ final class OpenFiles: Sendable {
         let map = maps.flatMap { SavedMapFile(of: image, in: file.descriptor.root, maps: $0) }
         let session = ImageSession(
             image: image, files: files, map: map, cache: cache, background: background, logger: logger)
+        table.withLock { $0.sessions[image.path] = session }
+        session.start()
+    }
+
+    /// Has images read as one whose LVM2 volume groups reach over several of them.
+    private func joinVolumeGroups() {
+        let sessions = sessions.filter { !$0.isBusy && $0.lastScan != nil }
+        let disks = sessions.map {
+            VolumeGroupDisk(path: $0.image.path, volumes: $0.lastScan?.physicalVolumes ?? PhysicalVolumeSet())
+        }
+        guard let group = VolumeGroupDisk.firstGroup(of: disks) else { return }
+        let members = group.map { sessions[$0] }
+        guard let image = DiskImage(joining: members.map(\.image)) else { return }
+        members.forEach(end)
+        logger.info(
+            "\(members.map(\.image.path).joined(separator: ", ")): read as one, their volume groups belong together")
+        let session = ImageSession(
+            image: image, files: members.flatMap(\.files), map: nil, cache: cache, background: background,
+            logger: logger)
         table.withLock { $0.sessions[image.path] = session }
         session.start()
     }

@@ -57,8 +57,7 @@ struct IntrospectorState: Sendable {
         guard let index else { return try collector.append(range, .unknown) }
         try index.forEachPart(of: range) { (part, content) throws(RunCollector.Full) in
             switch content {
-            case .structure(.partitionTable): try collector.append(part, .partitionTable)
-            case .structure(.lvmMetadata): try collector.append(part, .lvmMetadata)
+            case .structure(let kind): try collector.append(part, BlockClass(kind))
             case .nothing: try collector.append(part, .unknown)
             case .volume(let volume):
                 guard let number = fileSystemOfVolume[volume] else { return try collector.append(part, .unknown) }
@@ -89,10 +88,10 @@ struct IntrospectorState: Sendable {
         var needsDigest = false
         index.forEachPart(of: range) { part, content in
             switch content {
+            case .nothing, .structure(.lvmSubvolume):
+                break
             case .structure(let kind):
                 markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
-            case .nothing:
-                break
             case .volume(let volume):
                 let number = fileSystemOfVolume[volume]
                 index.volumes[volume].map.forEachVolumeRange(ofDisk: part) { volumeRange, diskOffset in

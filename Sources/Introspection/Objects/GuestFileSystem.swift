@@ -28,7 +28,7 @@ public struct GuestFileSystem: Sendable {
     public static func all(
         on disk: any ClassifiedReader, name: String, problems: inout [String]
     ) throws(StorageError) -> [GuestFileSystem] {
-        let layout = try DiskLayout.read(from: LayoutDevice(name: name, reader: disk))
+        let layout = try DiskLayout.read(through: disk, name: name)
         problems += layout.problems.map { "\(name): \($0)" }
         var found: [GuestFileSystem] = []
         for volume in layout.volumes {

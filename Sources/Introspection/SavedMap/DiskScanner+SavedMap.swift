@@ -29,9 +29,10 @@ extension DiskScanner {
             throw SavedMapError("it is of a disk of \(map.diskSize) bytes, this one has \(reader.size)")
         }
         let meter = ScanMeter()
-        let device = LayoutDevice(name: name, reader: reader)
         var scan = DiskScan(
-            layout: try asMapError { () throws(StorageError) in try DiskLayout.read(from: device) })
+            layout: try asMapError { () throws(StorageError) in
+                try DiskLayout.read(through: reader, name: name)
+            })
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
         var saved = map.fileSystems[...]
         for volume in scan.layout.volumes {

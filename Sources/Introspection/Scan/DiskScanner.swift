@@ -36,8 +36,7 @@ struct DiskScanner {
     /// Throws only when partition tables cannot be read; what is wrong further on becomes problems.
     func scan(_ goOn: (ScanProgress) -> Bool = { _ in true }) throws(StorageError) -> DiskScan {
         let meter = ScanMeter()
-        let device = LayoutDevice(name: name, reader: reader)
-        var scan = DiskScan(layout: try DiskLayout.read(from: device))
+        var scan = DiskScan(layout: try DiskLayout.read(through: reader, name: name))
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
         readStructures(of: scan.layout, meter)
         let workers = ScanWorkers(count: options.parallelism)
@@ -77,7 +76,7 @@ struct DiskScanner {
     /// then. What was needed to understand them has been read already, so an error here changes nothing.
     private func readStructures(of layout: DiskLayout, _ meter: ScanMeter) {
         for structure in layout.structures where structure.range.length <= options.requestLimit {
-            let blockClass: BlockClass = structure.kind == .lvmMetadata ? .lvmMetadata : .partitionTable
+            let blockClass = BlockClass(structure.kind)
             var bytes = [UInt8](repeating: 0, count: structure.range.length)
             bytes.withUnsafeMutableBytes { try? reader.read(structure.range, as: blockClass, into: $0) }
             meter.countRead(bytes: structure.range.length)

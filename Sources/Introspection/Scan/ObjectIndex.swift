@@ -239,7 +239,7 @@ extension BlockClass {
     init(_ kind: DiskStructure.Kind) {
         switch kind {
         case .partitionTable: self = .partitionTable
-        case .lvmMetadata: self = .lvmMetadata
+        case .lvmMetadata, .lvmSubvolume: self = .lvmMetadata
         }
     }
 }

@@ -78,6 +78,13 @@ struct VolumeReader: ClassifiedReader {
     }
 }
 
+extension DiskLayout {
+    /// How the disk that `reader` reads is divided; `name` is its name in errors.
+    static func read(through reader: any ClassifiedReader, name: String) throws(StorageError) -> DiskLayout {
+        try read(from: LayoutDevice(name: name, reader: reader), members: reader.members)
+    }
+}
+
 /// A reader as a device that cannot be written, for code that finds out how a disk is divided.
 struct LayoutDevice: BlockDevice {
     let name: String

@@ -16,13 +16,17 @@ struct LVMVolumeGroup {
         enum Kind {
             /// In turns of `stripeSize` bytes on each of the columns, or all on the only one.
             case striped(columns: [Column], stripeSize: Int)
-            /// Kept in a way that is not understood.
-            case unsupported(type: String)
+            /// On each of the legs.
+            case mirrored(legs: [Column])
+            /// In the same place of another logical volume, of which some may be newer elsewhere.
+            case cached(origin: Column)
+            /// Kept in a way that is not mapped.
+            case unsupported(reason: String)
         }
 
-        /// The name that the metadata gives to a physical volume, and an extent on it.
+        /// The name of a physical or logical volume, and an extent on it.
         struct Column {
-            let physicalVolume: String
+            let volume: String
             let firstExtent: Int
         }
 
@@ -52,8 +56,11 @@ struct LVMVolumeGroup {
     let extentSize: Int
     let physicalVolumes: [String: PhysicalVolume]
     let logicalVolumes: [LogicalVolume]
+    private let numbersByName: [String: Int]
     /// The names of logical volumes that hold what a snapshot keeps back: they are no volumes of their own.
     let snapshotStores: Set<String>
+    /// The names of logical volumes that hold the metadata of others.
+    let metadataVolumes: Set<String>
 
     /// Reads the group in `text`, which has one section at its top.
     init(parsing text: LVMText.Section) throws(Fault) {
@@ -79,11 +86,21 @@ struct LVMVolumeGroup {
         logicalVolumes = descriptions.compactMap { entry in
             entry.value.section.map { Self.logicalVolume($0, named: entry.name) }
         }
-        snapshotStores = Set(
-            descriptions.flatMap { $0.value.section?.entries ?? [] }.compactMap { segment in
-                let segment = segment.value.section
-                return (segment?["cow_store"] ?? segment?["merging_store"])?.string
+        numbersByName = Dictionary(
+            logicalVolumes.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let segments = descriptions.flatMap { $0.value.section?.entries ?? [] }.compactMap(\.value.section)
+        snapshotStores = Set(segments.compactMap { ($0["cow_store"] ?? $0["merging_store"])?.string })
+        metadataVolumes = Set(
+            segments.flatMap { segment in
+                let raids = segment["raids"]?.list ?? []
+                return stride(from: 0, to: raids.count, by: 2).compactMap { raids[$0].string }
+                    + ["metadata", "mirror_log"].compactMap { segment[$0]?.string }
             })
+    }
+
+    /// The first logical volume of this name.
+    func logicalVolume(named name: String) -> LogicalVolume? {
+        numbersByName[name].map { logicalVolumes[$0] }
     }
 
     /// The unit of sizes in the text, in bytes, whatever the sectors of the disk.
@@ -123,30 +140,84 @@ struct LVMVolumeGroup {
         let firstExtent = try integer("start_extent", of: section, in: name, atLeast: 0)
         let extentCount = try integer("extent_count", of: section, in: name, atLeast: 1)
         guard let type = section["type"]?.string else { throw Fault(message: "\(name.printable) has no type") }
-        guard type == "striped" || type == "linear" else {
-            return Segment(firstExtent: firstExtent, extentCount: extentCount, kind: .unsupported(type: type))
+        let kind = try kind(of: section, type: String(type.prefix { $0 != "+" }), named: name)
+        return Segment(firstExtent: firstExtent, extentCount: extentCount, kind: kind)
+    }
+
+    /// How the extents of the segment `section` are kept; flags are cut off `type`.
+    private static func kind(
+        of section: LVMText.Section, type: String, named name: String
+    ) throws(Fault) -> Segment.Kind {
+        switch type {
+        case "striped", "linear":
+            let list = section["stripes"]?.list ?? []
+            return try striped(section, columns: columns(list, "stripes", named: name), named: name)
+        case "raid0", "raid0_meta":
+            let list = section["raid0_lvs"]?.list ?? images(of: section)
+            return try striped(section, columns: wholeVolumes(list, "raid0_lvs", named: name), named: name)
+        case "mirror":
+            return .mirrored(legs: try columns(section["mirrors"]?.list ?? [], "mirrors", named: name))
+        case "raid1":
+            return .mirrored(legs: try wholeVolumes(images(of: section), "raids", named: name))
+        case "cache", "writecache", "integrity":
+            guard let origin = section["origin"]?.string else {
+                throw Fault(message: "\(name.printable) has no origin")
+            }
+            return .cached(origin: Segment.Column(volume: origin, firstExtent: 0))
+        case "snapshot":
+            let (store, origin) = (section["cow_store"]?.string, section["origin"]?.string)
+            return .unsupported(
+                reason:
+                    "\((store ?? "it").printable) is a snapshot of \((origin ?? "?").printable): what it keeps back is not"
+                    + " mapped")
+        case "thin", "thin-pool":
+            return .unsupported(reason: "a \(type) volume: which blocks of its pool it has is not mapped")
+        default:
+            return .unsupported(reason: "segment type \(type.printable) is not mapped")
         }
+    }
+
+    private static func striped(
+        _ section: LVMText.Section, columns: [Segment.Column], named name: String
+    ) throws(Fault) -> Segment.Kind {
         let count = try integer("stripe_count", of: section, in: name, atLeast: 1)
-        let list = section["stripes"]?.list ?? []
-        guard list.count.isMultiple(of: 2), list.count / 2 == count else {
+        guard columns.count == count else {
+            throw Fault(message: "\(name.printable): \(columns.count) stripes, expected the \(count) of stripe_count")
+        }
+        guard count > 1 else { return .striped(columns: columns, stripeSize: 0) }
+        let sectors = try integer("stripe_size", of: section, in: name, atLeast: 1)
+        return .striped(columns: columns, stripeSize: try product(sectors, sectorLength, "stripe_size", in: name))
+    }
+
+    /// The data of a RAID: every second member of `raids`, the others hold its metadata.
+    private static func images(of section: LVMText.Section) -> [LVMText.Value] {
+        let raids = section["raids"]?.list ?? []
+        return stride(from: 1, to: raids.count, by: 2).map { raids[$0] }
+    }
+
+    /// Names of logical volumes that are members as a whole.
+    private static func wholeVolumes(
+        _ list: [LVMText.Value], _ key: String, named name: String
+    ) throws(Fault) -> [Segment.Column] {
+        try columns(list.flatMap { [$0, .integer(0)] }, key, named: name)
+    }
+
+    /// Names of volumes, and extents of them.
+    private static func columns(
+        _ list: [LVMText.Value], _ key: String, named name: String
+    ) throws(Fault) -> [Segment.Column] {
+        guard list.count.isMultiple(of: 2), !list.isEmpty else {
             throw Fault(
-                message: "\(name.printable): \(list.count) members of stripes, expected two for each of \(count)")
+                message: "\(name.printable): \(list.count) members of \(key), expected a volume and an extent each")
         }
         var columns: [Segment.Column] = []
-        for index in 0..<count {
-            guard let physicalVolume = list[2 * index].string, let extent = list[2 * index + 1].integer, extent >= 0
-            else {
-                throw Fault(message: "\(name.printable): stripe \(index) is not a physical volume and an extent")
+        for index in 0..<list.count / 2 {
+            guard let volume = list[2 * index].string, let extent = list[2 * index + 1].integer, extent >= 0 else {
+                throw Fault(message: "\(name.printable): member \(index) of \(key) is not a volume and an extent")
             }
-            columns.append(Segment.Column(physicalVolume: physicalVolume, firstExtent: extent))
+            columns.append(Segment.Column(volume: volume, firstExtent: extent))
         }
-        var stripeSize = 0
-        if count > 1 {
-            let sectors = try integer("stripe_size", of: section, in: name, atLeast: 1)
-            stripeSize = try product(sectors, sectorLength, "stripe_size", in: name)
-        }
-        let kind = Segment.Kind.striped(columns: columns, stripeSize: stripeSize)
-        return Segment(firstExtent: firstExtent, extentCount: extentCount, kind: kind)
+        return columns
     }
 
     private static func integer(

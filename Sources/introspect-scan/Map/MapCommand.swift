@@ -18,6 +18,8 @@ struct MapCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The picture: a name that ends in .png or .svg.")
     var output: String
 
+    @OptionGroup var others: OtherDisks
+
     @Flag(name: .long, help: "Print the legend as JSON.")
     var json = false
 
@@ -33,7 +35,7 @@ struct MapCommand: ParsableCommand {
     func run() throws {
         Interruption.watch()
         let bar = ProgressBar(isEnabled: !noProgress)
-        let (introspector, report) = try scan(try OpenImage(image), image, parallelism: 16, bar)
+        let (introspector, report) = try scan(try OpenImage(image, with: others.images), image, parallelism: 16, bar)
         let picture = DiskPicture(of: introspector, title: image)
         let bytes: [UInt8]
         if output.hasSuffix(".png") {
