@@ -65,8 +65,8 @@ struct Page {
             Medians of \(rounds) rounds, with the fastest and the slowest; everything cold before each run. *Saved* is \
             against the faster of off and NFS-Ganesha. *Disturbed* stands where the middle half of the runs spreads over \
             more than \(Int(Spread.widestSpread * 100)) % of the median. *On* is everything: the RAM cache, and the redirect \
-            log on a `\(results.parameters.ssdPreset)`; *RAM cache alone* has no log, *SSD log alone* has the smallest \
-            cache. What only reads is not run with these two, for the log takes only writes. *Floor* is on, with disks \
+            log on a `\(results.parameters.ssdPreset)`, for metadata and for data but for streams; *RAM cache alone* has \
+            no log, *SSD log alone* takes metadata alone, as the paper did, and has the smallest cache. What only reads is not run with these two, for the log takes only writes. *Floor* is on, with disks \
             that take no time: guest, network and server alone. The paper's figures are its reductions against its own \
             plain server.
 

@@ -3,11 +3,12 @@ import TestBed
 
 /// A server that workloads are run against.
 enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
-    /// introspectd with everything that it can do: the RAM cache, and the redirect log on a fast device.
+    /// introspectd with everything that it can do: the RAM cache, and metadata and data in the redirect log on a fast
+    /// device.
     case ours
     /// introspectd with introspection and the RAM cache, and nothing else.
     case cache
-    /// introspectd with the redirect log on the fast device, and the smallest cache that it can have.
+    /// introspectd with metadata in the redirect log on the fast device, and the smallest cache that it can have.
     case ssd
     /// introspectd with introspection off: its page cache and read-ahead remain.
     case off
@@ -77,7 +78,11 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
         options.introspects = introspects
         options.registers = registers
         if redirects, let log { options.extra = ["--ssd", log, "--ssd-mode", "writeback"] }
-        if self == .ssd { options.cache = "1M" }
+        if self == .ssd {
+            options.cache = "1M"
+        } else if redirects {
+            options.extra += ["--ssd-classes", "metadata,data"]
+        }
         return IntrospectServer(serving: directory, options: options, network: network, in: temporary, bed: bed)
     }
 }
