@@ -26,6 +26,8 @@ public final class Datastore: Sendable {
     let verifier = WriteVerifier()
     /// The fast device, if there is one.
     let tier: RedirectTier
+    /// How images are named in the tier's log.
+    let images: ImageIdentities
     /// The files whose times of change a crash may set back.
     let lateTimes: FileRegister
     /// What clients read and write now.
@@ -65,6 +67,8 @@ public final class Datastore: Sendable {
         let lateTimes = try FileRegister(LateTimes.registerName, in: state)
         self.lateTimes = lateTimes
         let handles = handles
+        let images = ImageIdentities(handles, roots: opened, known: tier.knownImages)
+        self.images = images
         files = OpenFiles(
             introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
             logger: logger
@@ -73,7 +77,7 @@ public final class Datastore: Sendable {
                 return nil
             }
             return FileState(
-                redirects: tier.isInUse ? FileRedirects(tier: tier, image: identity) : nil,
+                redirects: tier.isInUse ? FileRedirects(of: descriptor, tier, images) : nil,
                 lateTimes: LateTimes(of: identity, in: lateTimes))
         }
         roots = Dictionary(opened.map { ($0.export.id, $0) }, uniquingKeysWith: { first, _ in first })

@@ -64,10 +64,14 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             A directory on a fast device, for a log that takes guests' metadata and journal writes. What it holds of \
-            an image is the newest: keep it, and do not touch images that are served.
+            an image is the newest: keep it, and do not touch images that are served. Given several times, in the \
+            same order each time, the log is spread over all of them.
             """, valueName: "directory"),
         completion: .directory)
-    var ssd: String?
+    var ssd: [String] = []
+
+    @Flag(help: "Keep all of the log in each --ssd directory, so that one device may be lost.")
+    var ssdMirror = false
 
     @Option(
         help: ArgumentHelp(
@@ -129,8 +133,11 @@ struct Serve: AsyncParsableCommand {
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
         }
-        guard ssd != nil || ssdMode == .off else {
+        guard !ssd.isEmpty || ssdMode == .off else {
             throw ValidationError("--ssd-mode \(ssdMode.rawValue): --ssd names no directory")
+        }
+        guard !ssdMirror || ssd.count > 1 else {
+            throw ValidationError("--ssd-mirror: expected --ssd at least twice")
         }
         guard drainTimeout >= 0 else {
             throw ValidationError("--drain-timeout \(drainTimeout): expected a number of seconds")
@@ -197,10 +204,12 @@ struct Serve: AsyncParsableCommand {
         configuration.introspects = introspect == .on
         configuration.mapsDirectory = maps
         configuration.cacheSize = cache.bytes
-        configuration.tier = ssd.map {
-            .init(
-                directory: $0, mode: ssdMode, classes: ssdClasses ?? .metadata, size: ssdSize.bytes,
+        if !ssd.isEmpty {
+            var tier = DatastoreConfiguration.Tier(
+                directories: ssd, mode: ssdMode, classes: ssdClasses ?? .metadata, size: ssdSize.bytes,
                 drainTimeout: .seconds(drainTimeout))
+            tier.isMirrored = ssdMirror
+            configuration.tier = tier
         }
         return configuration
     }

@@ -46,27 +46,29 @@ public struct DatastoreConfiguration: Sendable {
 
     /// A fast device for the writes that guests wait for.
     public struct Tier: Sendable {
-        /// A directory on the device.
-        public var directory: String
+        /// The directories, each on a device of its own.
+        public var directories: [String]
+        /// Whether each device has everything; else the log is spread over all, and needs every one of them.
+        public var isMirrored = false
         /// What becomes of writes.
         public var mode: TierMode
         /// The classes of blocks whose writes the device takes.
         public var classes: RedirectClasses
-        /// The size of the log in bytes, when it is made.
+        /// The size of the log in bytes, when it is made; of a mirrored one that on each device.
         public var size: Int
         /// How long a clean stop moves blocks to their images; the rest stays in the log.
         public var drainTimeout: Duration
-        /// Opens the log of a directory, or makes one of that size.
-        var openDevice: @Sendable (String, Int) throws(StorageError) -> any BlockDevice = {
+        /// Opens the log of a directory, or makes one of that size, unless there is none.
+        var openDevice: @Sendable (String, Int?) throws(StorageError) -> any BlockDevice = {
             (directory, size) throws(StorageError) in try LogFile(directory: directory, size: size)
         }
 
-        /// A tier in `directory`.
+        /// A tier in `directories`.
         public init(
-            directory: String, mode: TierMode, classes: RedirectClasses = .metadata, size: Int = 1 << 30,
+            directories: [String], mode: TierMode, classes: RedirectClasses = .metadata, size: Int = 1 << 30,
             drainTimeout: Duration = .seconds(60)
         ) {
-            self.directory = directory
+            self.directories = directories
             self.mode = mode
             self.classes = classes
             self.size = size

@@ -79,14 +79,13 @@ extension Datastore {
         }
         let rawValue = Glibc.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
         guard rawValue >= 0 else { throw DatastoreError.lastSystemError(path) }
-        let handle = try handles.handle(of: OwnedDescriptor(taking: rawValue, in: root))
-        return ImageIdentity(handle).map { [$0] } ?? []
+        return images.identity(of: try OwnedDescriptor(taking: rawValue, in: root)).map { [$0] } ?? []
     }
 
     /// What is known of the contents of these images does not hold.
     private func forgetContents(of images: [ImageIdentity]) {
         for image in images {
-            guard let handle = FileHandle(image.bytes), let file = files.file(for: handle) else { continue }
+            guard let file = FileHandle(image.bytes).flatMap({ try? openFile($0) }) else { continue }
             files.forgetContents(of: file)
         }
     }
@@ -107,36 +106,54 @@ extension Datastore {
 
     /// Throws when clients could reach the log.
     private static func checkTierDirectory(_ configuration: DatastoreConfiguration) throws(DatastoreError) {
-        guard let directory = configuration.tier?.directory, let resolved = realpath(directory, nil) else { return }
-        defer { free(resolved) }
-        for export in configuration.exports {
-            guard let root = realpath(export.path, nil) else { continue }
-            defer { free(root) }
-            guard path(String(cString: resolved), isIn: String(cString: root)) else { continue }
-            throw DatastoreError(
-                .invalidArgument, "\(directory): lies in the export \(export.path), whose clients could change the log")
+        for directory in configuration.tier?.directories ?? [] {
+            guard let resolved = realpath(directory, nil) else { continue }
+            defer { free(resolved) }
+            for export in configuration.exports {
+                guard let root = realpath(export.path, nil) else { continue }
+                defer { free(root) }
+                guard path(String(cString: resolved), isIn: String(cString: root)) else { continue }
+                throw DatastoreError(
+                    .invalidArgument,
+                    "\(directory): lies in the export \(export.path), whose clients could change the log")
+            }
         }
     }
 
     /// Throws when the newest blocks of a file are out of reach.
     func checkIsWhole(_ handle: FileHandle) throws(DatastoreError) {
-        guard tier.isInUse, let image = ImageIdentity(handle), tier.isRefused(image) else { return }
+        guard tier.isInUse, let image = images.identity(of: handle), tier.isRefused(image) || images.isStranded(image)
+        else { return }
         throw DatastoreError(.io, "the image's newest blocks are in a redirect log that is not at hand")
     }
 
-    /// The device of an image for the destager.
+    /// The device of an image for the destager; nil when the image was removed on the server.
     ///
-    /// Throws when it cannot be opened, also when it is gone: that its file system is not mounted looks the same, and
-    /// what the log has is kept. A file that clients remove takes its redirects with it at once.
+    /// Throws when it cannot be opened, also when it is not there and another file system may be: what the log has is
+    /// kept then. A file that clients remove takes its redirects with it at once.
     private func openForDestaging(_ image: ImageIdentity) throws(StorageError) -> (any BlockDevice)? {
         guard let handle = FileHandle(image.bytes) else { return nil }
         let file: OpenFile
         do throws(DatastoreError) {
             file = try openFile(handle)
         } catch {
+            if error.code == .stale, wasRemoved(image, handle) {
+                let path = tier.register.entries[image] ?? "\(handle)"
+                logger.warning("\(path): was removed on the server, its blocks in the redirect log are forgotten")
+                return nil
+            }
             throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: "\(handle)")
         }
         return try DestagedFile(file)
+    }
+
+    /// Whether a file that cannot be found is gone for certain: its file system is there, and knows all its files.
+    private func wasRemoved(_ image: ImageIdentity, _ handle: FileHandle) -> Bool {
+        guard let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }), root.issuesKernelHandles else {
+            return false
+        }
+        let mark = root.fileSystemMark
+        return !mark.isEmpty && tier.register.mark(of: image) ?? mark == mark
     }
 }
 

@@ -7,19 +7,25 @@ import Tiering
 final class FileRedirects: Sendable {
     let image: ImageIdentity
     private let tier: RedirectTier
+    /// See ``ExportRoot/fileSystemMark``.
+    private let mark: String
+    private let isStranded: Bool
     private let isRemoved = Atomic(false)
     private let sequentialWrites = Mutex(SequentialWrites())
 
-    init(tier: RedirectTier, image: ImageIdentity) {
+    init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
+        guard let image = images.identity(of: file) else { return nil }
         self.tier = tier
         self.image = image
+        mark = file.root.fileSystemMark
+        isStranded = images.isStranded(image)
     }
 
     /// Whether the image takes the writes that the log takes, too.
     var writesThrough: Bool { tier.mode == .writethrough }
 
     /// Whether the newest blocks of the image are in a log that is not at hand.
-    var isRefused: Bool { tier.isRefused(image) }
+    var isRefused: Bool { isStranded || tier.isRefused(image) }
 
     func hasRedirect(_ range: ByteRange) -> Bool { tier.attachment?.log.hasRedirect(range, of: image) ?? false }
 
@@ -52,7 +58,7 @@ final class FileRedirects: Sendable {
             return false
         }
         let (isWanted, label) = choose(bytes, range, member)
-        if isWanted, tier.mode == .writeback { try tier.enter(image, path: path, for: log) }
+        if isWanted, tier.mode == .writeback { try tier.enter(image, path: path, mark: mark, for: log) }
         do throws(StorageError) {
             return try log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
         } catch  where log.failure != nil {

@@ -6,17 +6,22 @@ import Tiering
 /// refused when it is missing, and that a log whose blocks have been overtaken is never read again.
 ///
 /// Lines of text: `log` and the identity of the log in hexadecimal; `void` and the identity of one that does not count
-/// any more; `image`, an image's identity and the path that it had. An image stands there durably before its first
+/// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had. An image stands there durably before its first
 /// redirect is acknowledged in `writeback` mode; in `writethrough` mode the images have everything themselves.
 final class RedirectRegister: Sendable {
     static let fileName = "redirected-images"
     /// Of the logs that do not count any more the last so many are remembered.
     private static let mostVoidLogs = 64
 
+    private struct Entry {
+        let path: String
+        let mark: String
+    }
+
     private struct Content {
         var log: UInt128?
         var voidLogs: [UInt128] = []
-        var images: [ImageIdentity: String] = [:]
+        var images: [ImageIdentity: Entry] = [:]
     }
 
     private let state: StateDirectory
@@ -28,15 +33,15 @@ final class RedirectRegister: Sendable {
         var content = Content()
         let bytes = try state.read(name: Self.fileName) ?? []
         for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
-            let words = line.split(separator: " ", maxSplits: 2)
+            let words = line.split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false)
             switch words.first {
             case "log" where words.count == 2 && UInt128(words[1], radix: 16) != nil:
                 content.log = UInt128(words[1], radix: 16)
             case "void" where words.count == 2 && UInt128(words[1], radix: 16) != nil:
                 content.voidLogs += [UInt128(words[1], radix: 16) ?? 0]
-            case "image" where words.count > 1 && ImageIdentity(hexadecimal: words[1]) != nil:
+            case "image" where words.count == 4 && ImageIdentity(hexadecimal: words[1]) != nil:
                 guard let image = ImageIdentity(hexadecimal: words[1]) else { continue }
-                content.images[image] = words.count > 2 ? String(words[2]) : ""
+                content.images[image] = Entry(path: String(words[3]), mark: String(words[2]))
             default:
                 throw DatastoreError(
                     .serverFault,
@@ -50,7 +55,10 @@ final class RedirectRegister: Sendable {
     var path: String { "\(state.path)/\(Self.fileName)" }
 
     /// The images and their paths.
-    var entries: [ImageIdentity: String] { content.withLock { $0.images } }
+    var entries: [ImageIdentity: String] { content.withLock { $0.images.mapValues(\.path) } }
+
+    /// The mark of the file system that an image was in; nil when the image has all blocks itself.
+    func mark(of image: ImageIdentity) -> String? { content.withLock { $0.images[image]?.mark } }
 
     /// The log that counts.
     var log: UInt128? { content.withLock { $0.log } }
@@ -62,11 +70,11 @@ final class RedirectRegister: Sendable {
     func contains(_ image: ImageIdentity) -> Bool { content.withLock { $0.images[image] != nil } }
 
     /// Enters an image durably, if it is new; unless `log` counts no more, which will not take its blocks then.
-    func enter(_ image: ImageIdentity, path: String, for log: UInt128) throws(DatastoreError) {
+    func enter(_ image: ImageIdentity, path: String, mark: String, for log: UInt128) throws(DatastoreError) {
         guard !contains(image) else { return }
         try change { content in
             guard content.log == log else { return }
-            content.images[image] = path
+            content.images[image] = Entry(path: path, mark: mark)
         }
     }
 
@@ -98,8 +106,8 @@ final class RedirectRegister: Sendable {
         let result: Result<Void, DatastoreError> = content.withLock { content in
             var changed = content
             body(&changed)
-            var lines = changed.images.map { image, path in
-                "image \(image.hexadecimal) \(path.filter { $0 != "\n" })\n"
+            var lines = changed.images.map { image, entry in
+                "image \(image.hexadecimal) \(entry.mark) \(entry.path.filter { $0 != "\n" })\n"
             }
             lines.sort()
             lines += changed.voidLogs.map { "void \(String($0, radix: 16))\n" }

@@ -35,7 +35,6 @@ final class RedirectTier: Sendable {
     private static let spared = 0.25
     /// Writes over what is in a closed log may come again and again; it is empty after so many passes at the latest.
     private static let mostClosingPasses = 1000
-    private static let mostOpenAttempts = 20
 
     let classes: RedirectClasses
     let register: RedirectRegister
@@ -78,6 +77,9 @@ final class RedirectTier: Sendable {
     /// Whether files have to do with the tier at all.
     var isInUse: Bool { configuration != nil || !register.entries.isEmpty }
 
+    /// The images that the log has blocks of, or had some time.
+    var knownImages: Set<ImageIdentity> { Set(register.entries.keys).union(attachment?.log.images ?? []) }
+
     /// The log in use.
     var attachment: Attachment? { state.withLock { $0.attachment } }
 
@@ -90,7 +92,7 @@ final class RedirectTier: Sendable {
     func status(_ path: (ImageIdentity) -> String?) -> TierStatus {
         let state = state.withLock { $0 }
         var status = TierStatus(state: .none, mode: mode.rawValue)
-        status.directories = configuration.map { [$0.directory] } ?? []
+        status.directories = configuration?.directories ?? []
         status.failure = state.cause
         status.images = state.refused.map { .init(path: $0.value, liveBytes: nil, isRefused: true) }
         if let log = state.attachment?.log {
@@ -120,7 +122,7 @@ final class RedirectTier: Sendable {
                 }
                 state.withLock { $0 = State(isDetached: true) }
             }
-            guard let log = try openLog() else { return [] }
+            guard let log = try LogOpening(configuration, register, logger).open() else { return [] }
             let images = log.images
             state.withLock {
                 $0 = State(
@@ -131,67 +133,6 @@ final class RedirectTier: Sendable {
         }
     }
 
-    /// The log of the configured directory; nil when none is configured, or needed.
-    private func openLog() throws(DatastoreError) -> RedirectLog? {
-        guard let configuration else {
-            guard register.entries.isEmpty else {
-                throw DatastoreError(.serverFault, "no directory of a redirect log is named")
-            }
-            // The images change without the log from now on.
-            try register.retire()
-            return nil
-        }
-        let path = "\(configuration.directory)/\(LogFile.fileName)"
-        if Glibc.access(path, F_OK) != 0 {
-            guard register.entries.isEmpty else { throw DatastoreError(.serverFault, "\(path) is missing") }
-            try register.retire()
-            if configuration.mode == .off { return nil }
-        }
-        let start = ContinuousClock.now
-        let log: RedirectLog
-        do throws(StorageError) {
-            let file = try openFile(configuration)
-            if let identity = try RedirectLog.identity(of: file), register.isVoid(identity) {
-                logger.notice("\(path): its blocks are all in the images, it begins anew")
-                try RedirectLog.format(file, identity: UInt128.random(in: 1 ... .max))
-            }
-            log = try RedirectLog(recovering: file)
-        } catch {
-            throw DatastoreError(.serverFault, "\(error)")
-        }
-        let images = log.images.count
-        if log.identity != register.log {
-            guard register.entries.isEmpty else {
-                throw DatastoreError(.serverFault, "\(path) is not the log that was used before")
-            }
-            guard images == 0 else {
-                throw DatastoreError(
-                    .serverFault,
-                    """
-                    \(path): holds blocks of \(images) images, of which \(register.path) knows nothing: start with \
-                    the state directory that was used with it, or remove the log to lose them
-                    """)
-            }
-            try register.retire()
-        }
-        try register.use(log.identity)
-        logger.info(
-            "\(path): recovered in \(start.duration(to: .now)): \(log.liveByteCount) bytes of \(images) images")
-        return log
-    }
-
-    /// Opens the log's file; readers that still hold the one that was taken out of use end soon.
-    private func openFile(_ configuration: DatastoreConfiguration.Tier) throws(StorageError) -> any BlockDevice {
-        for _ in 0..<Self.mostOpenAttempts {
-            do throws(StorageError) {
-                return try configuration.openDevice(configuration.directory, configuration.size)
-            } catch  where error.errorNumber == EWOULDBLOCK {
-                usleep(useconds_t(Self.interval))
-            }
-        }
-        return try configuration.openDevice(configuration.directory, configuration.size)
-    }
-
     private func refuse(_ images: [ImageIdentity: String], cause: String) {
         state.withLock {
             $0.refused = images
@@ -200,8 +141,8 @@ final class RedirectTier: Sendable {
         for path in images.values.sorted() {
             logger.error(
                 """
-                \(path): refused, its newest blocks are in the redirect log, and \(cause); start with the log's \
-                directory, or remove \(register.path) to serve the image as it was before them
+                \(path): refused, its newest blocks are in the redirect log, and \(cause); have the device back and \
+                run introspectctl tier attach, or tier detach --give-up to serve the image as it was before them
                 """)
         }
     }
@@ -367,10 +308,10 @@ final class RedirectTier: Sendable {
     }
 
     /// Enters an image into the register of those that need the log, before its first redirect.
-    func enter(_ image: ImageIdentity, path: String, for log: RedirectLog) throws(StorageError) {
+    func enter(_ image: ImageIdentity, path: String, mark: String, for log: RedirectLog) throws(StorageError) {
         guard log.failure == nil else { return }
         do throws(DatastoreError) {
-            try register.enter(image, path: path, for: log.identity)
+            try register.enter(image, path: path, mark: mark, for: log.identity)
         } catch {
             throw registerFailure(error)
         }

@@ -15,10 +15,13 @@ public final class LogFile: BlockDevice {
 
     /// Opens the log file of `directory`, or makes one of `size` bytes, with an empty log in it, where there is none.
     ///
+    /// - Parameter size: nil for a file that must be there.
     /// - Throws: also when another process has the file open as a log.
-    public init(directory: String, size: Int) throws(StorageError) {
+    public init(directory: String, size: Int?) throws(StorageError) {
         let path = "\(directory)/\(Self.fileName)"
-        if access(path, F_OK) != 0 { try Self.make(path, directory: directory, size: max(size, Self.smallestSize)) }
+        if let size, access(path, F_OK) != 0 {
+            try Self.make(path, directory: directory, size: max(size, Self.smallestSize))
+        }
         lock = open(path, O_RDWR | O_CLOEXEC)
         guard lock >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {

@@ -45,7 +45,10 @@ struct LogSuperblock {
             self.checkpoint = position
         }
         blockSize = Int(bytes.littleEndian(at: 64, as: UInt32.self))
-        segmentSize = blockSize * Int(bytes.littleEndian(at: 68, as: UInt32.self))
+        let (size, overflow) = blockSize.multipliedReportingOverflow(
+            by: Int(bytes.littleEndian(at: 68, as: UInt32.self)))
+        guard !overflow else { return nil }
+        segmentSize = size
     }
 
     func write(to bytes: UnsafeMutableRawBufferPointer) {

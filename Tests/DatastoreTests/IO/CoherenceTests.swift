@@ -111,7 +111,7 @@ struct CoherenceTests {
         configuration.cacheSize = 1 << 20
         if let tier {
             mkdir("\(path)/ssd", 0o700)
-            configuration.tier = .init(directory: "\(path)/ssd", mode: tier, size: 64 << 20)
+            configuration.tier = .init(directories: ["\(path)/ssd"], mode: tier, size: 64 << 20)
         }
         var logger = Logger(label: "test")
         logger.logLevel = .critical

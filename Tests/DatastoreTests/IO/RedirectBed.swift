@@ -21,7 +21,7 @@ final class RedirectBed {
 
     init() throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
-        for name in ["export", "ssd"] {
+        for name in ["export", "export2", "ssd", "ssd2"] {
             try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true)
         }
         for name in ["disk.img", "other.img"] {
@@ -39,7 +39,8 @@ final class RedirectBed {
     /// The mode, or nil for no tier at all; a clean stop has no time to move anything.
     func serve(
         _ mode: DatastoreConfiguration.TierMode?, drainTimeout: Duration = .zero,
-        classes: RedirectClasses = .metadata, exports: [String] = ["export"],
+        classes: RedirectClasses = .metadata, exports: [String] = ["export"], ssd: [String] = ["ssd"],
+        isMirrored: Bool = false,
         _ body: (_ datastore: Datastore, _ handle: HandleAlias) throws -> Void
     ) throws {
         var configuration = DatastoreConfiguration(
@@ -47,9 +48,11 @@ final class RedirectBed {
         configuration.cacheSize = 1 << 20
         configuration.tier = mode.map {
             .init(
-                directory: "\(directory)/ssd", mode: $0, classes: classes, size: 64 << 20, drainTimeout: drainTimeout)
+                directories: ssd.map { "\(directory)/\($0)" }, mode: $0, classes: classes, size: 64 << 20,
+                drainTimeout: drainTimeout)
         }
         let faults = faults
+        configuration.tier?.isMirrored = isMirrored
         configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
             FaultyDevice(try LogFile(directory: directory, size: size), faults)
         }

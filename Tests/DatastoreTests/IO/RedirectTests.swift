@@ -108,7 +108,7 @@ struct RedirectTests {
             atPath: "\(bed.directory)/export/ssd", withIntermediateDirectories: true)
         var configuration = DatastoreConfiguration(
             exports: [.init(path: "\(bed.directory)/export")], stateDirectory: "\(bed.directory)/state")
-        configuration.tier = .init(directory: "\(bed.directory)/export/ssd", mode: .writeback)
+        configuration.tier = .init(directories: ["\(bed.directory)/export/ssd"], mode: .writeback)
         let outcome = failure { try Datastore(configuration: configuration, logger: Logger(label: "test")) }
         #expect(outcome == .invalidArgument)
     }

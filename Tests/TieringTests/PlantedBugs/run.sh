@@ -1,7 +1,7 @@
 #!/bin/bash
 # Plants bugs in the redirect log, one after the other, in a copy of the sources, and runs the simulator on each: it must
-# find every one. Prints the first seeds that do. Takes about ten minutes; `run.sh WORD` takes the bugs whose name has
-# WORD.
+# find every one. Prints the first seeds that do. Takes about ten minutes; `run.sh EXPRESSION` takes the bugs whose name
+# matches.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 work=$(mktemp -d)
@@ -41,7 +41,7 @@ simulate() {
 # plant NAME FILE TEXT REPLACEMENT: TEXT, which the file holds once (a run of white space counts as one blank), is
 # replaced.
 plant() {
-    [[ $1 == *$wanted* ]] || return 0
+    [[ $1 =~ $wanted ]] || return 0
     cp "$log/$2" original
     python3 - "$log/$2" "$3" "$4" <<'PYTHON'
 import re, sys
@@ -82,8 +82,8 @@ plant "replaying out of order: older records win" RedirectLog+Commit.swift \
 plant "replaying a settlement over newer records" RedirectLog+Commit.swift \
     'index.remove(image: number, range, before: record.horizon)' 'index.remove(image: number, range)'
 plant "replaying what an epoch left behind" RedirectLog+Recovery.swift \
-    'position < state.superblock.epochStart || record.epoch == state.superblock.epoch' \
-    'position >= 0'
+    'position < state.superblock.epochStart || $0.epoch == state.superblock.epoch' \
+    '$0.position >= 0'
 plant "acknowledging before the group commit" RedirectLog.swift \
     'try commit(through: batch) return true' 'return true'
 plant "forgetting the redirect on a partial overwrite: routing" RedirectIndex.swift \
@@ -95,4 +95,10 @@ plant "settling before the image is synced" DestageStep.swift \
     'try device.flush()' 'try log.settle(ranges, of: image, before: horizon); try device.flush()'
 plant "forgetting what a failed commit may have left" RedirectLog+Commit.swift \
     'state.inDoubt.insert(image: number, entry.record.range, position: entry.record.position)' '_ = number'
+plant "flushing one side of a mirror" LogRing.swift \
+    'for side in sides { try side.flush() }' 'try sides[0].flush()'
+plant "leaving the end of a mirror unequal" RedirectLog+Recovery.swift \
+    'try writeAgain(lastCommit)' ''
+plant "forgetting an evacuated log before that is on record" Destager.swift \
+    'try record() log.abandon()' 'log.abandon() try record()'
 exit $missed

@@ -1,0 +1,52 @@
+import BlockStorage
+
+/// Several devices as one, in stripes that go round them. Without any one of them nothing can be read.
+public struct StripedDevice: BlockDevice {
+    private static let stripe = 1 << 20
+
+    private let devices: [any BlockDevice]
+
+    /// The devices, which must come in the same order each time.
+    public init(_ devices: [any BlockDevice]) {
+        self.devices = devices
+    }
+
+    /// The devices' names.
+    public var name: String { devices.map(\.name).joined(separator: " and ") }
+
+    /// The size in bytes: as much of each as the smallest has.
+    public var size: Int { (devices.map(\.size).min() ?? 0) / Self.stripe * Self.stripe * devices.count }
+
+    /// Fills `buffer` from `offset`.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try checkRange(ByteRange(offset: offset, length: buffer.count), operation: "read")
+        var done = 0
+        while done < buffer.count {
+            let (device, place, count) = part(at: offset + done, of: buffer.count - done)
+            try device.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count]), at: place)
+            done += count
+        }
+    }
+
+    /// Writes `bytes` at `offset`.
+    public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        try checkRange(ByteRange(offset: offset, length: bytes.count), operation: "write")
+        var done = 0
+        while done < bytes.count {
+            let (device, place, count) = part(at: offset + done, of: bytes.count - done)
+            try device.write(UnsafeRawBufferPointer(rebasing: bytes[done..<done + count]), at: place)
+            done += count
+        }
+    }
+
+    /// Flushes all devices.
+    public func flush() throws(StorageError) {
+        for device in devices { try device.flush() }
+    }
+
+    private func part(at offset: Int, of count: Int) -> (device: any BlockDevice, place: Int, count: Int) {
+        let (number, inStripe) = offset.quotientAndRemainder(dividingBy: Self.stripe)
+        let (row, column) = number.quotientAndRemainder(dividingBy: devices.count)
+        return (devices[column], row * Self.stripe + inStripe, min(count, Self.stripe - inStripe))
+    }
+}

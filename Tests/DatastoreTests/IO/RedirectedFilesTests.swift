@@ -1,0 +1,170 @@
+import BlockStorage
+import Foundation
+import Glibc
+import NIOCore
+import TestTools
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// Files with redirected blocks that get other names, go, or are replaced; and logs on several devices.
+@Suite(.serialized)
+struct RedirectedFilesTests {
+    private let bed: RedirectBed
+
+    init() throws {
+        bed = try RedirectBed()
+    }
+
+    @Test func aFileInTwoExportsHasItsBlocksInOnePlace() throws {
+        #expect(link(bed.path("disk.img"), "\(bed.directory)/export2/disk.img") == 0)
+        var offset = 0
+        try bed.serve(.writeback, exports: ["export", "export2"]) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let other = try bed.handle("disk.img", datastore, export: 1)
+            try #expect(bed.read(offset, other, datastore) == RedirectBed.content)
+        }
+        for exports in [["export2", "export"], ["export", "export2"]] {
+            try bed.serve(.writeback, exports: exports) { datastore, handle in
+                try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+                let other = try bed.handle("disk.img", datastore, export: 1)
+                try #expect(bed.read(offset, other, datastore) == RedirectBed.content)
+            }
+        }
+        var served = 0
+        for exports in [["export"], ["export2"]] {
+            try bed.serve(.writeback, exports: exports) { datastore, handle in
+                // Under the name that the log knows it is served, under the other refused: never the older blocks.
+                guard let bytes = try? bed.read(offset, handle, datastore) else { return }
+                served += 1
+                #expect(bytes == RedirectBed.content)
+            }
+        }
+        #expect(served == 1)
+    }
+
+    @Test func aHardLinkKeepsRedirectsUntilTheLastNameGoes() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            _ = try datastore.link(handle, root, FileName("link.img"), as: .root)
+            _ = try datastore.remove(root, FileName("disk.img"), as: .root)
+            let linked = try bed.handle("link.img", datastore)
+            try #expect(bed.read(offset, linked, datastore) == RedirectBed.content)
+            _ = try datastore.remove(root, FileName("link.img"), as: .root)
+            #expect(datastore.tierStatus().liveBytes == 0)
+        }
+    }
+
+    @Test func anImageThatIsRenamedOverTakesItsRedirectsWithIt() throws {
+        let other = try bed.readFile(0, "other.img")
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let before = try bed.readFile(offset, "other.img")
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, FileName("other.img"), to: root, FileName("disk.img"), as: .root)
+            #expect(datastore.tierStatus().liveBytes == 0)
+            let renamed = try bed.handle("disk.img", datastore)
+            try #expect(bed.read(offset, renamed, datastore) == before)
+        }
+        try #expect(bed.readFile(0) == other)
+    }
+
+    @Test(arguments: [false, true]) func redirectsAreNotLaidOverAFileThatTookTheName(whileServed: Bool) throws {
+        var offset = 0
+        let replace = {
+            #expect(rename(bed.path("other.img"), bed.path("disk.img")) == 0)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            if whileServed { replace() }
+        }
+        if !whileServed { replace() }
+        let before = try bed.readFile(offset)
+        #expect(before != RedirectBed.content)
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == before)
+            // The old file is gone for good, and with it what the log has of it.
+            try datastore.drain()
+            #expect(datastore.tierStatus().liveBytes == 0)
+        }
+        try #expect(bed.readFile(offset) == before)
+    }
+
+    @Test func anImageMayHaveMoreThanTheLogHolds() throws {
+        try runTool(
+            "mke2fs",
+            ["-q", "-t", "ext3", "-b", "4096", "-I", "256", "-N", "32768", "-F", bed.path("disk.img"), "128M"])
+        let count = 64 << 10
+        try bed.serve(.writeback) { datastore, handle in
+            let start = try bed.inodeTable(datastore, handle).aligned(to: count)
+            for round in 1...12 {
+                for part in 0..<(6 << 20) / count {
+                    _ = try datastore.write(
+                        handle, offset: UInt64(start + part * count),
+                        bytes: ByteBuffer(repeating: UInt8(round + part % 7), count: count), stability: .fileSync,
+                        as: .root)
+                }
+            }
+            try #expect(bed.read(start + 70 * count, handle, datastore).first == 12)
+            try datastore.drain()
+            for part in 0..<(6 << 20) / count {
+                try #expect(bed.readFile(start + part * count).first == UInt8(12 + part % 7))
+            }
+        }
+    }
+
+    @Test func aMirrorLosesNothingWithOneSide() throws {
+        let sides = ["ssd", "ssd2"]
+        var offset = 0
+        try bed.serve(.writeback, ssd: sides, isMirrored: true) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+        }
+        try rot("ssd")
+        try bed.serve(.writeback, ssd: sides, isMirrored: true) { datastore, handle in
+            #expect(datastore.tierStatus().state == .attached)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        rename("\(bed.directory)/ssd2/redirect.log", "\(bed.directory)/elsewhere")
+        try rot("ssd", undo: true)
+        try bed.serve(.writeback, ssd: sides, isMirrored: true) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            #expect(datastore.tierStatus().state == .failed)
+            try datastore.detachTier()
+            try #expect(bed.readFile(offset) == RedirectBed.content)
+            try datastore.attachTier()
+            #expect(datastore.tierStatus().state == .attached)
+        }
+    }
+
+    @Test func aLogOverTwoDevicesNeedsBoth() throws {
+        let parts = ["ssd", "ssd2"]
+        var offset = 0
+        try bed.serve(.writeback, ssd: parts) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try bed.serve(.writeback, ssd: parts) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        rename("\(bed.directory)/ssd2/redirect.log", "\(bed.directory)/elsewhere")
+        try bed.serve(.writeback, ssd: parts) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        }
+        #expect(access("\(bed.directory)/ssd2/redirect.log", F_OK) != 0, "a log that is needed is never replaced")
+    }
+
+    /// Changes a byte of the redirected block in a log's file.
+    private func rot(_ directory: String, undo: Bool = false) throws {
+        let log = try FileDevice(
+            path: "\(bed.directory)/\(directory)/redirect.log", access: .readWrite, mode: .buffered)
+        let bytes = try log.read(ByteRange(offset: 0, length: 1 << 20))
+        let content = [UInt8](repeating: RedirectBed.content[0], count: 8)
+        let pattern = [undo ? 0x58 : content[0]] + content
+        let start = try #require(bytes.indices.first { bytes[$0...].starts(with: pattern) })
+        try log.write([undo ? RedirectBed.content[0] : 0x58], at: start)
+        try log.flush()
+    }
+}
+
+extension Int {
+    fileprivate func aligned(to alignment: Int) -> Int { (self + alignment - 1) / alignment * alignment }
+}
