@@ -6,8 +6,9 @@ import Tiering
 /// refused when it is missing, and that a log whose blocks have been overtaken is never read again.
 ///
 /// Lines of text: `log` and the identity of the log in hexadecimal; `void` and the identity of one that does not count
-/// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had. An image stands there durably before its first
-/// redirect is acknowledged in `writeback` mode; in `writethrough` mode the images have everything themselves.
+/// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had. An
+/// image stands there durably before its first redirect is acknowledged in `writeback` mode; in `writethrough` mode the
+/// images have everything themselves.
 final class RedirectRegister: Sendable {
     static let fileName = "redirected-images"
     /// Of the logs that do not count any more the last so many are remembered.
