@@ -41,7 +41,8 @@ struct ExplainCommand: ParsableCommand {
     }
 
     private func explain(_ offset: ByteOffset) throws {
-        let (index, size) = try makeIndex(arguments)
+        let (index, size) = try makeIndex(
+            arguments.image, with: arguments.others.images, noProgress: arguments.noProgress)
         guard offset.bytes < size else {
             complain("\(arguments.image): offset \(offset.bytes) is not on the disk, which has \(size) bytes")
             throw ExitStatus.unreadable

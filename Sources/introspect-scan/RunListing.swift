@@ -26,12 +26,7 @@ struct RunListing {
             disk = nil
             return
         }
-        var arguments = ImageArguments()
-        arguments.image = path
-        arguments.others = OtherDisks()
-        arguments.json = false
-        arguments.noProgress = noProgress
-        let (index, size) = try makeIndex(arguments)
+        let (index, size) = try makeIndex(path, noProgress: noProgress)
         var found: [Run] = []
         index.forEachRun(in: ByteRange(offset: 0, length: size)) {
             found.append(Run(range: $0.range, blockClass: $0.blockClass, owner: $0.owner))

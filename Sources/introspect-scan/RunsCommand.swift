@@ -15,7 +15,8 @@ struct RunsCommand: ParsableCommand {
     @OptionGroup var arguments: ImageArguments
 
     func run() throws {
-        let (index, size) = try makeIndex(arguments)
+        let (index, size) = try makeIndex(
+            arguments.image, with: arguments.others.images, noProgress: arguments.noProgress)
         var output = OutputBuffer()
         var separator = "[\n"
         index.forEachRun(in: ByteRange(offset: 0, length: size)) { run in
@@ -38,15 +39,17 @@ struct RunsCommand: ParsableCommand {
 }
 
 /// Reads the disk for the commands that tell of owners; ends the command when it cannot be read.
-func makeIndex(_ arguments: ImageArguments) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
-    let open = try OpenImage(arguments.image, with: arguments.others.images)
+func makeIndex(
+    _ image: String, with others: [String] = [], noProgress: Bool
+) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
+    let open = try OpenImage(image, with: others)
     Interruption.watch()
-    let bar = ProgressBar(isEnabled: !arguments.noProgress)
+    let bar = ProgressBar(isEnabled: !noProgress)
     defer { bar.clear() }
     let index: ObjectIndex
     do throws(StorageError) {
-        index = try ObjectIndex(reader: DeviceReader(open.disk), name: arguments.image) { progress in
-            bar.show(progress, of: arguments.image)
+        index = try ObjectIndex(reader: DeviceReader(open.disk), name: image) { progress in
+            bar.show(progress, of: image)
             return !Interruption.isRequested
         }
     } catch {

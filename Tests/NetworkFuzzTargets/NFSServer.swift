@@ -41,9 +41,11 @@ struct NFSServer {
     }
 
     /// Waits for what libFuzzer cannot: it calls us on a thread, not in a task.
+    ///
+    /// The task has another priority, and threads of its own with it: this may be one of the few that tests have.
     private static func bind(_ server: RPCServer) -> Int {
         let port = PortBox()
-        Task {
+        Task(priority: .high) {
             do {
                 let bound = try await server.bind(host: "127.0.0.1", port: 0)
                 port.value.withLock { $0 = bound }

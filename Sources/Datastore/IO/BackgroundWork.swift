@@ -1,4 +1,5 @@
 import BlockStorage
+import Dispatch
 import Glibc
 import Synchronization
 
@@ -14,6 +15,7 @@ final class BackgroundWork: Sendable {
     let digests = IOPool(name: "digest", threadCount: 1)
     private let clientReads = Atomic(0)
     private let stopping = Atomic(false)
+    private let stop = DispatchSemaphore(value: 0)
 
     /// Whether the server is stopping.
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
@@ -34,9 +36,15 @@ final class BackgroundWork: Sendable {
         }
     }
 
+    /// Waits for `seconds`, or until the server stops; one thread may.
+    func pause(seconds: Double) {
+        _ = stop.wait(timeout: .now() + seconds)
+    }
+
     /// Ends the work: what runs is cancelled, what waits is dropped as it comes up.
-    func stop() {
+    func end() {
         stopping.store(true, ordering: .relaxed)
+        stop.signal()
         scans.shutDown()
         digests.shutDown()
     }

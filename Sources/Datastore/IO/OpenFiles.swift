@@ -16,7 +16,8 @@ final class OpenFiles: Sendable {
     static let smallestImage = 1 << 20
     private static let idleTime = Duration.seconds(60)
     private static let quietTime = Duration.seconds(2)
-    private static let roundsPerSecond = 2
+    /// In seconds.
+    private static let roundInterval = 0.5
     private static let deepestWalk = 16
     private static let longestWalk = 100_000
 
@@ -65,8 +66,8 @@ final class OpenFiles: Sendable {
         self.logger = logger
         rounds.submit { [weak self, background] in
             while !background.isStopping {
-                usleep(1_000_000 / useconds_t(Self.roundsPerSecond))
                 self?.lookAfterFiles()
+                background.pause(seconds: Self.roundInterval)
             }
         }
     }
@@ -212,7 +213,7 @@ final class OpenFiles: Sendable {
     ///
     /// - Returns: whether everything is durable.
     func close() -> Bool {
-        background.stop()
+        background.end()
         rounds.shutDown()
         let files = table.withLock { $0.byIdentity.values.map(\.file) }
         var isDurable = true

@@ -243,6 +243,7 @@ final class RedirectTier: Sendable {
 
     /// Starts moving blocks to their images; they can be opened from now on.
     func start() {
+        guard isInUse else { return }
         thread.submit { [self] in
             var lastPosition = -1
             var idleLooks = 0
