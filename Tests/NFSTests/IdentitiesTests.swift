@@ -62,7 +62,8 @@ struct IdentitiesTests {
     func asksUserDatabase() throws {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["id", "-G"]
+        // By its number: of itself it would tell the groups of the thread that starts it.
+        process.arguments = ["id", "-G", "\(getuid())"]
         let pipe = Pipe()
         process.standardOutput = pipe
         try process.run()
