@@ -146,7 +146,7 @@ extension OpenFile {
             try redirects.write(bytes, at: offset, fileSize: try size(), member: member, path: path)
         else { return false }
         // Clients tell by the time of change that there is something new.
-        _ = lateTimes?.mayBeLate(path: path)
+        _ = lateTimes?.mayBeLate(path: path, atOnce: true)
         _ = futimens(descriptor.rawValue, nil)
         return true
     }

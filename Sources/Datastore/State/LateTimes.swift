@@ -28,11 +28,13 @@ final class LateTimes: Sendable {
     }
 
     /// Whether the time of the write that is about to come may be durable later than the write.
-    func mayBeLate(path: @autoclosure () -> String) -> Bool {
+    ///
+    /// - Parameter atOnce: whether the file is entered with its first write: its time will be late whatever the answer.
+    func mayBeLate(path: @autoclosure () -> String, atOnce: Bool = false) -> Bool {
         if isEntered.load(ordering: .acquiring) { return true }
         let count = writes.add(1, ordering: .relaxed).newValue
         // A register that cannot be written is asked again after as many writes.
-        guard count.isMultiple(of: Self.fewWrites), register.entries.count < Self.mostFiles,
+        guard atOnce || count.isMultiple(of: Self.fewWrites), register.entries.count < Self.mostFiles,
             (try? register.enter(file, path: path())) != nil
         else { return false }
         isEntered.store(true, ordering: .releasing)

@@ -79,6 +79,7 @@ struct RedirectTests {
     @Test func writethroughHasItInBothPlaces() throws {
         try bed.serve(.writethrough) { datastore, handle in
             let offset = try bed.redirect(datastore, handle)
+            #expect(datastore.lateTimes.entries.count == 1, "the time of the write is nowhere durable")
             #expect(datastore.tierStatus().liveBytes == 4096)
             try #expect(bed.readFile(offset) == RedirectBed.content)
         }
