@@ -9,7 +9,7 @@ PAPER_CASES = scan boot reboot du stat find rm create webserver varmail \
 	du+neighbour stat+neighbour find+neighbour rm+neighbour create+neighbour webserver+neighbour varmail+neighbour \
 	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8 boot@4
 
-.PHONY: deps build release demo bench bench-paper test fuzz lint clean
+.PHONY: deps build release man install demo bench bench-paper test fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -27,6 +27,35 @@ build: deps
 # All at once: a build for each program takes longer, though it leaves out what only tests need.
 release: deps
 	swift build -c release
+
+# What is documented and installed; `CONFIGURATION=debug` takes the programs of `make build`.
+CONFIGURATION = release
+PROGRAMS = introspectd introspectctl introspect-scan
+MAN = .build/man
+
+# Manual pages, one for each program and each of its commands, from what the programs say of themselves.
+man: $(CONFIGURATION:debug=build)
+	swift build --product generate-manual
+	@rm -rf $(MAN) && mkdir -p $(MAN)
+	@for program in $(PROGRAMS); do \
+		"$$(swift build --show-bin-path)/generate-manual" --multi-page --output-directory $(MAN) \
+			"$$(swift build -c $(CONFIGURATION) --show-bin-path)/$$program" || exit 1; \
+	done
+	@echo $(MAN)/*.1
+
+# Programs, manual pages, and completions for bash, zsh and fish.
+PREFIX = /usr/local
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: man
+	@bin="$$(swift build -c $(CONFIGURATION) --show-bin-path)"; set -e; \
+	install -d $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d; \
+	for program in $(PROGRAMS); do \
+		install -D "$$bin/$$program" "$(DESTDIR)$(PREFIX)/bin/$$program"; \
+		"$$bin/$$program" --generate-completion-script bash > $(SHARE)/bash-completion/completions/$$program; \
+		"$$bin/$$program" --generate-completion-script zsh > $(SHARE)/zsh/site-functions/_$$program; \
+		"$$bin/$$program" --generate-completion-script fish > $(SHARE)/fish/vendor_completions.d/$$program.fish; \
+	done
+	@install -D --mode 644 --target-directory $(SHARE)/man/man1 $(MAN)/*.1
 
 demo: release
 	"$$(swift build -c release --show-bin-path)/introspect-bench" demo
@@ -58,6 +87,7 @@ bench-paper: release
 test: deps
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root" >&2; exit 1; }
 	swift build --build-tests
+	Tests/Install/run.sh
 	swift test --skip-build --skip SunRPCTests
 	swift test --skip-build --filter SunRPCTests
 

@@ -12,7 +12,8 @@ struct IntrospectScan: ParsableCommand {
 
             Exit status: 0 when the whole image was understood; 1 when something in it was not, or was found damaged: \
             each problem is a line on standard error; 2 when an image, or what is asked for in it, cannot be read at \
-            all, or the output cannot be written; of several images the highest; 3 when diff finds a difference; 64 for a command line that makes no sense; 130 when it was interrupted.
+            all, or the output cannot be written; of several images the highest; 3 when diff finds a difference; 64 for a \
+            command line that makes no sense; 130 when it was interrupted.
             """,
         subcommands: [
             SummaryCommand.self, RunsCommand.self, ExplainCommand.self, ListCommand.self, CatCommand.self,
