@@ -44,6 +44,12 @@ struct ControlCommands: Sendable {
             case .attach:
                 try datastore.attachTier()
                 reply.tier = datastore.tierStatus()
+            case .resolve:
+                guard let name = request.image, let keepsLog = request.keepsLog else {
+                    return ControlReply(.badRequest, "resolve needs an image, and whether the log's blocks count")
+                }
+                try datastore.resolve(try path(name), keepingLog: keepsLog)
+                reply.tier = datastore.tierStatus()
             }
         } catch {
             return ControlReply(error.code == .noEntry ? .noImage : .failed, error.message)

@@ -16,6 +16,8 @@ public struct ControlRequest: Codable, Sendable {
         case detach
         /// Take the redirect log into use again.
         case attach
+        /// Serve an image again that another program has changed.
+        case resolve
     }
 
     /// The longest line that a server reads, in bytes.
@@ -23,16 +25,19 @@ public struct ControlRequest: Codable, Sendable {
 
     /// What is asked.
     public var command: Command
-    /// For ``Command/drain`` and ``Command/warm``: the image, by its path or by as much of the path's end as no other
+    /// For ``Command/drain``, ``Command/warm`` and ``Command/resolve``: the image, by its path or by as much of the path's end as no other
     /// image shares.
     public var image: String?
     /// For ``Command/detach``: whether blocks that are out of reach are given up.
     public var givesUp: Bool?
+    /// For ``Command/resolve``: whether the redirect log's blocks count; else the file's do.
+    public var keepsLog: Bool?
 
     /// A request.
-    public init(_ command: Command, image: String? = nil, givesUp: Bool? = nil) {
+    public init(_ command: Command, image: String? = nil, givesUp: Bool? = nil, keepsLog: Bool? = nil) {
         self.command = command
         self.image = image
         self.givesUp = givesUp
+        self.keepsLog = keepsLog
     }
 }

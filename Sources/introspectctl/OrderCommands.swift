@@ -44,7 +44,7 @@ struct WarmCommand: ParsableCommand {
 struct TierCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tier", abstract: "Look at the redirect log, and take it out of use or into use.",
-        subcommands: [List.self, Detach.self, Attach.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Detach.self, Attach.self, Resolve.self], defaultSubcommand: List.self)
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -74,6 +74,34 @@ struct TierCommand: ParsableCommand {
         }
     }
 
+    struct Resolve: ParsableCommand {
+        enum Side: String, ExpressibleByArgument, CaseIterable {
+            case log, file
+        }
+
+        static let configuration = CommandConfiguration(
+            commandName: "resolve",
+            abstract: "Serve an image again that another program changed while the log had newer blocks of it.",
+            discussion: """
+                Such an image is refused, since nobody but you can know what it should be: a backup that was copied over \
+                it (keep the file), or the same disk, touched by a tool that changed nothing (keep the log).
+                """)
+
+        @OptionGroup var control: ControlArguments
+
+        @Argument(help: "The image.")
+        var image: String
+
+        @Option(help: "What counts: the log, which is laid over the file, or the file; the log's blocks are lost then.")
+        var keep: Side
+
+        func run() throws {
+            let request = ControlRequest(.resolve, image: image, keepsLog: keep == .log)
+            let tier = try control.ask(request, \.tier)
+            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+        }
+    }
+
     struct Attach: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "attach", abstract: "Take the redirect log into use, after detach or a failure.")
@@ -96,7 +124,8 @@ enum TierTable {
             tier.size == 0
             ? "" : ", \(formatted(bytes: tier.liveBytes)) to move, \(decimal(tier.fullness * 100, places: 0)) % full"
         let failure = tier.failure.map { ": \($0)" } ?? ""
-        return "\(tier.state.rawValue)\(place), mode \(tier.mode)\(use)\(failure)"
+        let modes = tier.modes.isEmpty ? "" : " (\(tier.modes.joined(separator: ", ")))"
+        return "\(tier.state.rawValue)\(place), mode \(tier.mode)\(modes)\(use)\(failure)"
     }
 
     static func text(_ tier: TierStatus) -> String {

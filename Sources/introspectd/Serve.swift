@@ -82,6 +82,15 @@ struct Serve: AsyncParsableCommand {
     var ssdMode = DatastoreConfiguration.TierMode.off
 
     @Option(
+        name: .customLong("ssd-mode-for"),
+        help: ArgumentHelp(
+            """
+            The mode for images whose path matches a pattern, from the served directory on where it begins with no \
+            slash; * matches slashes, too. May be given several times, the first that matches counts.
+            """, valueName: "pattern=mode"))
+    var imageModes: [ImageMode] = []
+
+    @Option(
         help: ArgumentHelp(
             """
             What the log takes, with commas between: metadata (of guests' file systems, journals included), data (but \
@@ -133,8 +142,8 @@ struct Serve: AsyncParsableCommand {
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
         }
-        guard !ssd.isEmpty || ssdMode == .off else {
-            throw ValidationError("--ssd-mode \(ssdMode.rawValue): --ssd names no directory")
+        guard !ssd.isEmpty || (ssdMode == .off && imageModes.isEmpty) else {
+            throw ValidationError("--ssd-mode and --ssd-mode-for: --ssd names no directory")
         }
         guard !ssdMirror || ssd.count > 1 else {
             throw ValidationError("--ssd-mirror: expected --ssd at least twice")
@@ -209,6 +218,7 @@ struct Serve: AsyncParsableCommand {
                 directories: ssd, mode: ssdMode, classes: ssdClasses ?? .metadata, size: ssdSize.bytes,
                 drainTimeout: .seconds(drainTimeout))
             tier.isMirrored = ssdMirror
+            tier.modes = imageModes.map { ($0.pattern(in: directory), $0.mode) }
             configuration.tier = tier
         }
         return configuration

@@ -1,4 +1,5 @@
 import BlockStorage
+import Glibc
 import Tiering
 
 /// What a datastore serves and how.
@@ -50,8 +51,11 @@ public struct DatastoreConfiguration: Sendable {
         public var directories: [String]
         /// Whether each device has everything; else the log is spread over all, and needs every one of them.
         public var isMirrored = false
-        /// What becomes of writes.
+        /// What becomes of writes to images that `modes` says nothing of.
         public var mode: TierMode
+        /// What becomes of writes to single images, or to those of single exports: the first entry counts whose pattern,
+        /// as of a shell but with `*` matching slashes too, matches the path of the image's file.
+        public var modes: [(pattern: String, mode: TierMode)] = []
         /// The classes of blocks whose writes the device takes.
         public var classes: RedirectClasses
         /// The size of the log in bytes, when it is made; of a mirrored one that on each device.
@@ -73,6 +77,14 @@ public struct DatastoreConfiguration: Sendable {
             self.classes = classes
             self.size = size
             self.drainTimeout = drainTimeout
+        }
+
+        /// Whether no image's writes are taken.
+        var takesNothing: Bool { ([mode] + modes.map(\.mode)).allSatisfy { $0 == .off } }
+
+        /// What becomes of writes to the file at `path`.
+        func mode(of path: String) -> TierMode {
+            modes.first { fnmatch($0.pattern, path, 0) == 0 }?.mode ?? mode
         }
     }
 

@@ -62,7 +62,9 @@ extension Datastore {
     ) throws(DatastoreError) -> (ByteRange, FileAttributes) {
         let attributes = try currentAttributes(of: file)
         try checkRead(attributes, as: credentials)
-        if file.takeForeignChange(attributes) { files.forgetContents(of: file) }
+        if files.noteForeignChange(of: file, attributes), file.redirects?.isRefused == true {
+            throw DatastoreError(.io, "\(file.path): was changed by another program")
+        }
         let start = Int(clamping: min(offset, attributes.size))
         let length = min(max(count, 0), Int(clamping: attributes.size) - start)
         return (ByteRange(offset: start, length: length), attributes)

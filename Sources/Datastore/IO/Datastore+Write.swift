@@ -50,12 +50,15 @@ extension Datastore {
         _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?
     ) -> WeakCacheConsistency {
         var wcc = WeakCacheConsistency()
+        var isForeign = false
         file.ranges.endWrite(ticket) { wasAlone in
             wcc.after = try? currentAttributes(of: file)
             if wasAlone { wcc.before = before?.consistency }
             guard let after = wcc.after else { return }
-            file.noteOwnChange(after, hasGrown: after.size > before?.size ?? 0, isDurable: false)
+            isForeign = file.noteOwnChange(
+                after, since: wcc.before, hasGrown: after.size > before?.size ?? 0, isDurable: false)
         }
+        if isForeign { files.forgetChangedContents(of: file) }
         return wcc
     }
 

@@ -169,30 +169,36 @@ final class OpenFile: Sendable {
     // MARK: Changes
 
     /// Notes what a write of ours left, so that it is not taken for somebody else's.
-    func noteOwnChange(_ attributes: FileAttributes, hasGrown: Bool, isDurable: Bool) {
+    ///
+    /// - Parameter before: what the write found, if no other was under way.
+    /// - Returns: whether somebody else had changed the file before.
+    @discardableResult func noteOwnChange(
+        _ attributes: FileAttributes, since before: WeakCacheConsistency.Attributes? = nil, hasGrown: Bool,
+        isDurable: Bool
+    ) -> Bool {
         state.withLock {
+            var isForeign = false
+            if let before, let last = $0.lastChange { isForeign = !before.hasSameContents(as: last) }
             $0.lastChange = attributes.consistency
             if !isDurable { $0.isDirty = true }
-            guard hasGrown || $0.needsIdentification else { return }
+            guard hasGrown || $0.needsIdentification else { return isForeign }
             $0.lastWrite = .now
             $0.needsIdentification = true
+            return isForeign
         }
     }
 
-    /// Whether the file has been changed behind our back, given its attributes now. True once per change.
+    /// Whether the file has been changed behind our back, given its attributes a moment ago. True once per change.
     func takeForeignChange(_ attributes: FileAttributes) -> Bool {
-        ranges.inspect { isIdle in
-            state.withLock { state in
-                let now = attributes.consistency
-                guard let last = state.lastChange else {
-                    state.lastChange = now
-                    return false
-                }
-                let isNewer = now.modificationTime.isLater(than: last.modificationTime)
-                guard isIdle, isNewer || (now.modificationTime == last.modificationTime && now.size != last.size)
-                else { return false }
-                state.lastChange = now
-                return true
+        if let last = state.withLock({ $0.lastChange }), last.hasSameContents(as: attributes.consistency) {
+            return false
+        }
+        // They may be older than a write of ours: what counts is how the file looks while nothing is under way.
+        return ranges.inspect { isIdle in
+            guard isIdle, let now = try? descriptor.attributes().consistency else { return false }
+            return state.withLock { state in
+                defer { state.lastChange = now }
+                return state.lastChange.map { !$0.hasSameContents(as: now) } ?? false
             }
         }
     }
@@ -421,11 +427,5 @@ final class OpenFile: Sendable {
             }
             done += count
         }
-    }
-}
-
-extension FileTime {
-    fileprivate func isLater(than other: FileTime) -> Bool {
-        (seconds, nanoseconds) > (other.seconds, other.nanoseconds)
     }
 }

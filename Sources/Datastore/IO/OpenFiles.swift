@@ -165,9 +165,29 @@ final class OpenFiles: Sendable {
         }
     }
 
-    /// The file was changed by somebody else: nothing that is known of its contents holds.
-    func forgetContents(of file: OpenFile) {
+    /// Finds out whether the file was changed behind our back.
+    ///
+    /// - Parameter attributes: what it looks like now; nil to ask.
+    /// - Returns: whether it was.
+    @discardableResult func noteForeignChange(of file: OpenFile, _ attributes: FileAttributes? = nil) -> Bool {
+        guard let attributes = attributes ?? (try? file.descriptor.attributes()),
+            file.takeForeignChange(attributes)
+        else { return false }
+        forgetChangedContents(of: file)
+        return true
+    }
+
+    /// The file was changed behind our back: nothing that is known of its contents holds, and it may be refused.
+    func forgetChangedContents(of file: OpenFile) {
         logger.notice("\(file.path): was changed by another program, its contents are read again")
+        forgetContents(of: file)
+        guard let redirects = file.redirects, redirects.noteForeignChange(path: file.path) else { return }
+        _ = flush(file)
+        forget(file.identity)
+    }
+
+    /// Nothing that is known of the file's contents holds.
+    func forgetContents(of file: OpenFile) {
         cache.removeAll(image: file.cacheID)
         file.requestIdentification()
         file.member?.session.requestScan()
@@ -248,7 +268,11 @@ final class OpenFiles: Sendable {
         let files = table.withLock { $0.byIdentity.values.map { ($0.file, $0.lastUse) } }
         for (file, lastUse) in files where !forgetIfRemoved(file) {
             // The image is known by its path, and a descriptor names its other files.
-            if file.takeRename() { file.requestIdentification() }
+            if file.takeRename() {
+                file.requestIdentification()
+                file.redirects?.noteRename(to: file.path)
+            }
+            noteForeignChange(of: file)
             if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
                 identify(file)
             }

@@ -142,6 +142,11 @@ public struct WeakCacheConsistency: Equatable, Sendable {
             self.modificationTime = modificationTime
             self.changeTime = changeTime
         }
+
+        /// Whether nobody has written to the file between these attributes and `other`.
+        func hasSameContents(as other: Attributes) -> Bool {
+            size == other.size && modificationTime == other.modificationTime
+        }
     }
 
     /// What the operation found; nil when another operation of this server may have come between.

@@ -66,6 +66,24 @@ extension Datastore {
         openImages()
     }
 
+    /// Serves an image again that is refused because another program changed it while its newest blocks were in the
+    /// redirect log. Blocks.
+    ///
+    /// - Parameter keepingLog: whether the log's blocks count, and are laid over what the file holds; else they are lost.
+    /// - Throws: also when the image was not changed so.
+    public func resolve(_ path: String, keepingLog: Bool) throws(DatastoreError) {
+        let changed = try images(at: path).filter(tier.register.isQuarantined)
+        guard !changed.isEmpty else {
+            throw DatastoreError(.invalidArgument, "\(path): is not refused for a change by another program")
+        }
+        for image in changed {
+            try tier.resolve(image, keepingLog: keepingLog)
+        }
+        // Clients must know that what they have written may be gone.
+        if !keepingLog { verifier.renew() }
+        openImages()
+    }
+
     /// The images of the files that `path` stands for.
     private func images(at path: String) throws(DatastoreError) -> [ImageIdentity] {
         guard let resolved = realpath(path, nil) else { throw DatastoreError.lastSystemError(path) }
@@ -124,7 +142,11 @@ extension Datastore {
     func checkIsWhole(_ handle: FileHandle) throws(DatastoreError) {
         guard tier.isInUse, let image = images.identity(of: handle), tier.isRefused(image) || images.isStranded(image)
         else { return }
-        throw DatastoreError(.io, "the image's newest blocks are in a redirect log that is not at hand")
+        throw DatastoreError(
+            .io,
+            tier.register.isQuarantined(image)
+                ? "was changed by another program: introspectctl tier resolve says whose blocks count"
+                : "the image's newest blocks are in a redirect log that is not at hand")
     }
 
     /// The device of an image for the destager; nil when the image was removed on the server.
@@ -142,7 +164,11 @@ extension Datastore {
                 logger.warning("\(path): was removed on the server, its blocks in the redirect log are forgotten")
                 return nil
             }
-            throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: "\(handle)")
+            let path = tier.register.entries[image] ?? "\(handle)"
+            throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: path)
+        }
+        guard !files.noteForeignChange(of: file) else {
+            throw StorageError(.system(ESTALE), operation: "open for destaging", device: file.path)
         }
         return try DestagedFile(file)
     }

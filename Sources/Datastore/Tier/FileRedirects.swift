@@ -12,6 +12,7 @@ final class FileRedirects: Sendable {
     private let isStranded: Bool
     private let isRemoved = Atomic(false)
     private let sequentialWrites = Mutex(SequentialWrites())
+    private let mode: Mutex<DatastoreConfiguration.TierMode>
 
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
         guard let image = images.identity(of: file) else { return nil }
@@ -19,12 +20,22 @@ final class FileRedirects: Sendable {
         self.image = image
         mark = file.root.fileSystemMark
         isStranded = images.isStranded(image)
+        mode = Mutex(tier.setMode(of: image, path: file.currentPath ?? ""))
     }
 
     /// Whether the image takes the writes that the log takes, too.
-    var writesThrough: Bool { tier.mode == .writethrough }
+    var writesThrough: Bool { mode.withLock { $0 } == .writethrough }
 
-    /// Whether the newest blocks of the image are in a log that is not at hand.
+    /// The file has got another path, which may say another mode.
+    func noteRename(to path: String) {
+        let new = tier.setMode(of: image, path: path)
+        mode.withLock { $0 = new }
+    }
+
+    /// See ``RedirectTier/noteForeignChange(of:path:)``.
+    func noteForeignChange(path: String) -> Bool { tier.noteForeignChange(of: image, path: path) }
+
+    /// Whether the newest blocks of the image are out of reach.
     var isRefused: Bool { isStranded || tier.isRefused(image) }
 
     func hasRedirect(_ range: ByteRange) -> Bool { tier.attachment?.log.hasRedirect(range, of: image) ?? false }
@@ -57,8 +68,9 @@ final class FileRedirects: Sendable {
             try drain(range)
             return false
         }
-        let (isWanted, label) = choose(bytes, range, member)
-        if isWanted, tier.mode == .writeback { try tier.enter(image, path: path, mark: mark, for: log) }
+        let mode = mode.withLock { $0 }
+        let (isWanted, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
+        if isWanted, mode == .writeback { try tier.enter(image, path: path, mark: mark, for: log) }
         do throws(StorageError) {
             return try log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
         } catch  where log.failure != nil {
@@ -71,7 +83,7 @@ final class FileRedirects: Sendable {
     private func choose(
         _ bytes: UnsafeRawBufferPointer, _ range: ByteRange, _ member: ImageSession.Member?
     ) -> (isWanted: Bool, label: UInt8) {
-        guard tier.mode != .off, let member else { return (false, 0) }
+        guard let member else { return (false, 0) }
         var wanted = 0
         var label: UInt8 = 0
         var isMetadata = true

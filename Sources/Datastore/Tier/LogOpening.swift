@@ -32,7 +32,7 @@ struct LogOpening {
             let paths = configuration.directories.map { "\($0)/\(LogFile.fileName)" }.joined(separator: " and ")
             guard register.entries.isEmpty else { throw DatastoreError(.serverFault, "\(paths) is missing") }
             try register.retire()
-            if configuration.mode == .off { return nil }
+            if configuration.takesNothing { return nil }
         }
         let start = ContinuousClock.now
         let log = try open(configuration)

@@ -6,9 +6,10 @@ import Tiering
 /// refused when it is missing, and that a log whose blocks have been overtaken is never read again.
 ///
 /// Lines of text: `log` and the identity of the log in hexadecimal; `void` and the identity of one that does not count
-/// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had. An
-/// image stands there durably before its first redirect is acknowledged in `writeback` mode; in `writethrough` mode the
-/// images have everything themselves.
+/// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had, or
+/// `quarantined` with the same. An image stands there durably before its first redirect is acknowledged in `writeback`
+/// mode; in `writethrough` mode the images have everything themselves. It is quarantined when somebody else has changed
+/// it, until an administrator says whose bytes count.
 final class RedirectRegister: Sendable {
     static let fileName = "redirected-images"
     /// Of the logs that do not count any more the last so many are remembered.
@@ -17,6 +18,7 @@ final class RedirectRegister: Sendable {
     private struct Entry {
         let path: String
         let mark: String
+        var isQuarantined = false
     }
 
     private struct Content {
@@ -40,13 +42,15 @@ final class RedirectRegister: Sendable {
                 content.log = UInt128(words[1], radix: 16)
             case "void" where words.count == 2 && UInt128(words[1], radix: 16) != nil:
                 content.voidLogs += [UInt128(words[1], radix: 16) ?? 0]
-            case "image" where words.count == 4 && ImageIdentity(hexadecimal: words[1]) != nil:
+            case "image" where words.count == 4 && ImageIdentity(hexadecimal: words[1]) != nil,
+                "quarantined" where words.count == 4 && ImageIdentity(hexadecimal: words[1]) != nil:
                 guard let image = ImageIdentity(hexadecimal: words[1]) else { continue }
-                content.images[image] = Entry(path: String(words[3]), mark: String(words[2]))
+                content.images[image] = Entry(
+                    path: String(words[3]), mark: String(words[2]), isQuarantined: words[0] == "quarantined")
             default:
+                let words = "log, void, image or quarantined"
                 throw DatastoreError(
-                    .serverFault,
-                    "\(state.path)/\(Self.fileName): expected log, void or image, and an identity: \(line)")
+                    .serverFault, "\(state.path)/\(Self.fileName): expected \(words), and an identity: \(line)")
             }
         }
         self.content = Mutex(content)
@@ -79,6 +83,15 @@ final class RedirectRegister: Sendable {
         }
     }
 
+    /// Whether somebody else has changed an image that needs the log, and nobody has said whose bytes count.
+    func isQuarantined(_ image: ImageIdentity) -> Bool { content.withLock { $0.images[image]?.isQuarantined == true } }
+
+    /// Puts an image that needs the log into quarantine, or takes it out, durably; of others nothing is noted.
+    func setQuarantined(_ isQuarantined: Bool, _ image: ImageIdentity) throws(DatastoreError) {
+        guard contains(image), self.isQuarantined(image) != isQuarantined else { return }
+        try change { $0.images[image]?.isQuarantined = isQuarantined }
+    }
+
     /// Lets `log` count, durably.
     func use(_ log: UInt128) throws(DatastoreError) {
         guard self.log != log else { return }
@@ -108,7 +121,8 @@ final class RedirectRegister: Sendable {
             var changed = content
             body(&changed)
             var lines = changed.images.map { image, entry in
-                "image \(image.hexadecimal) \(entry.mark) \(entry.path.filter { $0 != "\n" })\n"
+                let word = entry.isQuarantined ? "quarantined" : "image"
+                return "\(word) \(image.hexadecimal) \(entry.mark) \(entry.path.filter { $0 != "\n" })\n"
             }
             lines.sort()
             lines += changed.voidLogs.map { "void \(String($0, radix: 16))\n" }

@@ -24,6 +24,8 @@ final class RedirectTier: Sendable {
         var isDetached = false
     }
 
+    private static let everything = ByteRange(offset: 0, length: Int.max)
+
     /// The destager looks so often whether there is something to do, in microseconds.
     private static let interval = 20_000
     /// Without a write for so many looks, everything is moved.
@@ -43,6 +45,8 @@ final class RedirectTier: Sendable {
     private let openImage: Destager.OpenImage
     private let yield: @Sendable () -> Void
     private let state = Mutex(State())
+    /// The open images that the log takes nothing of, and keeps nothing of.
+    private let emptied = Mutex<Set<ImageIdentity>>([])
     /// Held by whoever attaches, detaches or evacuates.
     private let administration = Mutex(())
     private let stopping = Atomic(false)
@@ -71,8 +75,17 @@ final class RedirectTier: Sendable {
         }
     }
 
-    /// What becomes of writes.
-    var mode: DatastoreConfiguration.TierMode { configuration?.mode ?? .off }
+    /// What becomes of writes to the file of an image, from now on.
+    func setMode(of image: ImageIdentity, path: String) -> DatastoreConfiguration.TierMode {
+        let mode = configuration?.mode(of: path) ?? .off
+        emptied.withLock { emptied in
+            if mode == .off { emptied.insert(image) } else { emptied.remove(image) }
+        }
+        return mode
+    }
+
+    /// Whether the log takes no writes at all.
+    private var takesNothing: Bool { configuration?.takesNothing ?? true }
 
     /// Whether files have to do with the tier at all.
     var isInUse: Bool { configuration != nil || !register.entries.isEmpty }
@@ -83,15 +96,19 @@ final class RedirectTier: Sendable {
     /// The log in use.
     var attachment: Attachment? { state.withLock { $0.attachment } }
 
-    /// Whether an image cannot be served, because its newest blocks are in a log that is not at hand.
-    func isRefused(_ image: ImageIdentity) -> Bool { state.withLock { $0.refused[image] != nil } }
+    /// Whether an image cannot be served, because its newest blocks are in a log that is not at hand, or in one whose
+    /// blocks may not belong to it any more.
+    func isRefused(_ image: ImageIdentity) -> Bool {
+        state.withLock { $0.refused[image] != nil } || register.isQuarantined(image)
+    }
 
     /// How the device does.
     ///
     /// - Parameter path: the path of an image now, where it is known.
     func status(_ path: (ImageIdentity) -> String?) -> TierStatus {
         let state = state.withLock { $0 }
-        var status = TierStatus(state: .none, mode: mode.rawValue)
+        var status = TierStatus(state: .none, mode: (configuration?.mode ?? .off).rawValue)
+        status.modes = configuration?.modes.map { "\($0.pattern)=\($0.mode.rawValue)" } ?? []
         status.directories = configuration?.directories ?? []
         status.failure = state.cause
         status.images = state.refused.map { .init(path: $0.value, liveBytes: nil, isRefused: true) }
@@ -100,7 +117,8 @@ final class RedirectTier: Sendable {
             status.failure = log.failure.map { "\($0)" }
             (status.size, status.fullness, status.liveBytes) = (log.size, log.fullness, log.liveByteCount)
             status.images += log.liveByteCounts.map { image, count in
-                .init(path: path(image) ?? register.entries[image] ?? "", liveBytes: count, isRefused: false)
+                .init(
+                    path: path(image) ?? register.entries[image] ?? "", liveBytes: count, isRefused: isRefused(image))
             }
         } else if !state.refused.isEmpty {
             status.state = .missing
@@ -109,6 +127,51 @@ final class RedirectTier: Sendable {
         }
         status.images.sort { $0.path < $1.path }
         return status
+    }
+
+    // MARK: Quarantine
+
+    /// Somebody else has changed an image: what the log has of it is never laid over that (invariant 2 speaks of what
+    /// clients wrote, and the file is not what they wrote to).
+    ///
+    /// - Returns: whether the image is refused from now on, because its newest blocks are in the log alone; else the log
+    ///   has forgotten it.
+    func noteForeignChange(of image: ImageIdentity, path: String) -> Bool {
+        guard let attachment, attachment.log.hasRedirect(Self.everything, of: image) else { return false }
+        do throws(StorageError) {
+            guard register.contains(image) else {
+                try attachment.destager.discard(image)
+                return false
+            }
+        } catch {
+            logger.error("\(error)")
+        }
+        do throws(DatastoreError) {
+            try register.setQuarantined(true, image)
+        } catch {
+            logger.error("\(error.message)")
+            state.withLock { $0.refused[image] = path }
+        }
+        logger.error(
+            """
+            \(path): refused, it was changed by another program while its newest blocks were in the redirect log; they \
+            are kept there, until introspectctl tier resolve says whether the log's or the file's count
+            """)
+        return true
+    }
+
+    /// Serves an image again that was refused because somebody else had changed it.
+    ///
+    /// - Parameter keepingLog: whether what the log has of it counts; else it is lost.
+    func resolve(_ image: ImageIdentity, keepingLog: Bool) throws(DatastoreError) {
+        try exclusively { () throws(DatastoreError) in
+            do throws(StorageError) {
+                if !keepingLog { try attachment?.destager.discard(image) }
+            } catch {
+                throw DatastoreError(error)
+            }
+            try register.setQuarantined(false, image)
+        }
     }
 
     // MARK: Attaching and detaching
@@ -256,8 +319,10 @@ final class RedirectTier: Sendable {
                 idleLooks = position == lastPosition ? idleLooks + 1 : 0
                 lastPosition = position
                 looksToWait -= 1
-                guard looksToWait <= 0, isPassDue(attachment, isIdle: idleLooks >= Self.idleLooks) else { continue }
-                let failure = pass(attachment, sparing: idleLooks >= Self.idleLooks || mode == .off ? 0 : Self.spared)
+                guard looksToWait <= 0 || attachment.destager.isUrgent,
+                    isPassDue(attachment, isIdle: idleLooks >= Self.idleLooks)
+                else { continue }
+                let failure = pass(attachment, sparing: idleLooks >= Self.idleLooks || takesNothing ? 0 : Self.spared)
                 if failure != nil { looksToWait = Self.looksAfterFailure }
                 if let failure, failure != lastFailure { logger.error("\(failure): redirected blocks stay in the log") }
                 lastFailure = failure
@@ -269,7 +334,12 @@ final class RedirectTier: Sendable {
         let log = attachment.log
         if log.failure != nil { return !log.isAbandoned }
         guard log.liveByteCount > 0 else { return false }
-        return isIdle || mode == .off || attachment.destager.isUrgent || log.fullness > Self.highWater
+        return isIdle || takesNothing || attachment.destager.isUrgent || log.fullness > Self.highWater
+            || !imagesToEmpty(log).isEmpty
+    }
+
+    private func imagesToEmpty(_ log: RedirectLog) -> [ImageIdentity] {
+        emptied.withLock { $0.filter { log.hasRedirect(Self.everything, of: $0) && !isRefused($0) } }
     }
 
     private func pass(_ attachment: Attachment, sparing spared: Double) -> StorageError? {
@@ -278,6 +348,9 @@ final class RedirectTier: Sendable {
                 logger.error("\(failure): the redirect log has failed and takes no more writes")
                 try evacuate()
             } else {
+                for image in imagesToEmpty(attachment.log) {
+                    try attachment.destager.drain(image, Self.everything)
+                }
                 try attachment.destager.pass(sparing: spared) { stopping.load(ordering: .relaxed) }
             }
             return nil

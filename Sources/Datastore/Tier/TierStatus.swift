@@ -20,7 +20,7 @@ public struct TierStatus: Codable, Sendable {
         public var path: String
         /// The bytes that have their newest contents in the log; nil when the log is not at hand.
         public var liveBytes: Int?
-        /// Whether clients are refused, because the log is not at hand.
+        /// Whether clients are refused, because the log is not at hand, or another program has changed the image.
         public var isRefused: Bool
     }
 
@@ -28,6 +28,8 @@ public struct TierStatus: Codable, Sendable {
     public var state: State
     /// `off`, `writethrough` or `writeback`.
     public var mode: String
+    /// Of single images: a pattern for their paths, `=`, and their mode.
+    public var modes: [String] = []
     /// The directories on the fast devices.
     public var directories: [String] = []
     /// The bytes of the log; 0 when it is not at hand.

@@ -56,6 +56,7 @@ public final class Destager: @unchecked Sendable {
         guard log.hasRedirect(everything, of: image) else { return }
         guard log.failure == nil else { return log.forget(image) }
         try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+        log.monitor.withLock { log.state.destageFailures[image] = nil }
     }
 
     /// Copies what a failed log has to the images; then `record` is called, and the log forgets everything.
@@ -118,20 +119,25 @@ public final class Destager: @unchecked Sendable {
     ) throws(StorageError) {
         try alone { () throws(StorageError) in
             if let failure = log.failure { throw failure }
-            var failure: StorageError?
+            var failures: [ImageIdentity: StorageError] = [:]
+            var done: [ImageIdentity] = []
+            var first: StorageError?
             try forEachImage(of: isWanted) { regions, image in
                 do throws(StorageError) {
                     try destage(regions, of: image, before: horizon, isCancelled)
+                    done.append(image)
                 } catch {
-                    // One image that cannot be written must not keep the others in the log.
-                    failure = failure ?? error
+                    // One image that cannot be written must not keep the others in the log, nor writers of theirs out.
+                    failures[image] = error
+                    first = first ?? error
                 }
             }
             log.monitor.withLock {
-                log.state.destageFailure = failure
+                for image in done { log.state.destageFailures[image] = nil }
+                log.state.destageFailures.merge(failures) { $1 }
                 log.monitor.broadcast()
             }
-            if let failure { throw failure }
+            if let first { throw first }
         }
     }
 

@@ -80,8 +80,8 @@ public final class RedirectLog: @unchecked Sendable {
         var isClosed = false
         /// Whether nothing of what the device holds counts any more.
         var isAbandoned = false
-        /// Why the destager's last attempt failed.
-        var destageFailure: StorageError?
+        /// The images that could not be destaged when that was tried last, and why.
+        var destageFailures: [ImageIdentity: StorageError] = [:]
         /// The writers that may not decline and find the log full.
         var waitingForSpace = 0
     }
@@ -273,7 +273,7 @@ public final class RedirectLog: @unchecked Sendable {
                 try commit(through: batch)
                 return true
             case .batchFull: try commitOpen()
-            case .logFull: try waitForSpace()
+            case .logFull: try waitForSpace(image)
             }
         }
     }
@@ -329,10 +329,10 @@ public final class RedirectLog: @unchecked Sendable {
         }
     }
 
-    /// Waits until the destager has made room, or has failed to.
-    private func waitForSpace() throws(StorageError) {
+    /// Waits until the destager has made room, or has moved all that it could; throws where it could not move `image`.
+    private func waitForSpace(_ image: ImageIdentity) throws(StorageError) {
         try monitor.withLock { () throws(StorageError) in
-            if let failure = state.failure ?? state.destageFailure { throw failure }
+            if let failure = state.failure ?? state.destageFailures[image] { throw failure }
             state.waitingForSpace += 1
             monitor.wait()
             state.waitingForSpace -= 1

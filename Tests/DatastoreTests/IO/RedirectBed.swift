@@ -12,7 +12,7 @@ import Tiering
 @testable import Datastore
 
 /// An export with two images, and a directory for a redirect log.
-final class RedirectBed {
+final class RedirectBed: Sendable {
     static let content = [UInt8](repeating: 0xA7, count: 4096)
 
     let directory: String
@@ -40,7 +40,7 @@ final class RedirectBed {
     func serve(
         _ mode: DatastoreConfiguration.TierMode?, drainTimeout: Duration = .zero,
         classes: RedirectClasses = .metadata, exports: [String] = ["export"], ssd: [String] = ["ssd"],
-        isMirrored: Bool = false,
+        isMirrored: Bool = false, modes: [(String, DatastoreConfiguration.TierMode)] = [],
         _ body: (_ datastore: Datastore, _ handle: HandleAlias) throws -> Void
     ) throws {
         var configuration = DatastoreConfiguration(
@@ -53,6 +53,7 @@ final class RedirectBed {
         }
         let faults = faults
         configuration.tier?.isMirrored = isMirrored
+        configuration.tier?.modes = modes.map { (path($0.0), $0.1) }
         configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
             FaultyDevice(try LogFile(directory: directory, size: size), faults)
         }
@@ -123,6 +124,10 @@ final class RedirectBed {
     final class Faults: Sendable {
         let writesFail = Atomic(false)
         let readsFail = Atomic(false)
+        /// The error of a write that fails.
+        let writeError = Atomic(EIO)
+        /// How long each flush takes, in microseconds.
+        let flushTime = Atomic<UInt32>(0)
     }
 }
 
@@ -148,12 +153,13 @@ private struct FaultyDevice: BlockDevice {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
         guard !faults.writesFail.load(ordering: .relaxed) else {
-            throw StorageError(.system(EIO), operation: "write", device: name)
+            throw StorageError(.system(faults.writeError.load(ordering: .relaxed)), operation: "write", device: name)
         }
         try device.write(bytes, at: offset)
     }
 
     func flush() throws(StorageError) {
+        usleep(faults.flushTime.load(ordering: .relaxed))
         try device.flush()
     }
 }

@@ -1,0 +1,125 @@
+import BlockStorage
+import Glibc
+import NIOCore
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// Images that another program writes to while the log has newer blocks of them: the log's are kept, and never laid over
+/// what is not what they were written to.
+@Suite(.serialized)
+struct QuarantineTests {
+    private let bed: RedirectBed
+
+    init() throws {
+        bed = try RedirectBed()
+    }
+
+    /// Copies the other image over the first, as an administrator does with a backup.
+    private func restore(preservingTime: Bool = false) throws {
+        let other = try FileDevice(path: bed.path("other.img"), access: .readOnly, mode: .buffered)
+        let disk = try FileDevice(path: bed.path("disk.img"), access: .readWrite, mode: .buffered)
+        try disk.write(other.read(ByteRange(offset: 0, length: other.size)), at: 0)
+        guard preservingTime else { return }
+        let past = timespec(tv_sec: 1_000_000_000, tv_nsec: 0)
+        #expect(utimensat(AT_FDCWD, bed.path("disk.img"), [past, past], 0) == 0)
+    }
+
+    @Test(arguments: [false, true]) func blocksAreNotLaidOverARestoredBackup(preservingTime: Bool) throws {
+        var offset = 0
+        var backup: [UInt8] = []
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            backup = try bed.readFile(offset, "other.img")
+            try restore(preservingTime: preservingTime)
+            #expect(failure { try datastore.drain() } != nil)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(failure { try bed.write(1, at: offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+            try #expect(bed.readFile(offset) == backup)
+        }
+        // It stays so over a restart.
+        try bed.serve(.writeback, drainTimeout: .seconds(10)) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().liveBytes == 4096)
+        }
+        try #expect(bed.readFile(offset) == backup)
+        try bed.serve(.writeback) { datastore, handle in
+            let verifier = datastore.writeVerifier
+            try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+            #expect(datastore.writeVerifier != verifier)
+            try #expect(bed.read(offset, handle, datastore) == backup)
+            #expect(datastore.tierStatus().liveBytes == 0)
+            #expect(failure { try datastore.resolve(bed.path("disk.img"), keepingLog: false) } == .invalidArgument)
+            try #expect(bed.redirect(datastore, handle) == offset)
+            try datastore.drain()
+        }
+        try #expect(bed.readFile(offset) == RedirectBed.content)
+    }
+
+    @Test func aGuestThatGoesOnWritingDoesNotHideTheChange() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            try restore()
+            try bed.write(1, at: 0x40_0000, handle, datastore)
+            #expect(failure { try bed.write(1, at: 0x40_0000, handle, datastore) } == .io)
+            #expect(failure { try datastore.drain() } != nil)
+            try #expect(bed.readFile(offset) == bed.readFile(offset, "other.img"))
+        }
+    }
+
+    @Test func theLogMayCountAllTheSame() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            try datastore.drain()
+            try #expect(bed.readFile(offset) == RedirectBed.content)
+        }
+    }
+
+    @Test func anImageThatHasEverythingItselfIsServedOn() throws {
+        try bed.serve(.writethrough) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            try restore()
+            let backup = try bed.readFile(offset)
+            try #expect(bed.read(offset, handle, datastore) == backup)
+            try datastore.drain()
+            try #expect(bed.readFile(offset) == backup)
+        }
+    }
+
+    @Test func otherImagesGoOnBesideOne() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            let other = try bed.handle("other.img", datastore)
+            let offset = try bed.inodeTable(datastore, other, "other.img")
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+            // More than the log holds, so that the destager must make room around what it may not touch.
+            for round in 0..<3600 {
+                let bytes = ByteBuffer(repeating: UInt8(truncatingIfNeeded: round), count: 16384)
+                _ = try datastore.write(
+                    other, offset: UInt64(offset), bytes: bytes, stability: .fileSync, as: .root)
+            }
+            let last = UInt8(truncatingIfNeeded: 3599)
+            try #expect(bed.read(offset, other, datastore).first == last)
+            #expect(datastore.tierStatus().images.contains { $0.path == bed.path("disk.img") && $0.isRefused })
+            try datastore.drain(bed.path("other.img"))
+            try #expect(bed.readFile(offset, "other.img").first == last)
+        }
+    }
+
+    @Test func aRemovedImageTakesItsQuarantineWithIt() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            _ = try datastore.remove(try bed.root(datastore), FileName("disk.img"), as: .root)
+            #expect(datastore.tierStatus().liveBytes == 0)
+            try datastore.drain()
+        }
+    }
+}
