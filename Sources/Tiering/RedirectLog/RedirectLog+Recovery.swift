@@ -1,6 +1,6 @@
 import BlockStorage
 
-extension RedirectLog.FoundRecord {
+extension LogRing.FoundRecord {
     /// The 64-bit words of the payload.
     fileprivate var words: [Int]? {
         payload.withUnsafeBytes { bytes in
@@ -19,12 +19,13 @@ extension RedirectLog {
     ///
     /// Called once, before anybody else knows the log.
     func recover() throws(StorageError) {
+        let reader = LogRing(sides: ring.sides.map(ReadAheadDevice.init), geometry: geometry)
         var position = state.superblock.checkpoint ?? 0
-        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position) }
+        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position, reader) }
         let first = position
         // A mirror's sides may differ in the last commit, if it was never acknowledged.
-        var lastCommit: [FoundRecord] = []
-        while position - first <= geometry.ringSize, let found = try nextRecord(at: position) {
+        var lastCommit: [LogRing.FoundRecord] = []
+        while position - first <= geometry.ringSize, let found = try nextRecord(at: position, reader) {
             position = found.record.position + found.record.size
             try apply(found)
             guard ring.sides.count > 1 else { continue }
@@ -50,7 +51,7 @@ extension RedirectLog {
     }
 
     /// Writes the records of a commit to all sides, durably.
-    private func writeAgain(_ commit: [FoundRecord]) throws(StorageError) {
+    private func writeAgain(_ commit: [LogRing.FoundRecord]) throws(StorageError) {
         guard let first = commit.first else { return }
         let start = geometry.roundedUp(first.record.precedingEnd)
         guard start <= first.record.position, state.head - start <= geometry.ringSize else {
@@ -69,10 +70,10 @@ extension RedirectLog {
     }
 
     /// Loads the checkpoint at `position`, which a superblock says is complete; returns where it ends.
-    private func loadCheckpoint(at position: Int) throws(StorageError) -> Int {
+    private func loadCheckpoint(at position: Int, _ reader: LogRing) throws(StorageError) -> Int {
         var position = position
         while true {
-            guard let found = try nextRecord(at: position) else {
+            guard let found = try nextRecord(at: position, reader) else {
                 throw damage(at: position, "a part of the checkpoint is missing")
             }
             position = found.record.position + found.record.size
@@ -84,7 +85,7 @@ extension RedirectLog {
         }
     }
 
-    private func load(_ found: FoundRecord) throws(StorageError) {
+    private func load(_ found: LogRing.FoundRecord) throws(StorageError) {
         guard let image = found.record.image, let words = found.words else {
             throw damage(at: found.record.position, "the checkpoint makes no sense")
         }
@@ -101,7 +102,7 @@ extension RedirectLog {
     }
 
     /// Lets a record take effect. A checkpoint that no superblock points to says nothing new.
-    private func apply(_ found: FoundRecord) throws(StorageError) {
+    private func apply(_ found: LogRing.FoundRecord) throws(StorageError) {
         var settled: [ByteRange] = []
         if found.record.kind == .settlement {
             guard let words = found.words else {
@@ -117,18 +118,18 @@ extension RedirectLog {
     }
 
     /// The record that follows one that ended at `position`: right there, or at the next block.
-    private func nextRecord(at position: Int) throws(StorageError) -> FoundRecord? {
-        if let found = try record(at: position) { return found }
+    private func nextRecord(at position: Int, _ reader: LogRing) throws(StorageError) -> LogRing.FoundRecord? {
+        if let found = try record(at: position, reader) { return found }
         let block = geometry.roundedUp(position)
-        guard block != position, let found = try record(at: block), found.record.precedingEnd == position else {
+        guard block != position, let found = try record(at: block, reader), found.record.precedingEnd == position else {
             return nil
         }
         return found
     }
 
     /// The valid record at `position`, in the epoch that must be there; nil when there is none.
-    private func record(at position: Int) throws(StorageError) -> FoundRecord? {
-        try record(at: position) {
+    private func record(at position: Int, _ reader: LogRing) throws(StorageError) -> LogRing.FoundRecord? {
+        try reader.record(at: position) {
             position < state.superblock.epochStart || $0.epoch == state.superblock.epoch
         }
     }
