@@ -62,14 +62,14 @@ struct ExplainCommand: ParsableCommand {
             ("class", explanation.blockClass.name),
         ]
         if let partition = explanation.partition { rows.append(("partition", "\(partition)")) }
-        if let volume = explanation.volume { rows.append(("volume", volume)) }
+        if let volume = explanation.volume { rows.append(("volume", printable(volume))) }
         if let fileSystem = explanation.fileSystem { rows.append(("file system", fileSystem)) }
         if let block = explanation.block, let blockSize = explanation.blockSize {
             rows.append(("block", "\(block) of \(blockSize) bytes"))
         }
         if let group = explanation.group { rows.append(("group", "\(group)")) }
         if let inode = explanation.inode { rows.append(("inode", "\(inode)")) }
-        if let path = explanation.path { rows.append(("path", path)) }
+        if let path = explanation.path { rows.append(("path", printable(path))) }
         if let fileOffset = explanation.fileOffset { rows.append(("in the file", "at byte \(fileOffset)")) }
         let width = rows.map(\.0.count).max() ?? 0
         return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
@@ -136,7 +136,7 @@ private struct FilePlaces: Encodable {
             [place.class, "\(place.offset)", "\(place.length)", place.fileOffset.map { "\($0)" } ?? "-"]
         }
         return """
-            volume  \(volume)
+            volume  \(printable(volume))
             inode   \(inode)
             type    \(type)
             size    \(size)

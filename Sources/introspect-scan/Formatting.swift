@@ -23,6 +23,13 @@ func decimal(_ value: Double, places: Int) -> String {
     return "\(sign)\(scaled / scale)." + String(repeating: "0", count: places - fraction.count) + fraction
 }
 
+/// A guest chooses its names: what would steer a terminal is shown as an escape.
+func printable(_ name: String) -> String {
+    name.unicodeScalars.map { scalar in
+        scalar.properties.generalCategory == .control ? scalar.escaped(asASCII: true) : String(scalar)
+    }.joined()
+}
+
 /// A duration in seconds.
 func formatted(_ duration: Duration) -> String {
     "\(decimal(seconds(duration), places: 3)) s"

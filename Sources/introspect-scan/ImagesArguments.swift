@@ -27,17 +27,18 @@ struct ImagesArguments: ParsableArguments {
     func forEachImage<Found: Sendable>(
         _ body: @escaping @Sendable (_ image: String, ProgressBar) throws(ExitCode) -> (Found, hasProblems: Bool)
     ) -> (found: [Found], status: ExitCode?) {
-        Interruption.watch()
         let bar = ProgressBar(isEnabled: !noProgress, imageCount: images.count)
         let outcomes = Outcomes<Found>()
-        let pool = IOPool(name: "images", threadCount: min(jobs, images.count))
-        for (number, image) in images.enumerated() {
-            pool.submit {
-                let result = Result { () throws(ExitCode) in try body(image, bar) }
-                outcomes.byNumber.withLock { $0[number] = result }
+        Interruption.watching {
+            let pool = IOPool(name: "images", threadCount: min(jobs, images.count))
+            for (number, image) in images.enumerated() {
+                pool.submit {
+                    let result = Result { () throws(ExitCode) in try body(image, bar) }
+                    outcomes.byNumber.withLock { $0[number] = result }
+                }
             }
+            pool.shutDown()
         }
-        pool.shutDown()
         var (found, status): ([Found], ExitCode?) = ([], nil)
         for (_, outcome) in outcomes.byNumber.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
             var own: ExitCode?

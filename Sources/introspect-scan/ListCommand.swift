@@ -88,13 +88,6 @@ private struct Line: Encodable {
         ]
     }
 
-    /// A guest chooses its names: what would steer a terminal is shown as an escape.
-    private static func printable(_ name: String) -> String {
-        name.unicodeScalars.map { scalar in
-            scalar.properties.generalCategory == .control ? scalar.escaped(asASCII: true) : String(scalar)
-        }.joined()
-    }
-
     private static func mode(of file: GuestFile) -> String {
         let bits = file.mode
         var text = [file.kind.letter]

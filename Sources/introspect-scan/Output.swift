@@ -4,7 +4,7 @@ import Glibc
 
 /// Prints a line about what went wrong.
 func complain(_ message: String) {
-    _ = writeAll(Array("introspect-scan: \(message)\n".utf8), to: STDERR_FILENO)
+    _ = writeAll(Array("introspect-scan: \(printable(message))\n".utf8), to: STDERR_FILENO)
 }
 
 /// Prints the problems that were found; returns whether there were any.

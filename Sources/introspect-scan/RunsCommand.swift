@@ -43,14 +43,15 @@ func makeIndex(
     _ image: String, with others: [String] = [], noProgress: Bool
 ) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
     let open = try OpenImage(image, with: others)
-    Interruption.watch()
     let bar = ProgressBar(isEnabled: !noProgress)
     defer { bar.clear() }
     let index: ObjectIndex
     do throws(StorageError) {
-        index = try ObjectIndex(reader: DeviceReader(open.disk), name: image) { progress in
-            bar.show(progress, of: image)
-            return !Interruption.isRequested
+        index = try Interruption.watching { () throws(StorageError) in
+            try ObjectIndex(reader: DeviceReader(open.disk), name: image) { progress in
+                bar.show(progress, of: image)
+                return !Interruption.isRequested
+            }
         }
     } catch {
         bar.clear()

@@ -101,7 +101,7 @@ extension Summary {
         let rows = partitions.map { partition in
             [
                 "\(partition.number)", "\(partition.offset)", "\(partition.length)",
-                formatted(bytes: partition.length), partition.type, partition.name,
+                formatted(bytes: partition.length), partition.type, printable(partition.name),
             ]
         }
         return "Partitions\n" + table([["number", "offset", "bytes", "size", "type", "name"]] + rows)
@@ -109,13 +109,13 @@ extension Summary {
 
     private var volumeText: String {
         let lines = volumes.map { volume in
-            let extent = "  \(volume.name): \(formatted(bytes: volume.size))"
+            let extent = "  \(printable(volume.name)): \(formatted(bytes: volume.size))"
             guard volume.isComplete else { return extent + ", incomplete: parts of it are not on this disk" }
             guard let found = volume.fileSystem else { return extent + ", nothing that is understood" }
             return """
                 \(extent), \(found.kind), \(found.blockCount) blocks of \(found.blockSize) bytes, \
                 \(found.inodeCount) inodes, \(found.state)
-                    label \(found.label.isEmpty ? "none" : found.label), UUID \(found.uuid)
+                    label \(found.label.isEmpty ? "none" : printable(found.label)), UUID \(found.uuid)
                     features: \(found.features.joined(separator: " "))
                 """
         }

@@ -10,13 +10,15 @@ struct Outcome {
     var errors: String
 }
 
+/// The product, which lies beside the test bundle.
+let introspectScanPath = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+    .appending(path: "introspect-scan").path
+
 /// Runs `introspect-scan`, with its output in `output` when that is given.
 func introspectScan(_ arguments: [String], output: String? = nil) throws -> Outcome {
-    // The product lies beside the test bundle.
-    let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
     return try withTemporaryDirectory { scratch in
         let process = Process()
-        process.executableURL = directory.appending(path: "introspect-scan")
+        process.executableURL = URL(fileURLWithPath: introspectScanPath)
         process.arguments = arguments
         let names = ["out", "errors"].map { "\(scratch)/\($0)" }
         for name in names { try Data().write(to: URL(fileURLWithPath: name)) }

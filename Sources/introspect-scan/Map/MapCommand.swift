@@ -33,9 +33,11 @@ struct MapCommand: ParsableCommand {
     }
 
     func run() throws {
-        Interruption.watch()
         let bar = ProgressBar(isEnabled: !noProgress)
-        let (introspector, report) = try scan(try OpenImage(image, with: others.images), image, parallelism: 16, bar)
+        let open = try OpenImage(image, with: others.images)
+        let (introspector, report) = try Interruption.watching { () throws(ExitCode) in
+            try scan(open, image, parallelism: 16, bar)
+        }
         let picture = DiskPicture(of: introspector, title: image)
         let bytes: [UInt8]
         if output.hasSuffix(".png") {
