@@ -64,7 +64,7 @@ extension DiskIntrospector {
     /// Puts what was scanned in service, with what was written during the scan noted for the next digest.
     private func install(_ scan: DiskScan) {
         let granules = WriteGranules(diskSize: diskSize)
-        var new = IntrospectorState(scan, generation: 0)
+        var new = IntrospectorState(scan, diskSize: diskSize, generation: 0)
         // Most of what was written is noted without holding the map.
         let early = state.withLock { state in
             let early = state.writtenDuringScan

@@ -18,15 +18,22 @@ struct IntrospectorState: Sendable {
     /// What was written since the running scan began; nil when none runs.
     var writtenDuringScan: WriteGranules?
 
+    private var diskSize = 0
+
     /// Bytes at the start of a disk with nothing on it that we know, where something may appear.
     private static let labelArea = ByteRange(offset: 0, length: 1 << 20)
+
+    /// Bytes at the end of a disk where the copy of a GUID partition table lies: a header and 16 KiB of entries, in sectors
+    /// of up to 4 KiB.
+    private static let tableCopyArea = 20 << 10
 
     var memoryBytes: Int {
         (index?.memoryBytes ?? 0) + fileSystems.reduce(0) { $0 + $1.memoryBytes }
     }
 
-    /// The state that `scan` describes.
-    init(_ scan: DiskScan, generation: Int) {
+    /// The state that `scan` of a disk of `diskSize` bytes describes.
+    init(_ scan: DiskScan, diskSize: Int, generation: Int) {
+        self.diskSize = diskSize
         let index = DiskIndex(scan.layout)
         self.generation = generation
         self.index = index
@@ -88,7 +95,10 @@ struct IntrospectorState: Sendable {
         var needsDigest = false
         index.forEachPart(of: range) { part, content in
             switch content {
-            case .nothing, .structure(.lvmSubvolume):
+            case .nothing:
+                // A table is written in several pieces, and the scan after the first may not know of the copy yet.
+                if part.end > diskSize - Self.tableCopyArea { markStale("the end of the disk was written") }
+            case .structure(.lvmSubvolume):
                 break
             case .structure(let kind):
                 markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
