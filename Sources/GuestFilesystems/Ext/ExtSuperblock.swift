@@ -92,6 +92,15 @@ public struct ExtSuperblock: Hashable, Sendable {
         bytes.byteCount >= size && bytes.uint16(at: Field.magic.rawValue) == magic
     }
 
+    /// The UUID of the journal that a volume holds for a file system elsewhere (`journal_dev`); nil for any other volume.
+    /// `bytes` are the superblock's, of which the rest means nothing then.
+    public static func externalJournal(in bytes: RawSpan) -> String? {
+        guard isPresent(in: bytes),
+            ExtIncompatibleFeatures(rawValue: bytes.uint32(at: 96)).contains(.journalDevice)
+        else { return nil }
+        return uuidText(bytes.bytes(in: 104..<120))
+    }
+
     /// Parses and checks the 1,024 bytes of a superblock.
     public init(parsing bytes: RawSpan) throws(ExtFormatError) {
         guard bytes.byteCount >= Self.size else {

@@ -21,6 +21,10 @@ struct SuperblockProbe {
             problems.append("\(place): the superblock cannot be read: \(error)")
             return nil
         }
+        if let journal = ExtSuperblock.externalJournal(in: bytes.span.bytes) {
+            problems.append("\(place): the journal \(journal) of another file system")
+            return nil
+        }
         do throws(ExtFormatError) {
             let superblock = try ExtSuperblock(parsing: bytes.span.bytes)
             let unsupported = superblock.unsupportedFeatures
