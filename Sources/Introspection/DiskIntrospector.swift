@@ -89,6 +89,29 @@ public final class DiskIntrospector: Sendable {
         return result
     }
 
+    /// The parts of `range` that guests have freed for good and that may be punched, as of the last commits that were
+    /// digested: `FORMATS.md`, "When a freed block may be punched". Whoever punches holds writes to them off meanwhile.
+    public func reclaimable(in range: ByteRange) -> [ByteRange] {
+        state.withLock { state in
+            var ranges: [ByteRange] = []
+            guard let index = state.index, state.staleReason == nil else { return ranges }
+            index.forEachPart(of: range) { part, content in
+                guard case .volume(let volume) = content, let number = state.fileSystemOfVolume[volume] else { return }
+                let fileSystem = state.fileSystems[number]
+                let (map, size) = (index.volumes[volume].map, fileSystem.map.blockSize)
+                map.forEachVolumeRange(ofDisk: part) { bytes, _ in
+                    let blocks = UInt64((bytes.offset + size - 1) / size)..<UInt64(max(bytes.offset, bytes.end) / size)
+                    guard !blocks.isEmpty else { return }
+                    fileSystem.forEachReclaimable(in: blocks) { free in
+                        let freed = ByteRange(offset: Int(free.lowerBound) * size, length: free.count * size)
+                        map.forEachDiskRange(of: freed) { range, _ in ranges.append(range) }
+                    }
+                }
+            }
+            return ranges
+        }
+    }
+
     /// Takes note of a write: to be called when its bytes can be read through the reader that ``digest(_:)`` is
     /// given, and before the write is acknowledged.
     ///

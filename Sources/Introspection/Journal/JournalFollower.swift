@@ -88,6 +88,8 @@ struct JournalFollower: Sendable {
     private(set) var position = Position.lost
     /// The last transaction that was seen to be committed.
     private(set) var lastCommit: UInt32?
+    /// The latest commit that arrived, whether or not all before it did; nil when none has since the log was followed.
+    private(set) var newestCommit: UInt32?
     /// Whether the log has to be read from its tail.
     private(set) var needsCatchUp = true
     /// Blocks that were written in pieces and have to be read.
@@ -110,6 +112,8 @@ struct JournalFollower: Sendable {
     var firstNeeded: UInt32? { position == .empty || position == .lost ? nil : superblock.sequence }
     /// Whether there is something to read, or a commit to be taken.
     var hasWork: Bool { needsCatchUp || hasNotedCommit || !unread.isEmpty }
+    /// Whether blocks were written in pieces, so that a commit may be among them that was not seen.
+    var hasGaps: Bool { !unread.isEmpty || !parts.isEmpty }
     var memoryBytes: Int { arrived.capacity * 8 + weight * MemoryLayout<JournalTag>.stride + parts.count * 32 }
 
     /// Headers and tags that may be remembered: JBD2's largest transaction takes a third of the log at most.
@@ -140,8 +144,9 @@ struct JournalFollower: Sendable {
             guard case .following = position else { return .nothing }
             return .tags(tags)
         case .revoke: return .nothing
-        case .commit:
+        case .commit(let sequence):
             hasNotedCommit = true
+            if newestCommit?.isBefore(sequence) ?? true { newestCommit = sequence }
             return .commit
         }
     }
@@ -334,6 +339,7 @@ struct JournalFollower: Sendable {
         parts.removeAll()
         unread.removeAll()
         hasNotedCommit = false
+        newestCommit = nil
     }
 
     private mutating func forgetHeader(_ index: UInt32) {

@@ -9,13 +9,20 @@ struct LiveJournal: Sendable {
     var carriesData = false
     /// Tagged blocks of committed transactions that no structure has claimed yet.
     var unclaimed = BlockRunSet()
+    /// When blocks were last written, in commits.
+    var committed = CommittedWrites()
+    /// Bitmaps and descriptors that transactions named since the log was empty.
+    var foretold = BlockRunSet()
 
     init(_ scanned: ScannedJournal) {
         log = scanned.log
         follower = JournalFollower(scanned.superblock)
     }
 
-    var memoryBytes: Int { log.memoryBytes + follower.memoryBytes + copies.memoryBytes + unclaimed.memoryBytes }
+    var memoryBytes: Int {
+        log.memoryBytes + follower.memoryBytes + copies.memoryBytes + unclaimed.memoryBytes
+            + committed.memoryBytes + foretold.memoryBytes
+    }
 }
 
 /// What the journal tells of the file system's blocks.
@@ -55,7 +62,9 @@ extension LiveFileSystem {
     func noteJournal(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
         switch journal?.follower.note(index, bytes.bytes) {
         case .tags(let tags): expectMetadata(at: tags)
-        case .superblock: dropCopies(before: journal?.follower.firstNeeded)
+        case .superblock:
+            dropCopies(before: journal?.follower.firstNeeded)
+            if journal?.follower.position == .empty { journal?.foretold = BlockRunSet() }
         case .commit, .nothing, nil: break
         }
     }
@@ -63,6 +72,7 @@ extension LiveFileSystem {
     /// Makes blocks that nothing claims and a running transaction names metadata: what is written in place later was
     /// tagged before, and data are not tagged.
     private func expectMetadata(at tags: [JournalTag]) {
+        for tag in tags { foretell(tag.block) }
         guard journal?.carriesData == false else { return }
         for tag in tags where tag.block < map.blockCount {
             var pendingTag = PendingTag.tagged
@@ -86,6 +96,7 @@ extension LiveFileSystem {
                 !isNeeded || journal?.copies.insert(JournalCopies.Copy(copy, sequence: sequence)) == true
             else { continue }
             let block = copy.home..<copy.home + 1
+            foretell(copy.home)
             written.insert(block)
             let piece = map.piece(at: copy.home, limit: copy.home + 1)
             noteObjects(in: block, piece)
@@ -98,6 +109,14 @@ extension LiveFileSystem {
             {
                 journal?.unclaimed.insert(block)
             }
+        }
+    }
+
+    /// Takes note that a transaction names `block`, if it says which blocks are allocated.
+    private func foretell(_ block: UInt64) {
+        switch map.blockClass(of: block) {
+        case .blockBitmap, .groupDescriptor: journal?.foretold.insert(block..<block + 1)
+        default: break
         }
     }
 

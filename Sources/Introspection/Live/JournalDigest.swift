@@ -58,7 +58,10 @@ struct JournalDigest {
                 access { $0.apply(copies.prefix(Self.copiesAtOnce), sequence: commit.sequence) }
                 copies = copies.dropFirst(Self.copiesAtOnce)
             }
-            access { $0.revoke(commit.revoked[...], sequence: commit.sequence) }
+            access { fileSystem in
+                fileSystem.revoke(commit.revoked[...], sequence: commit.sequence)
+                if let seen = fileSystem.lastCommitSeen { fileSystem.journal?.committed.begin(commit: seen) }
+            }
         }
     }
 

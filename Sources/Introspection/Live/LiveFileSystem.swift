@@ -76,7 +76,9 @@ final class LiveFileSystem: @unchecked Sendable {
             let piece = map.piece(at: block, limit: blocks.upperBound)
             let part = block..<piece.end
             noteObjects(in: part, piece)
+            if piece.blockClass != .journal { noteWrite(of: part, isKnown: bytes != nil) }
             if piece.isFixed {
+                noteAllocationWritten(in: part, piece.blockClass)
                 needsDigest = recordFixed(part, piece.blockClass) || needsDigest
             } else if piece.pointsAtMetadata {
                 markUndigested(part)
