@@ -186,7 +186,7 @@ extension DiskIntrospector {
     }
 
     /// The file system with index `number`, to be read as the last commits left it.
-    private func fileSystem(_ number: Int, _ reader: some ClassifiedReader) -> GuestFileSystem? {
+    func fileSystem(_ number: Int, _ reader: some ClassifiedReader) -> GuestFileSystem? {
         state.withLock { state in
             guard let index = state.index, number < state.fileSystems.count else { return nil }
             let fileSystem = state.fileSystems[number]
@@ -215,7 +215,7 @@ extension ObjectIndexes {
         return ofFileSystem[number] ?? LiveObjects()
     }
 
-    fileprivate func of(_ number: Int) -> LiveObjects? {
+    func of(_ number: Int) -> LiveObjects? {
         number < ofFileSystem.count ? ofFileSystem[number] : nil
     }
 }

@@ -15,6 +15,9 @@ struct ListCommand: ParsableCommand {
     @Argument(help: "A path in the guest's file system.")
     var path = "/"
 
+    @Flag(name: .shortAndLong, help: "List all that is below the directory, with paths from there.")
+    var recursive = false
+
     @OptionGroup var choice: VolumeChoice
 
     func run() throws {
@@ -22,9 +25,7 @@ struct ListCommand: ParsableCommand {
             let file = try fileSystem.file(at: path)
             var lines: [Line] = []
             if file.kind == .directory {
-                for entry in try fileSystem.entries(of: file) where entry.name != "." && entry.name != ".." {
-                    lines.append(Line(entry.name, entry.inode, fileSystem))
-                }
+                try list(file, fileSystem, &lines)
                 lines.sort { $0.name < $1.name }
             } else {
                 lines.append(Line(path, file.number, fileSystem))
@@ -33,6 +34,23 @@ struct ListCommand: ParsableCommand {
             if !lines.isEmpty { try printLine(Line.text(lines)) }
             if complain(about: lines.compactMap(\.problem).map { "\(arguments.image): \($0)" }) {
                 throw ExitStatus.problems
+            }
+        }
+    }
+
+    /// Adds the names in `root` to `lines`, and those below it if they are wanted; of no directory twice, whatever the
+    /// guest says.
+    private func list(_ root: GuestFile, _ fileSystem: GuestFileSystem, _ lines: inout [Line]) throws(GuestFileError) {
+        var visited: Set<UInt32> = []
+        var directories = [(root, "")]
+        while let (directory, prefix) = directories.popLast() {
+            guard visited.insert(directory.number).inserted else { continue }
+            for entry in try fileSystem.entries(of: directory) where entry.name != "." && entry.name != ".." {
+                lines.append(Line(prefix + entry.name, entry.inode, fileSystem))
+                guard recursive, let file = try? fileSystem.file(inode: entry.inode), file.kind == .directory else {
+                    continue
+                }
+                directories.append((file, "\(prefix)\(entry.name)/"))
             }
         }
     }

@@ -2,9 +2,11 @@ import Datastore
 import Foundation
 
 /// Writes the server's report: `statistics.json`, and for each image `NAME.runs` with lines `OFFSET LENGTH CLASS -`,
-/// as `introspect-scan runs` prints them.
+/// as `introspect-scan runs` prints them. On request `NAME.files` as well, which tells of guests' files: lines
+/// `VOLUME INODE OFFSET LENGTH` of their contents on the disk, and `VOLUME INODE PATH` for each name of each.
 struct ReportFiles {
     let directory: String
+    var namesFiles = false
 
     func write(_ datastore: Datastore) throws {
         let folder = URL(fileURLWithPath: directory, isDirectory: true)
@@ -14,10 +16,29 @@ struct ReportFiles {
             let name = URL(fileURLWithPath: path).lastPathComponent + ".runs"
             try? Data(lines.utf8).write(to: folder.appendingPathComponent(name), options: .atomic)
         }
+        if namesFiles {
+            datastore.forEachObjectIndex { path, introspector, reader in
+                var lines = ""
+                introspector.forEachContents(reader) { volume, inode, range in
+                    lines += "\(volume) \(inode) \(range.offset) \(range.length)\n"
+                }
+                introspector.forEachName(reader) { volume, inode, path in
+                    lines += "\(volume) \(inode) \(path.map(Self.oneLine) ?? "?")\n"
+                }
+                let name = URL(fileURLWithPath: path).lastPathComponent + ".files"
+                try? Data(lines.utf8).write(to: folder.appendingPathComponent(name), options: .atomic)
+            }
+        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         // Last, so that whoever waits for it finds the others complete.
         try encoder.encode(datastore.report())
             .write(to: folder.appendingPathComponent("statistics.json"), options: .atomic)
+    }
+
+    /// A guest chooses its names: what would end the line is shown as an escape.
+    private static func oneLine(_ path: String) -> String {
+        path.unicodeScalars.map { $0.properties.generalCategory == .control ? $0.escaped(asASCII: true) : String($0) }
+            .joined()
     }
 }

@@ -138,6 +138,13 @@ struct Serve: AsyncParsableCommand {
         completion: .directory)
     var report: String?
 
+    @Flag(
+        help: """
+            Have the report name guests' files, too: IMAGE.files says which inode is where on the disk, and its paths. \
+            Reads the inodes and directories of all images.
+            """)
+    var reportFiles = false
+
     func validate() throws {
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
@@ -227,7 +234,7 @@ struct Serve: AsyncParsableCommand {
     private func writeReport(of datastore: Datastore, _ logger: Logger) {
         guard let report else { return }
         do {
-            try ReportFiles(directory: report).write(datastore)
+            try ReportFiles(directory: report, namesFiles: reportFiles).write(datastore)
         } catch {
             logger.warning("the report cannot be written to \(report): \(error)")
         }

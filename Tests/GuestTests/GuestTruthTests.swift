@@ -5,7 +5,8 @@ import Testing
 
 extension GuestTests {
     /// What the server has come to know from a guest's writes over NFS equals a fresh scan, at every point at which the
-    /// guest has written everything in place.
+    /// guest has written everything in place: the class of every block, the inode that every block of contents belongs to,
+    /// and every path of every inode.
     ///
     /// `INTROSPECT_TRUTH_SECONDS` says how long each kind of file system is worked on, and has all kinds done;
     /// `INTROSPECT_TRUTH_KINDS` names those to do.
@@ -51,7 +52,7 @@ extension GuestTests {
 
         @Test(arguments: Kind.wanted)
         func liveMapEqualsAScan(of kind: Kind) throws {
-            try GuestBed.with { bed in
+            try GuestBed.with(serverOptions: ["--report-files"]) { bed in
                 let image = bed.exported("disk.img")
                 try run("truncate", "--size", "288M", image)
                 try bed.server.stop()
@@ -62,16 +63,19 @@ extension GuestTests {
                 // The server sees everything from an empty disk on: partition table, LVM and mkfs are the guest's.
                 _ = try session.perform(Self.functions(kind, bed, tool: tool) + "begin", timeLimit: 120)
                 let start = ContinuousClock.now
-                var round = 0
+                var (round, names) = (0, 0)
                 while round < 3 || ContinuousClock.now - start < .seconds(Self.seconds) {
                     round += 1
                     let step = Self.functions(kind, bed, tool: tool) + "round \(round)"
                     let said = try session.perform(step, timeLimit: 240)
-                    let differences = try Self.differences(image, server)
+                    let (differences, count) = try Self.differences(image, server)
                     #expect(differences == [], "\(kind.name), round \(round): \(said)")
+                    #expect(count > 0)
                     guard differences.isEmpty else { return session.kill() }
+                    names += count
                 }
-                print("\(kind.name): no differences at any of \(round) quiet points in \(ContinuousClock.now - start)")
+                let elapsed = ContinuousClock.now - start
+                print("\(kind.name): no differences at any of \(round) quiet points in \(elapsed), \(names) names compared")
                 _ = try session.perform(Self.functions(kind, bed, tool: tool) + "finish", timeLimit: 60)
                 let report = try server.waitUntilIntrospectionRests(upTo: 60)
                 #expect(report.images.map(\.state) == ["current"])
@@ -79,17 +83,23 @@ extension GuestTests {
             }
         }
 
-        /// What the live map and a scan of `image` say differently, when the guest is done with something.
-        static func differences(_ image: String, _ server: IntrospectServer) throws -> [String] {
+        /// What the live map and index and a scan of `image` say differently, when the guest is done with something; and
+        /// how many names of files they agree on.
+        static func differences(_ image: String, _ server: IntrospectServer) throws -> ([String], names: Int) {
             let report = try server.waitUntilIntrospectionRests(upTo: 60)
             guard report.images.allSatisfy({ ["current", "unrecognised"].contains($0.state) }) else {
-                return ["\(report.images)", server.log]
+                return (["\(report.images)", server.log], 0)
             }
             let name = image.split(separator: "/").last.map(String.init) ?? image
+            let tool = try Executable.path(of: "introspect-scan")
+            let runs = try run(tool, "runs", image)
             let live = try ClassRuns(lines: readText(of: "\(server.reportDirectory)/\(name).runs"))
-            let scan = try ClassRuns(lines: run(try Executable.path(of: "introspect-scan"), "runs", image))
+            let scan = try ClassRuns(lines: runs)
+            let liveFiles = try FileListing(report: readText(of: "\(server.reportDirectory)/\(name).files"))
+            let files = try FileListing(runs: runs, names: run(tool, "ls", "--recursive", "--json", image))
             // What was written and freed again may be pending still.
-            return live.settingPending(by: scan).differences(from: scan)
+            let differences = live.settingPending(by: scan).differences(from: scan)
+            return (differences + liveFiles.differences(from: files), files.nameCount)
         }
 
         /// Bash functions of the guest: `begin`, `round NUMBER`, at whose end everything is in place, and `finish`.

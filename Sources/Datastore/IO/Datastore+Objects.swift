@@ -29,6 +29,13 @@ extension Datastore {
         }
     }
 
+    /// Calls `body` for each image that introspection knows with its path, its object index, and what reads its disk.
+    public func forEachObjectIndex(_ body: (_ path: String, DiskIntrospector, any ClassifiedReader) -> Void) {
+        for session in files.sessions where session.lastScan != nil {
+            body(session.image.path, session.introspector, session.reader)
+        }
+    }
+
     private func session(ofImage path: String) throws(DatastoreError) -> ImageSession {
         let session = files.sessions.first { session in
             session.image.path == path || session.files.contains { $0.path == path }
