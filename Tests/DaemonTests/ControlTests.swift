@@ -10,6 +10,7 @@ struct ControlTests {
         let server: LocalServer
         let socket: String
         let image: String
+        var directory: String { String(image.dropLast("/disk.img".count)) }
 
         init(_ options: [String] = [], in temporary: TemporaryDirectory, on bed: Bed) throws {
             let export = try temporary.makeDirectory("export")
@@ -85,6 +86,28 @@ struct ControlTests {
             let again = try stand.control("tier", "attach")
             #expect(again.status == 1 && !again.errorOutput.isEmpty)
             #expect(stand.server.process.stop() == 0)
+        }
+    }
+
+    @Test func modesOfImagesAreShownAndCheckedAndOnlyAChangedImageIsResolved() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let log = try temporary.makeDirectory("ssd")
+            let options = ["--ssd", log, "--ssd-mode", "writeback", "--ssd-size", "64M"]
+            let stand = try Stand(options + ["--ssd-mode-for", "disk*=writethrough"], in: temporary, on: bed)
+            #expect(try stand.control("tier", "list").output.contains("\(stand.directory)/disk*=writethrough"))
+            let resolved = try stand.control("tier", "resolve", "disk.img", "--keep", "log")
+            #expect(resolved.status == 1 && resolved.errorOutput.contains("is not refused"))
+            #expect(try stand.control("tier", "resolve", "disk.img").status == 64)
+            #expect(stand.server.process.stop() == 0)
+            let daemon = try Executable.path(of: "introspectd")
+            for (words, complaint) in [
+                (["--ssd", log, "--ssd-mode-for", "disk*=fast"], "disk*=fast"),
+                (["--ssd-mode-for", "disk*=off"], "names no directory"),
+            ] {
+                let result = try Command([daemon, "serve", stand.directory] + words, timeLimit: 20).result()
+                #expect(result.status == 64 && result.errorOutput.contains(complaint))
+            }
         }
     }
 

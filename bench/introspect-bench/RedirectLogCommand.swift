@@ -18,6 +18,9 @@ struct RedirectLogCommand: ParsableCommand {
     @Argument(help: "A directory on the device.", completion: .directory)
     var directory: String
 
+    @Option(help: "A directory on the disk with the image that blocks are moved to. (default: that of the log)")
+    var imageDirectory: String?
+
     @Option(help: "The size of the log, in MiB.")
     var size = 1024
 
@@ -32,7 +35,9 @@ struct RedirectLogCommand: ParsableCommand {
         guard mkdir(work, 0o700) == 0 else { throw TestBedError.lastSystemError("mkdir \(work)") }
         defer { try? FileManager.default.removeItem(atPath: work) }
         let plain = try makeFile("\(work)/plain", size: 64 << 20)
-        let image = try makeFile("\(work)/image", size: size << 20)
+        let disk = "\(imageDirectory ?? work)/introspect-bench.\(getpid()).image"
+        let image = try makeFile(disk, size: size << 20)
+        defer { unlink(disk) }
         let log = try RedirectLog(recovering: LogFile(directory: work, size: size << 20))
         let destager = Destager(log: log, openImage: { _ in image })
         for depth in [1, 16] {
@@ -55,11 +60,12 @@ struct RedirectLogCommand: ParsableCommand {
                 "4 KiB, depth \(depth): pwrite + fdatasync \(Int(median(rates.file)))/s,",
                 "redirect log \(Int(median(rates.log)))/s, ratio \(rounded(median(ratios)))")
         }
-        try fillAndRecover(log, destager, in: work)
+        let recovered = try fillAndRecover(log, in: work)
+        try drain(recovered, to: disk)
     }
 
-    /// Fills the log with blocks that all stay live, and opens it again; then empties it.
-    private func fillAndRecover(_ log: RedirectLog, _ destager: Destager, in work: String) throws {
+    /// Fills the log with blocks that all stay live, and opens it again.
+    private func fillAndRecover(_ log: RedirectLog, in work: String) throws -> RedirectLog {
         let writers = 16
         DispatchQueue.concurrentPerform(iterations: writers) { writer in
             let buffer = AlignedBuffer(count: Self.blockSize)
@@ -78,11 +84,32 @@ struct RedirectLogCommand: ParsableCommand {
         print(
             "recovery of a log of \(size) MiB, \(Int(recovered.fullness * 100))% full,",
             "\(live / Self.blockSize) live blocks: \(rounded(time)) s")
-        let drainStart = ContinuousClock.now
-        let image = try FileDevice(path: "\(work)/image", access: .readWrite, mode: .buffered)
-        try Destager(log: recovered, openImage: { _ in image }).pass(sparing: 0)
-        let drainTime = drainStart.duration(to: .now) / .seconds(1)
-        print("destaging them: \(rounded(Double(live) / drainTime / 1e6)) MB/s")
+        return recovered
+    }
+
+    /// Moves what the log has to the image, every other block of it, beside a write of all of that part from front to
+    /// back: the head passes over as much.
+    private func drain(_ log: RedirectLog, to disk: String) throws {
+        let image = try FileDevice(path: disk, access: .readWrite, mode: .buffered)
+        let live = log.liveByteCount
+        let sequential = try time {
+            let chunk = AlignedBuffer(count: 4 << 20)
+            for offset in stride(from: 0, to: 2 * live, by: chunk.count) {
+                try image.write(UnsafeRawBufferPointer(chunk.bytes), at: offset)
+            }
+            try image.flush()
+        }
+        let drained = try time { try Destager(log: log, openImage: { _ in image }).pass(sparing: 0) }
+        print(
+            "destaging them, every other block of \(2 * live >> 20) MiB: \(rounded(Double(live) / drained / 1e6)) MB/s",
+            "in \(rounded(drained)) s; these MiB written in order: \(rounded(Double(2 * live) / sequential / 1e6)) MB/s",
+            "in \(rounded(sequential)) s; ratio of the times \(rounded(sequential / drained))")
+    }
+
+    private func time(_ body: () throws -> Void) rethrows -> Double {
+        let start = ContinuousClock.now
+        try body()
+        return start.duration(to: .now) / .seconds(1)
     }
 
     private func redirect(
