@@ -108,7 +108,8 @@ let package = Package(
             name: "BenchTests", dependencies: ["TestBed", "introspect-bench"], path: "Tests/BenchTests",
             swiftSettings: strict),
         .testTarget(
-            name: "GuestTests", dependencies: ["TestBed"], path: "Tests/GuestTests", swiftSettings: strict),
+            name: "GuestTests", dependencies: ["BlockStorage", "DiskImages", "TestBed", "Volumes"],
+            path: "Tests/GuestTests", swiftSettings: strict),
         .testTarget(
             name: "DaemonTests", dependencies: ["TestBed", "introspectctl", "introspectd"], path: "Tests/DaemonTests",
             swiftSettings: strict),
