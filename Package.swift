@@ -56,7 +56,7 @@ let package = Package(
         module("BlockStorage", ["CLinux"]),
         module("DiskImages", ["BlockStorage"]),
         module("Volumes", ["BlockStorage"]),
-        module("GuestFilesystems", []),
+        module("GuestFilesystems", ["BlockStorage"]),
         module("Introspection", ["BlockStorage", "DiskImages", "Volumes", "GuestFilesystems"]),
         module("Tiering", ["BlockStorage"]),
         module(

@@ -22,9 +22,14 @@ public enum CRC32C {
 
     /// The checksum of `bytes`.
     public static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-        guard let base = bytes.baseAddress else { return 0 }
+        ~update(.max, with: bytes)
+    }
+
+    /// The register after `bytes`, given the register before them; formats that do not invert it continue it so.
+    public static func update(_ register: UInt32, with bytes: UnsafeRawBufferPointer) -> UInt32 {
+        guard let base = bytes.baseAddress else { return register }
         return tables.withUnsafeBufferPointer { tables in
-            var register = UInt32.max
+            var register = register
             var offset = 0
             while offset + 8 <= bytes.count {
                 let word = UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
@@ -42,7 +47,7 @@ public enum CRC32C {
                 register = register >> 8 ^ tables[Int(UInt8(truncatingIfNeeded: register) ^ byte)]
                 offset += 1
             }
-            return ~register
+            return register
         }
     }
 }
