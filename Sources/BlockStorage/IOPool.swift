@@ -14,9 +14,12 @@ public final class IOPool: Sendable {
     private let threads: [pthread_t]
 
     /// Starts `threadCount` threads, which `name` (15 bytes at most) identifies in `ps -L`.
-    public init(name: String, threadCount: Int) {
+    ///
+    /// - Parameter niceness: How much they stand back behind others that want the processor, from 0 to 19 (`nice(1)`);
+    ///   so do threads that they start.
+    public init(name: String, threadCount: Int, niceness: Int32 = 0) {
         precondition(threadCount > 0)
-        let queue = WorkQueue(name: name)
+        let queue = WorkQueue(name: name, niceness: niceness)
         self.queue = queue
         threads = (0..<threadCount).map { _ in Self.startThread(queue) }
     }
@@ -43,6 +46,8 @@ public final class IOPool: Sendable {
                 guard let argument else { return nil }
                 let queue = Unmanaged<WorkQueue>.fromOpaque(argument).takeRetainedValue()
                 linux_set_thread_name(queue.name)
+                // Linux takes 0 for the calling thread.
+                if queue.niceness > 0 { setpriority(Int32(PRIO_PROCESS.rawValue), 0, queue.niceness) }
                 while let work = queue.next() {
                     work()
                 }
@@ -56,13 +61,15 @@ public final class IOPool: Sendable {
 /// The work that waits for a thread.
 private final class WorkQueue: @unchecked Sendable {
     let name: String
+    let niceness: Int32
     private let monitor = Monitor()
     private var items: [IOPool.Work?] = []
     private var head = 0
     private var isClosed = false
 
-    init(name: String) {
+    init(name: String, niceness: Int32) {
         self.name = name
+        self.niceness = niceness
     }
 
     func append(_ work: @escaping IOPool.Work) {

@@ -8,11 +8,13 @@ final class BackgroundWork: Sendable {
     /// How long a background read gives way at most, in microseconds: scans must end, too.
     private static let longestYield = 50_000
     private static let yieldStep = 1_000
+    /// A guest can keep these threads busy with what it writes, and they take a tenth of what clients' threads get then.
+    private static let niceness: Int32 = 10
 
     /// One thread for scans, one image after the other; each scan reads with threads of its own.
-    let scans = IOPool(name: "scan", threadCount: 1)
+    let scans = IOPool(name: "scan", threadCount: 1, niceness: niceness)
     /// One thread for digests, which must not wait behind a scan.
-    let digests = IOPool(name: "digest", threadCount: 1)
+    let digests = IOPool(name: "digest", threadCount: 1, niceness: niceness)
     private let clientReads = Atomic(0)
     private let stopping = Atomic(false)
     private let stop = DispatchSemaphore(value: 0)

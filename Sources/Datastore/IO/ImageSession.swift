@@ -190,8 +190,11 @@ final class ImageSession: Sendable {
             logger.warning("\(image.path): cannot be scanned: \(error)")
         }
         state.withLock { state in
-            state.nextScan = .now + state.scanInterval
-            state.scanInterval = min(state.scanInterval * 2, Self.longestScanInterval)
+            // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
+            let wasQuiet = .now - state.nextScan > Self.longestScanInterval
+            let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
+            state.nextScan = .now + interval
+            state.scanInterval = min(interval * 2, Self.longestScanInterval)
         }
     }
 

@@ -11,6 +11,9 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         case none
         /// The 64-bit offset at `position` of the record: `base` and a multiple of `unit` below `base + unit * count`.
         case offset(position: Int, base: Int, unit: Int, count: Int)
+        /// The 64-bit offset at `position` of the record: any of `offsets`. What is written there are `size` bytes from
+        /// anywhere in the payload.
+        case garbage(position: Int, offsets: [Int], size: Int)
         /// The five decimal digits at `position` of the record: a number below `count`.
         case digits(position: Int, count: Int)
     }
@@ -21,6 +24,7 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
     private let variation: Variation
     private let shortestReply: Int
     private let depth: Int
+    private let rate: Double?
     private var generator: SeededGenerator
     private var sequence: UInt32 = 0
     /// A record for each call in flight.
@@ -38,9 +42,10 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
     ///   - payload: What follows each call; padded, and alive as long as the generator.
     ///   - shortestReply: A reply of fewer bytes is a failure.
     ///   - depth: Calls in flight, at most 256.
+    ///   - rate: Calls a second at most; nil for as many as can be.
     init(
         connection: NFSConnection, record: [UInt8], payload: UnsafeRawBufferPointer, variation: Variation,
-        shortestReply: Int, depth: Int, seed: UInt64
+        shortestReply: Int, depth: Int, rate: Double? = nil, seed: UInt64
     ) {
         precondition((1...256).contains(depth))
         self.connection = connection
@@ -48,6 +53,7 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         self.variation = variation
         self.shortestReply = shortestReply
         self.depth = depth
+        self.rate = rate
         generator = SeededGenerator(seed: seed)
         recordLength = record.count
         records = .allocate(byteCount: record.count * depth, alignment: 8)
@@ -74,6 +80,10 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         try sendPrepared()
         var outstanding = depth
         while outstanding > 0 {
+            if let rate {
+                let early = begin + Int(Double(latencies.total) / rate * 1e9) - monotonicNanoseconds()
+                if early > 0 { usleep(useconds_t(early / 1000)) }
+            }
             let reply = try connection.receive()
             let slot = Int(reply.transaction & 0xFF)
             guard reply.isSuccess, reply.length >= shortestReply, slot < depth else {
@@ -102,9 +112,15 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         sequence &+= 1
         let transaction = sequence << 8 | UInt32(slot)
         record.storeBytes(of: transaction.bigEndian, toByteOffset: NFSCalls.transactionOffset, as: UInt32.self)
+        var payload = payload
         switch variation {
         case .none:
             break
+        case .garbage(let position, let offsets, let size):
+            let offset = UInt64(offsets[random(below: offsets.count)])
+            record.storeBytes(of: offset.bigEndian, toByteOffset: position, as: UInt64.self)
+            let start = random(below: payload.count - size + 1)
+            payload = UnsafeRawBufferPointer(rebasing: payload[start..<start + size])
         case .offset(let position, let base, let unit, let count):
             let offset = UInt64(base + unit * random(below: count))
             record.storeBytes(of: offset.bigEndian, toByteOffset: position, as: UInt64.self)

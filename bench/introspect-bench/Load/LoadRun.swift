@@ -34,18 +34,25 @@ struct LoadRun {
     /// Mounts the export and finds the file.
     init(_ options: LoadCommand) throws(NFSClientError) {
         self.options = options
-        let mount = try NFSConnection(host: options.host, port: options.mountPort)
-        let root = try mount.call(NFSCalls.mount(options.export), "MNT \(options.export)")
-        guard let directory = NFSCalls.opaque(root) else { throw NFSClientError("MNT: no handle") }
         var connections: [NFSConnection] = []
         for _ in 0..<options.connections {
             connections.append(try NFSConnection(host: options.host, port: options.port))
         }
         self.connections = connections
-        let found = try connections[0].call(
-            NFSCalls.lookup(options.file, in: directory), "LOOKUP \(options.file)")
+        file = try Self.handle(
+            of: options.file, in: options.export, host: options.host, mountPort: options.mountPort,
+            over: connections[0])
+    }
+
+    /// Mounts `export` and finds the file `name` in it.
+    static func handle(
+        of name: String, in export: String, host: String, mountPort: UInt16, over connection: NFSConnection
+    ) throws(NFSClientError) -> [UInt8] {
+        let root = try NFSConnection(host: host, port: mountPort).call(NFSCalls.mount(export), "MNT \(export)")
+        guard let directory = NFSCalls.opaque(root) else { throw NFSClientError("MNT: no handle") }
+        let found = try connection.call(NFSCalls.lookup(name, in: directory), "LOOKUP \(name)")
         guard let file = NFSCalls.opaque(found) else { throw NFSClientError("LOOKUP: no handle") }
-        self.file = file
+        return file
     }
 
     /// Runs to the end.
@@ -62,7 +69,7 @@ struct LoadRun {
         let serverBefore = try options.serverProcess.map { try ProcessorTime(of: $0) }
         let ownBefore = ProcessorTime.own
         let begin = monotonicNanoseconds()
-        try runAll(loads)
+        try Self.runAll(loads, seconds: options.seconds)
         let elapsed = Double(monotonicNanoseconds() - begin) / 1e9
         let own = ProcessorTime.own - ownBefore
         let server = try options.serverProcess.map { try ProcessorTime(of: $0) }
@@ -79,9 +86,9 @@ struct LoadRun {
             server: used, own: own)
     }
 
-    private func runAll(_ loads: [any ConnectionLoad]) throws(NFSClientError) {
+    /// Runs all at the same time, each on a thread of its own.
+    static func runAll(_ loads: [any ConnectionLoad], seconds: Double) throws(NFSClientError) {
         let failure = Failure()
-        let seconds = options.seconds
         let threads = loads.map { load in
             Thread.start {
                 do throws(NFSClientError) {
