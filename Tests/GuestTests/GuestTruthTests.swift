@@ -75,7 +75,9 @@ extension GuestTests {
                     names += count
                 }
                 let elapsed = ContinuousClock.now - start
-                print("\(kind.name): no differences at any of \(round) quiet points in \(elapsed), \(names) names compared")
+                print(
+                    "\(kind.name): no differences at any of \(round) quiet points in \(elapsed), \(names) names compared"
+                )
                 _ = try session.perform(Self.functions(kind, bed, tool: tool) + "finish", timeLimit: 60)
                 let report = try server.waitUntilIntrospectionRests(upTo: 60)
                 #expect(report.images.map(\.state) == ["current"])
