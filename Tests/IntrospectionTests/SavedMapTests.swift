@@ -99,7 +99,7 @@ import Testing
         try withMap { device, map in
             let bytes = map.encoded
             // All but the allocation bits, any of which make sense.
-            let bits = 8 * map.fileSystems[0].allocation.words.count
+            let bits = map.fileSystems[0].allocation.chunks.reduce(0) { $0 + ($1.count > 1 ? 1 + 8 * $1.count : 1) }
             let tail = 16 + 20 * (map.fileSystems[0].runs.count + map.fileSystems[0].roots.count)
             let places = Array(32..<bytes.count - tail - bits) + Array(bytes.count - tail..<bytes.count)
             var random = SplitMix64(seed: 7)

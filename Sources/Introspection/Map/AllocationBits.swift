@@ -1,54 +1,79 @@
 /// One bit a block of a file system: set when the file system's block bitmaps call the block allocated.
+///
+/// The bits are in chunks, and a chunk whose blocks are all free or all allocated takes 8 bytes: an empty file system of
+/// many TiB costs next to nothing. There is a limit to the other ones, whatever a hostile guest's bitmaps say: a chunk
+/// for which there is no room counts as allocated.
 struct AllocationBits: Hashable, Sendable {
+    /// Blocks in a chunk, whose bits take 4 KiB.
+    static let blocksPerChunk: UInt64 = 1 << 15
+    static let wordsPerChunk = Int(blocksPerChunk / 64)
+    /// The most memory for chunks that are neither free nor allocated as a whole: bits of 2^33 blocks.
+    static let defaultMemoryLimit = 1 << 30
+
+    private static let free: [UInt64] = [0]
+    private static let allocated: [UInt64] = [~0]
+
     /// The number of blocks.
     let blockCount: UInt64
-    /// The lowest bit of the first word stands for block 0.
-    private(set) var words: [UInt64]
+    /// The bits of each chunk, those of the lowest block in the lowest bit of the first word; a single word where all
+    /// words are like it, which are 0 or all ones then and nowhere else.
+    private(set) var chunks: [[UInt64]]
+    /// Chunks that take more than a word.
+    private(set) var mixedCount = 0
+    private let mixedLimit: Int
 
     /// All blocks free. `blockCount` has been checked against the size of the volume.
-    init(blockCount: UInt64) {
+    init(blockCount: UInt64, memoryLimit: Int = defaultMemoryLimit) {
         self.blockCount = blockCount
-        words = [UInt64](repeating: 0, count: Int((blockCount + 63) / 64))
+        mixedLimit = memoryLimit / (Self.wordsPerChunk * 8)
+        chunks = Array(repeating: Self.free, count: Self.chunkCount(blockCount))
     }
 
-    /// The state of `blockCount` blocks, in as many words as that takes.
-    init(blockCount: UInt64, words: [UInt64]) {
-        precondition(UInt64(words.count) == blockCount / 64 + (blockCount % 64 == 0 ? 0 : 1))
+    /// The state of `blockCount` blocks as ``chunks`` had it; nil when `chunks` cannot be that.
+    init?(blockCount: UInt64, chunks: [[UInt64]]) {
+        let isSound = chunks.allSatisfy {
+            $0.count == Self.wordsPerChunk || $0 == Self.free || $0 == Self.allocated
+        }
+        guard chunks.count == Self.chunkCount(blockCount), isSound else { return nil }
         self.blockCount = blockCount
-        self.words = words
+        self.chunks = chunks
+        mixedLimit = Self.defaultMemoryLimit / (Self.wordsPerChunk * 8)
+        mixedCount = chunks.count { $0.count > 1 }
+        for index in chunks.indices { joinIfUniform(index) }
+        guard mixedCount <= mixedLimit else { return nil }
     }
 
-    var memoryBytes: Int { words.capacity * MemoryLayout<UInt64>.stride }
+    /// Chunks that hold `blockCount` blocks.
+    static func chunkCount(_ blockCount: UInt64) -> Int {
+        Int(blockCount / blocksPerChunk) + (blockCount % blocksPerChunk == 0 ? 0 : 1)
+    }
+
+    /// Bytes allocated.
+    var memoryBytes: Int {
+        let header = 32
+        return chunks.capacity * MemoryLayout<[UInt64]>.stride + mixedCount * (Self.wordsPerChunk * 8 + header)
+    }
+
+    /// Whether there is no room for more bits, so that more blocks may count as allocated than are.
+    var isFull: Bool { mixedCount >= mixedLimit }
 
     /// Whether `block`, which is in the file system, is allocated.
     func isAllocated(_ block: UInt64) -> Bool {
-        (words[Int(block / 64)] >> (block % 64)) & 1 == 1
+        (word(Int(block / 64)) >> (block % 64)) & 1 == 1
     }
 
     /// The first block after `block` and at most `limit` whose state differs from that of `block`.
     func endOfRun(from block: UInt64, limit: UInt64) -> UInt64 {
         let flip: UInt64 = isAllocated(block) ? ~0 : 0
         var index = Int(block / 64)
-        var changes = (words[index] ^ flip) & (UInt64.max << (block % 64))
+        var changes = (word(index) ^ flip) & (UInt64.max << (block % 64))
         while changes == 0 {
-            index += 1
+            let chunk = index / Self.wordsPerChunk
+            index = chunks[chunk].count == 1 ? (chunk + 1) * Self.wordsPerChunk : index + 1
             guard UInt64(index) * 64 < limit else { return limit }
-            changes = words[index] ^ flip
+            changes = word(index) ^ flip
         }
         return min(limit, UInt64(index) * 64 + UInt64(changes.trailingZeroBitCount))
-    }
-
-    /// Allocated blocks in `range`.
-    func allocatedCount(in range: Range<UInt64>) -> UInt64 {
-        var count: UInt64 = 0
-        var block = range.lowerBound
-        while block < range.upperBound {
-            let length = min(64 - block % 64, range.upperBound - block)
-            let bits = words[Int(block / 64)] >> (block % 64)
-            count += UInt64((length == 64 ? bits : bits & ((1 << length) - 1)).nonzeroBitCount)
-            block += length
-        }
-        return count
     }
 
     /// Calls `body` with the runs of allocated blocks in `range`, in order.
@@ -72,28 +97,45 @@ struct AllocationBits: Hashable, Sendable {
     ) -> Bool {
         guard first < blockCount else { return false }
         let count = min(count, blockCount - first, UInt64(bitmap.count) * 8)
-        var anyChange = false
-        var done: UInt64 = 0
-        while done < count {
-            let length = min(64 - (first + done) % 64, count - done)
-            let bits = Self.bits(of: bitmap, at: done, count: length)
-            if let range = put(bits, at: first + done, count: length) {
-                anyChange = true
-                changed(range)
-            }
-            done += length
+        return set(first..<first + count, changed: changed) { block, length in
+            Self.bits(of: bitmap, at: block - first, count: length)
         }
-        return anyChange
     }
 
     /// Sets the state of every block of `range`, which must be in the file system.
     mutating func set(_ range: Range<UInt64>, allocated: Bool) {
+        set(range) { _, _ in allocated ? ~0 : 0 }
+    }
+
+    /// Gives each block of `range` the state that `bits` tells of: called with the first of up to 64 blocks of one word,
+    /// and how many they are. Returns whether any state changed.
+    @discardableResult
+    private mutating func set(
+        _ range: Range<UInt64>, changed: (Range<UInt64>) -> Void = { _ in }, _ bits: (UInt64, UInt64) -> UInt64
+    ) -> Bool {
+        var anyChange = false
         var block = range.lowerBound
         while block < range.upperBound {
-            let length = min(64 - block % 64, range.upperBound - block)
-            _ = put(allocated ? ~0 : 0, at: block, count: length)
-            block += length
+            let chunk = Int(block / Self.blocksPerChunk)
+            let end = min(range.upperBound, UInt64(chunk + 1) * Self.blocksPerChunk)
+            var hasChanged = false
+            while block < end {
+                let length = min(64 - block % 64, end - block)
+                if let range = put(bits(block, length), at: block, count: length) {
+                    hasChanged = true
+                    changed(range)
+                }
+                block += length
+            }
+            if hasChanged { joinIfUniform(chunk) }
+            anyChange = anyChange || hasChanged
         }
+        return anyChange
+    }
+
+    private func word(_ index: Int) -> UInt64 {
+        let chunk = index / Self.wordsPerChunk
+        return chunks[chunk].count == 1 ? chunks[chunk][0] : chunks[chunk][index % Self.wordsPerChunk]
     }
 
     /// Puts the lowest `count` of `bits` at `block`; all of them fall in one word. Returns the range from the first
@@ -102,13 +144,36 @@ struct AllocationBits: Hashable, Sendable {
         let ones: UInt64 = count == 64 ? ~0 : (1 << count) - 1
         let mask = ones << (block % 64)
         let index = Int(block / 64)
-        let old = words[index]
+        let chunk = index / Self.wordsPerChunk
+        let old = word(index)
         let new = old & ~mask | (bits << (block % 64)) & mask
         guard new != old else { return nil }
-        words[index] = new
+        if chunks[chunk].count == 1 {
+            guard mixedCount < mixedLimit else { return takeForAllocated(chunk) }
+            chunks[chunk] = Array(repeating: old, count: Self.wordsPerChunk)
+            mixedCount += 1
+        }
+        chunks[chunk][index % Self.wordsPerChunk] = new
         let changes = old ^ new
         let base = UInt64(index) * 64
         return base + UInt64(changes.trailingZeroBitCount)..<base + 64 - UInt64(changes.leadingZeroBitCount)
+    }
+
+    /// Calls all of a uniform chunk allocated. Returns the blocks whose state that changes.
+    private mutating func takeForAllocated(_ chunk: Int) -> Range<UInt64>? {
+        guard chunks[chunk] != Self.allocated else { return nil }
+        chunks[chunk] = Self.allocated
+        let start = UInt64(chunk) * Self.blocksPerChunk
+        return start..<min(start + Self.blocksPerChunk, blockCount)
+    }
+
+    /// Gives the memory of a chunk back whose words have become alike.
+    private mutating func joinIfUniform(_ chunk: Int) {
+        guard chunks[chunk].count > 1, let first = chunks[chunk].first, first == 0 || first == ~0,
+            chunks[chunk].allSatisfy({ $0 == first })
+        else { return }
+        chunks[chunk] = first == 0 ? Self.free : Self.allocated
+        mixedCount -= 1
     }
 
     /// `count` bits, 64 at most, of `bitmap` from bit `start`; all of them are there.

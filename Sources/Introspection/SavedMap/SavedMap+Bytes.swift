@@ -4,22 +4,23 @@ import BlockStorage
 ///
 /// ```
 ///  0  "introspect map\n" and a zero
-/// 16  u32 version, 1       20  u32 CRC-32C of the body       24  u64 length of the body
+/// 16  u32 version, 2       20  u32 CRC-32C of the body       24  u64 length of the body
 /// 32  u64 size of the disk
 ///     u32 number of files, each: u64 size, i64 seconds, u32 nanoseconds
 ///     u32 number of file systems, each:
 ///         u32 length of the volume's name, the name
 ///         u32 checksum of its structures
 ///         u64 inodes, files, directories, symbolic links
-///         u64 blocks, a bit for each in words of u64
+///         u64 blocks, for each 32,768 of them a byte: 0 all free, 1 all allocated, 2 followed by a bit for each block in
+///             512 words of u64
 ///         u64 number of runs, the runs; u64 number of roots, the roots
 /// ```
 /// A run takes 20 bytes: u64 block, u32 count, u32 owner, u8 class, level, whether it points at metadata, zero.
 extension SavedMap {
-    /// The longest file that is read: the runs and bits of a file system of 16 TiB.
+    /// The longest file that is read: the runs and bits of a file system with 2^32 blocks.
     private static let longestFile = 1 << 30
     private static let signature = Array("introspect map\n\0".utf8)
-    private static let version: UInt32 = 1
+    private static let version: UInt32 = 2
     private static let headerLength = 32
 
     /// The bytes of the file.
@@ -105,8 +106,7 @@ extension SavedMap.FileSystem {
         counts.directories = try reader.nextCount()
         counts.symbolicLinks = try reader.nextCount()
         let blockCount: UInt64 = try reader.next()
-        allocation = AllocationBits(
-            blockCount: blockCount, words: try reader.nextWords(blockCount / 64 + (blockCount % 64 == 0 ? 0 : 1)))
+        allocation = try reader.nextBits(blockCount)
         runs = try reader.nextList(of: UInt64.self, minimumLength: 20, Self.run)
         roots = try reader.nextList(of: UInt64.self, minimumLength: 20, Self.run)
     }
@@ -140,7 +140,10 @@ private struct LittleEndianBytes {
         let counts = fileSystem.counts
         for count in [counts.inodes, counts.files, counts.directories, counts.symbolicLinks] { append(UInt64(count)) }
         append(fileSystem.allocation.blockCount)
-        fileSystem.allocation.words.forEach { append($0) }
+        for chunk in fileSystem.allocation.chunks {
+            append(chunk.count > 1 ? 2 : chunk[0] == 0 ? 0 : 1 as UInt8)
+            if chunk.count > 1 { chunk.forEach { append($0) } }
+        }
         for runs in [fileSystem.runs, fileSystem.roots] {
             append(UInt64(runs.count))
             for run in runs {
@@ -186,9 +189,26 @@ private struct LittleEndianReader {
         return elements
     }
 
-    mutating func nextWords(_ claimed: UInt64) throws(SavedMapError) -> [UInt64] {
-        guard let count = Int(exactly: claimed), count <= bytes.count / 8 else {
-            throw SavedMapError("\(claimed) words of bits in \(bytes.count) bytes of the saved map")
+    mutating func nextBits(_ blockCount: UInt64) throws(SavedMapError) -> AllocationBits {
+        let count = AllocationBits.chunkCount(blockCount)
+        guard count <= bytes.count else {
+            throw SavedMapError("bits of \(blockCount) blocks in \(bytes.count) bytes of the saved map")
+        }
+        var chunks: [[UInt64]] = []
+        chunks.reserveCapacity(count)
+        for _ in 0..<count {
+            let kind: UInt8 = try next()
+            chunks.append(try kind == 2 ? nextWords(AllocationBits.wordsPerChunk) : [kind == 0 ? 0 : ~0])
+        }
+        guard let bits = AllocationBits(blockCount: blockCount, chunks: chunks) else {
+            throw SavedMapError("bits that make no sense for \(blockCount) blocks in the saved map")
+        }
+        return bits
+    }
+
+    private mutating func nextWords(_ count: Int) throws(SavedMapError) -> [UInt64] {
+        guard count <= bytes.count / 8 else {
+            throw SavedMapError("\(count) words of bits in \(bytes.count) bytes of the saved map")
         }
         defer { bytes = bytes.dropFirst(8 * count) }
         return bytes.withUnsafeBytes { bytes in

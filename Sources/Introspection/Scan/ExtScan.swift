@@ -50,7 +50,7 @@ final class ExtScan {
         }
         result = ScannedFileSystem(
             volume: environment.reader.volume, geometry: geometry, descriptors: [],
-            allocation: AllocationBits(blockCount: superblock.blockCount))
+            allocation: AllocationBits(blockCount: superblock.blockCount, memoryLimit: options.allocationLimit))
     }
 
     /// Scans, and returns what was found; incomplete when it was ended early.
@@ -117,6 +117,9 @@ final class ExtScan {
         }
         if workers.contains(where: \.hasOverflowed) {
             report("more metadata than \(workers[0].runLimit) runs: only a part was read")
+        }
+        if result.allocation.isFull {
+            report("its bitmaps take over \(environment.options.allocationLimit) bytes: free blocks count as allocated")
         }
         if let (inode, block) = faults.firstPointerOutside {
             report(

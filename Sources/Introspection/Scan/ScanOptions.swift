@@ -10,8 +10,11 @@ public struct ScanOptions: Sendable {
     public var parallelism = 16
     /// The most groups a file system may have: 128 TiB with the usual 128 MiB a group.
     public var groupLimit = 1 << 20
-    /// The most blocks that a file system may have: 16 TiB with the usual 4 KiB; a bit is kept for each.
-    public var blockLimit: UInt64 = 1 << 32
+    /// The most blocks that a file system may have: 512 TiB with the usual 4 KiB.
+    public var blockLimit: UInt64 = 1 << 37
+    /// The most bytes that the bits of a file system's bitmaps may take; parts that are free or allocated as a whole take
+    /// next to nothing. What there is no room for counts as allocated.
+    public var allocationLimit = 1 << 30
     /// The most runs of metadata that a file system may have; nil for what ``runLimit(blockCount:)`` works out.
     public var runLimit: Int?
     /// The most problems that are kept for a file system; further ones are only counted.

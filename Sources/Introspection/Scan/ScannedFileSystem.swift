@@ -134,8 +134,18 @@ extension ExtGeometry {
     /// Structures that `descriptors` place outside the file system are left out.
     func fixedRuns(_ descriptors: [ExtGroupDescriptor]) -> ClaimedRuns {
         var runs: [MetadataRun] = []
+        // The structures of a flexible group lie side by side, kind by kind: a sixteenth of the entries is left.
+        var lastOfClass = [Int?](repeating: nil, count: 256)
         func add(_ blocks: Range<UInt64>, _ blockClass: BlockClass) {
             guard !blocks.isEmpty else { return }
+            let kind = Int(blockClass.rawValue)
+            if let last = lastOfClass[kind], runs[last].end == blocks.lowerBound,
+                UInt64(runs[last].count) + UInt64(blocks.count) <= BlockRunSet.longestRun
+            {
+                runs[last].count += UInt32(truncatingIfNeeded: blocks.count)
+                return
+            }
+            lastOfClass[kind] = runs.count
             runs.append(
                 MetadataRun(
                     block: blocks.lowerBound, count: UInt32(truncatingIfNeeded: blocks.count), blockClass: blockClass))

@@ -1,0 +1,68 @@
+import TestTools
+import Testing
+
+@testable import Introspection
+
+@Suite struct AllocationBitsTests {
+    private static let chunk = Int(AllocationBits.blocksPerChunk)
+
+    /// Against an array of booleans, with ranges that make whole chunks free or allocated among others.
+    @Test(arguments: [1, 2, 3, 4] as [UInt64])
+    func agreesWithAModel(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        let count = 4 * Self.chunk + 777
+        var bits = AllocationBits(blockCount: UInt64(count))
+        var model = [Bool](repeating: false, count: count)
+        for _ in 0..<60 {
+            let start = Int.random(in: 0..<count, using: &random)
+            let limit = Bool.random(using: &random) ? 300 : 2 * Self.chunk
+            var range = start..<min(count, start + Int.random(in: 1...limit, using: &random))
+            if Int.random(in: 0..<4, using: &random) == 0 {
+                let first = start / Self.chunk * Self.chunk
+                range = first..<min(count, first + Self.chunk)
+            }
+            if Bool.random(using: &random) {
+                let isAllocated = Bool.random(using: &random)
+                bits.set(UInt64(range.lowerBound)..<UInt64(range.upperBound), allocated: isAllocated)
+                for block in range { model[block] = isAllocated }
+            } else {
+                let bitmap = (0..<(range.count + 7) / 8).map { _ in UInt8.random(in: 0...255, using: &random) }
+                bitmap.withUnsafeBytes {
+                    _ = bits.set(first: UInt64(range.lowerBound), count: UInt64(range.count), bitmap: $0)
+                }
+                for (bit, block) in range.enumerated() { model[block] = bitmap[bit / 8] >> UInt8(bit % 8) & 1 == 1 }
+            }
+            let probe = Int.random(in: 0..<count, using: &random)
+            let end = model[probe...].firstIndex { $0 != model[probe] } ?? count
+            #expect(bits.endOfRun(from: UInt64(probe), limit: UInt64(count)) == UInt64(end))
+        }
+        #expect((0..<count).allSatisfy { bits.isAllocated(UInt64($0)) == model[$0] })
+        #expect(AllocationBits(blockCount: UInt64(count), chunks: bits.chunks) == bits)
+    }
+
+    @Test func whatIsAlikeTakesNoMemory() {
+        var bits = AllocationBits(blockCount: 1 << 37)
+        #expect(bits.memoryBytes < 64 << 20)
+        let before = bits.memoryBytes
+        bits.set(1 << 36..<1 << 36 + 1000, allocated: true)
+        #expect(bits.memoryBytes > before)
+        bits.set(1 << 36..<1 << 36 + 1000, allocated: false)
+        #expect(bits.memoryBytes == before)
+        #expect(bits.endOfRun(from: 1 << 33, limit: 1 << 37) == 1 << 37)
+    }
+
+    /// What hostile bitmaps make is bounded, and errs to the side of allocated.
+    @Test func thereIsALimit() {
+        var bits = AllocationBits(blockCount: UInt64(100 * Self.chunk), memoryLimit: 10 * 4096)
+        let noise = [UInt8](repeating: 0x55, count: Self.chunk / 8)
+        for start in stride(from: 0, to: UInt64(100 * Self.chunk), by: Self.chunk) {
+            noise.withUnsafeBytes { _ = bits.set(first: start, count: UInt64(Self.chunk), bitmap: $0) }
+        }
+        #expect(bits.isFull && bits.mixedCount == 10 && bits.memoryBytes < 50_000)
+        #expect((0..<100 * Self.chunk).allSatisfy { $0 % 2 == 1 || bits.isAllocated(UInt64($0)) })
+        // Where one goes there is room for another.
+        bits.set(0..<UInt64(Self.chunk), allocated: true)
+        bits.set(UInt64(99 * Self.chunk)..<UInt64(99 * Self.chunk + 5), allocated: false)
+        #expect(bits.isFull && !bits.isAllocated(UInt64(99 * Self.chunk)))
+    }
+}
