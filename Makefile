@@ -9,7 +9,12 @@ PAPER_CASES = scan boot reboot du stat find rm create webserver varmail \
 	du+neighbour stat+neighbour find+neighbour rm+neighbour create+neighbour webserver+neighbour varmail+neighbour \
 	find@1 find@4 find@8 rm@1 rm@4 rm@8 create@1 create@4 create@8 boot@4
 
-.PHONY: deps build release man install demo bench bench-paper test fuzz lint clean
+# How often the long benchmarks run each workload.
+ROUNDS = 5
+# What else the page has a section of, where there are results.
+FURTHER = --also "At the paper's size=bench/results/paper" --also "Virtual machines=bench/results/boots"
+
+.PHONY: deps build release man install demo bench bench-boots bench-paper test fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -70,12 +75,17 @@ bench: release
 	"$$bench" micro --servers ours,off --only write-4k-depth32 --rounds 11 --results bench/results/scaled > /dev/null || \
 		status=$$?; \
 	"$$bench" classifier --writes 20000 --results bench/results/scaled > /dev/null || status=$$?; \
-	"$$bench" report --page bench/RESULTS.md && exit $$status
+	"$$bench" report --page bench/RESULTS.md $(FURTHER) && exit $$status
 
-# The paper's sizes, with neighbours and more guests: half a day.
+# Virtual machines under QEMU that boot, reboot, and boot four at once: minutes each.
+bench-boots: release
+	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
+	"$$bench" run boot reboot boot@4 --servers ours,off,ganesha --rounds $(ROUNDS) --results bench/results/boots
+
+# The paper's sizes, with neighbours and more guests: half a day; ROUNDS=1 and fewer PAPER_CASES take less.
 bench-paper: release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
-	"$$bench" run $(PAPER_CASES) --files 90000 --size 16G --results bench/results/paper; status=$$?; \
+	"$$bench" run $(PAPER_CASES) --files 90000 --size 16G --rounds $(ROUNDS) --results bench/results/paper; status=$$?; \
 	"$$bench" run scan --servers e2image,depth-first --rounds 2 --files 90000 --size 16G --results bench/results/paper || \
 		status=$$?; \
 	"$$bench" micro --servers ours,off,ganesha --results bench/results/paper > /dev/null || status=$$?; \

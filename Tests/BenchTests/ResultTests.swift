@@ -29,7 +29,7 @@ struct ResultTests {
                 try record(.rm, .off, seconds: 40), try record(.rm, .ganesha, seconds: 20),
                 try record(.rm, .ours, seconds: 1),
             ]))
-        #expect(results.saving(Case(.rm))?.text == "95.0 %")
+        #expect(results.saving(Case(.rm))?.text == "95.0 %, 1 run")
         #expect(results.saving(Case(.rm))?.timesText == "20.00×")
         #expect(results.saving(Case(.du)) == nil)
         let target = try #require(Target.all(results, micro: []).first { $0.measured == Case(.rm) })
@@ -44,6 +44,24 @@ struct ResultTests {
         let results = try #require(Results(records))
         #expect(results.saving(Case(.find))?.text == "disturbed")
         #expect(Page(results: results, hasRemovalChart: false).text.contains("disturbed"))
+    }
+
+    @Test func ofHowManyRunsAFigureIsStandsBesideItWhenTheyAreFew() throws {
+        #expect(Spread([1])?.text == "1.00, 1 run")
+        #expect(Spread([1, 2])?.text == "1.50 (1.00–2.00), 2 runs")
+        #expect(Spread([1, 2, 3, 4, 5])?.text == "3.00 (1.00–5.00)")
+    }
+
+    @Test func otherBenchmarksGetSectionsOfTheirOwn() throws {
+        var big = [try record(.rm, .off, seconds: 40), try record(.rm, .ours, seconds: 4)]
+        for index in big.indices { big[index].identity.parameters.files = 90_000 }
+        let further = FurtherResults(title: "At full size", results: try #require(Results(big)))
+        let results = try #require(Results([try record(.rm, .ours, seconds: 1)]))
+        let page = Page(results: results, hasRemovalChart: false, further: [further]).text
+        #expect(page.contains("## At full size"))
+        #expect(page.contains("90000 files"))
+        #expect(page.contains("90.0 %, 1 run"))
+        #expect(FurtherResults.Place(argument: "no directory") == nil)
     }
 
     @Test func recordsOfAnotherBenchmarkDoNotCount() throws {

@@ -11,11 +11,12 @@ struct Page {
     var micro: [MicroRecord] = []
     var microSection = ""
     var classCosts: [ClassCost] = []
+    var further: [FurtherResults] = []
 
     var text: String {
         let sections = [
-            introduction, figure, targets, misses, removal, otherCases, scan, requests, microSection, classifier,
-            method,
+            introduction, figure, targets, misses, removal, otherCases, scan,
+            further.map(\.section).joined(separator: "\n"), requests, microSection, classifier, method,
         ]
         return sections.filter { !$0.isEmpty }.joined(separator: "\n")
     }
@@ -62,7 +63,8 @@ struct Page {
 
             ![Time of each workload, with introspection off as 100 percent](results/\(Self.figureFile))
 
-            Medians of \(rounds) rounds, with the fastest and the slowest; everything cold before each run. *Saved* is \
+            Medians of \(rounds) rounds, with the fastest and the slowest; what has fewer than \(Spread.enoughRuns) runs \
+            says how many. Everything is cold before each run. *Saved* is \
             against the faster of off and NFS-Ganesha. *Disturbed* stands where the middle half of the runs spreads over \
             more than \(Int(Spread.widestSpread * 100)) % of the median. *On* is everything: the RAM cache, and the redirect \
             log on a `\(results.parameters.ssdPreset)`, for metadata and for data but for streams; *RAM cache alone* has \
@@ -74,12 +76,7 @@ struct Page {
             """
     }
 
-    /// The servers that were measured, in the order of the tables.
-    private var columns: [ServerKind] {
-        [.off, .ganesha, .cache, .ssd, .ours, .floor].filter { server in
-            results.records.contains { $0.identity.server == server }
-        }
-    }
+    private var columns: [ServerKind] { results.columns }
 
     private func row(_ measured: Case) -> [String] {
         let name = measured == Case(measured.workload) ? measured.workload.title : measured.description
@@ -99,8 +96,7 @@ struct Page {
         guard let on, let baseline = [off, ganesha].compactMap({ $0 }).min(by: { $0.median < $1.median }) else {
             return ["-", "-"]
         }
-        let saving: Results.Saving =
-            on.isDisturbed || baseline.isDisturbed ? .disturbed : .part(1 - on.median / baseline.median)
+        let saving = Results.Saving(of: on, against: baseline)
         return [saving.text, saving.timesText]
     }
 

@@ -14,6 +14,10 @@ struct ReportCommand: ParsableCommand {
     @Option(help: "Where the results are.")
     var results = "bench/results/scaled"
 
+    @Option(
+        help: "Another benchmark's results, as TITLE=DIRECTORY: they get a section of that title. May be repeated.")
+    var also: [FurtherResults.Place] = []
+
     @Option(help: "The page to write; charts go to the directory `results` beside it.")
     var page: String?
 
@@ -24,7 +28,8 @@ struct ReportCommand: ParsableCommand {
         let charts = Charts(results: results)
         let text = Page(
             results: results, hasRemovalChart: charts.removal != nil, micro: try MicroRecord.all(in: self.results),
-            microSection: try MicroReport.markdown(from: self.results), classCosts: ClassCost.all(in: self.results)
+            microSection: try MicroReport.markdown(from: self.results), classCosts: ClassCost.all(in: self.results),
+            further: try also.compactMap { try FurtherResults($0) }
         ).text
         guard let page else { return say(text) }
         let directory = page.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")

@@ -37,6 +37,13 @@ struct Results {
         }
     }
 
+    /// The servers that were measured, in the order of the tables.
+    var columns: [ServerKind] {
+        [.off, .ganesha, .cache, .ssd, .ours, .floor].filter { server in
+            records.contains { $0.identity.server == server }
+        }
+    }
+
     func records(_ measured: Case, _ server: ServerKind) -> [RunRecord] {
         records.filter { $0.identity.measured == measured && $0.identity.server == server }
     }
@@ -59,19 +66,26 @@ struct Results {
     /// What introspection saves of the faster of off and NFS-Ganesha, as a part of it; nil without both.
     func saving(_ measured: Case, _ server: ServerKind = .ours) -> Saving? {
         guard let seconds = seconds(measured, server), let baseline = baseline(measured) else { return nil }
-        guard !seconds.isDisturbed, !baseline.seconds.isDisturbed, baseline.seconds.median > 0 else {
-            return .disturbed
-        }
-        return .part(1 - seconds.median / baseline.seconds.median)
+        return Saving(of: seconds, against: baseline.seconds)
     }
 
     enum Saving {
-        case part(Double)
+        /// A part of one, and what it is worth: empty, or how few runs it is of.
+        case part(Double, remark: String)
         case disturbed
+
+        init(of seconds: Spread, against baseline: Spread) {
+            guard !seconds.isDisturbed, !baseline.isDisturbed, baseline.median > 0 else {
+                self = .disturbed
+                return
+            }
+            let fewer = seconds.values.count < baseline.values.count ? seconds : baseline
+            self = .part(1 - seconds.median / baseline.median, remark: fewer.remark)
+        }
 
         var text: String {
             switch self {
-            case .part(let part): "\(percent(part)) %"
+            case .part(let part, let remark): "\(percent(part)) %\(remark)"
             case .disturbed: "disturbed"
             }
         }
@@ -79,7 +93,7 @@ struct Results {
         /// How many times as fast.
         var timesText: String {
             switch self {
-            case .part(let part): part < 1 ? "\(decimal(1 / (1 - part)))×" : "-"
+            case .part(let part, _): part < 1 ? "\(decimal(1 / (1 - part)))×" : "-"
             case .disturbed: "disturbed"
             }
         }

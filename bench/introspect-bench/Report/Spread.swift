@@ -19,6 +19,8 @@ struct Spread {
         values.count > 1 && interquartileRange > max(Self.widestSpread * median, Self.smallestDifference)
     }
 
+    /// Measurements that make a median.
+    static let enoughRuns = 5
     /// The widest interquartile range of undisturbed values, as a part of their median.
     static let widestSpread = 0.2
     /// Seconds; guests have clocks of 10 ms, and schedulers.
@@ -34,6 +36,15 @@ struct Spread {
     /// Median and range, as in a table.
     var text: String {
         let range = "\(decimal(values[0]))–\(decimal(values[values.count - 1]))"
-        return values.count == 1 ? decimal(median) : "\(decimal(median)) (\(range))"
+        return (values.count == 1 ? decimal(median) : "\(decimal(median)) (\(range))") + remark
+    }
+
+    /// Of how many measurements it is, where those are too few to rely on.
+    var remark: String {
+        switch values.count {
+        case 1: ", 1 run"
+        case ..<Self.enoughRuns: ", \(values.count) runs"
+        default: ""
+        }
     }
 }

@@ -90,7 +90,7 @@ struct Target {
     private static func saving(_ results: Results, _ measured: Case, _ least: Double) -> Target {
         let standing: Standing =
             switch results.saving(measured) {
-            case .part(let part)?: .figure("\(percent(part)) % saved", isMet: part >= least)
+            case .part(let part, let remark)?: .figure("\(percent(part)) % saved\(remark)", isMet: part >= least)
             case .disturbed?: .disturbed
             case nil: .notMeasured("not part of this run")
             }
