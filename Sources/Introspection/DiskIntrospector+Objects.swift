@@ -127,6 +127,7 @@ extension DiskIntrospector {
             } else {
                 update.objects = LiveObjects()
                 try update.build()
+                share(&update.objects, ofFileSystemWith: start.subject.geometry.superblock.uuidBytes)
             }
             indexes.ofFileSystem[number] = update.objects
         } catch {

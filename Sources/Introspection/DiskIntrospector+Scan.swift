@@ -71,6 +71,7 @@ extension DiskIntrospector {
             state.writtenDuringScan = granules
             return early
         }
+        for fileSystem in new.fileSystems { share(fileSystem) }
         early?.forEachRange { _ = new.record($0, bytes: nil) }
         let prepared = new
         state.withLock { state in
@@ -80,5 +81,6 @@ extension DiskIntrospector {
             state.generation = generation
             late?.forEachRange { _ = state.record($0, bytes: nil) }
         }
+        Clones.add(self, with: scan.fileSystems.map(\.geometry.superblock.uuidBytes))
     }
 }

@@ -72,7 +72,7 @@ public struct IntrospectionStatus: Sendable {
     public var followedJournals: Int
     /// Blocks that were written and wait to be digested.
     public var undigestedBlocks: Int
-    /// The memory that the class map takes, in bytes, its allocations' slack included.
+    /// The memory that the class map takes, in bytes, its allocations' slack included, and what it shares with clones.
     public var mapMemoryBytes: Int
     /// Why the map is stale, in words; nil when it is not.
     public var staleReason: String?

@@ -1,7 +1,7 @@
 import GuestFilesystems
 
 /// Says for the fixed blocks of an ext file system which ones have to be digested when they are written, and as what.
-struct ExtPlaces: Sendable {
+struct ExtPlaces: Hashable, Sendable {
     /// What a fixed block is, as far as a digest is concerned.
     enum Place: Hashable, Sendable {
         /// The block with the primary superblock.
@@ -14,7 +14,7 @@ struct ExtPlaces: Sendable {
         case inodeTable(group: Int, index: Int)
     }
 
-    private struct Entry: Sendable {
+    private struct Entry: Hashable, Sendable {
         var block: UInt64
         var count: UInt64
         var place: Place

@@ -12,7 +12,7 @@ final class LiveFileSystem: @unchecked Sendable {
     /// The index of its volume.
     let volume: Int
     let geometry: ExtGeometry
-    let places: ExtPlaces
+    var places: ExtPlaces
     var descriptors: [ExtGroupDescriptor]
     var map: FileSystemMap
     /// Blocks that were written and decide the class of others.

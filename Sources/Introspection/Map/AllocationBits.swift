@@ -133,6 +133,14 @@ struct AllocationBits: Hashable, Sendable {
         return anyChange
     }
 
+    /// Takes the chunks that `other` has too from there: they take memory once until either changes them.
+    mutating func share(with other: Self) {
+        guard blockCount == other.blockCount else { return }
+        for index in chunks.indices where chunks[index].count > 1 && chunks[index] == other.chunks[index] {
+            chunks[index] = other.chunks[index]
+        }
+    }
+
     private func word(_ index: Int) -> UInt64 {
         let chunk = index / Self.wordsPerChunk
         return chunks[chunk].count == 1 ? chunks[chunk][0] : chunks[chunk][index % Self.wordsPerChunk]

@@ -21,7 +21,7 @@ struct FileSystemMap: ~Copyable, Sendable {
     /// The number of blocks, at most ``blockLimit``.
     let blockCount: UInt64
     /// Sorted, without overlap.
-    private let fixed: [FixedRun]
+    var fixed: [FixedRun]
     var dynamic = SortedChunks<DynamicRun>()
     var owners = SortedChunks<OwnerEntry>()
     var digests = SortedChunks<RootDigest>()
@@ -176,7 +176,7 @@ struct FileSystemMap: ~Copyable, Sendable {
 
 extension FileSystemMap {
     /// A run of blocks that mkfs laid down.
-    struct FixedRun: Sendable {
+    struct FixedRun: Equatable, Sendable {
         var block: UInt64
         var count: UInt32
         var blockClass: BlockClass

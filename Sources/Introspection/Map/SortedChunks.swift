@@ -1,4 +1,6 @@
-/// An element that is ordered by a key which no two elements share.
+import Glibc
+
+/// An element that is ordered by a key which no two elements share. All of its bytes count: it has no padding.
 protocol Keyed: BitwiseCopyable, Sendable {
     associatedtype Key: Comparable & BitwiseCopyable & Sendable
     var key: Key { get }
@@ -20,7 +22,7 @@ struct SortedChunks<Element: Keyed>: Sendable {
     /// The key of each chunk's first element, apart from the chunks so that the first search stays in few cache lines.
     private var firstKeys: [Element.Key] = []
     /// Never empty ones.
-    private var chunks: [[Element]] = []
+    private(set) var chunks: [[Element]] = []
     /// The number of elements.
     private(set) var count = 0
 
@@ -126,6 +128,25 @@ struct SortedChunks<Element: Keyed>: Sendable {
         let elements = chunks.remove(at: chunk)
         count -= elements.count
         return elements
+    }
+
+    /// Takes the chunks that `other` has too from there: they take memory once until either changes them.
+    mutating func share(with other: Self) {
+        for index in chunks.indices {
+            guard let position = other.lastPosition(notAfter: firstKeys[index]) else { continue }
+            let chunk = other.chunks[position.chunk]
+            if Self.areEqual(chunks[index], chunk) { chunks[index] = chunk }
+        }
+    }
+
+    private static func areEqual(_ left: [Element], _ right: [Element]) -> Bool {
+        left.withUnsafeBytes { left in
+            right.withUnsafeBytes { right in
+                guard left.count == right.count else { return false }
+                guard let start = left.baseAddress, let other = right.baseAddress else { return true }
+                return memcmp(start, other, left.count) == 0
+            }
+        }
     }
 
     /// Calls `body` with every element in order.

@@ -5,7 +5,7 @@
 /// when they are asked for. ``ObjectUpdate`` keeps it current.
 struct LiveObjects: Sendable {
     /// Consecutive blocks of one file, in 16 bytes.
-    private struct Extent: Keyed {
+    struct Extent: Keyed {
         var block: UInt64
         var count: UInt32
         var owner: UInt32
@@ -15,7 +15,7 @@ struct LiveObjects: Sendable {
     }
 
     /// Two inodes, in the order in which they are looked up.
-    private struct Link: Keyed {
+    struct Link: Keyed {
         var key: UInt64
 
         init(_ from: UInt32, _ to: UInt32) { key = UInt64(from) << 32 | UInt64(to) }
@@ -24,16 +24,24 @@ struct LiveObjects: Sendable {
         var to: UInt32 { UInt32(truncatingIfNeeded: key) }
     }
 
-    private var extents = SortedChunks<Extent>()
-    private var owners = SortedChunks<FileSystemMap.OwnerEntry>()
+    private(set) var extents = SortedChunks<Extent>()
+    private(set) var owners = SortedChunks<FileSystemMap.OwnerEntry>()
     /// From an inode to the directories that name it, and back.
-    private var parents = SortedChunks<Link>()
-    private var children = SortedChunks<Link>()
+    private(set) var parents = SortedChunks<Link>()
+    private(set) var children = SortedChunks<Link>()
 
     var memoryBytes: Int { extents.memoryBytes + owners.memoryBytes + parents.memoryBytes + children.memoryBytes }
 
     /// Bytes of what is kept, without the allocations' slack; quicker to tell.
     var entryBytes: Int { extents.count * 28 + parents.count * 16 }
+
+    /// Takes what `other` has too from there: it takes memory once until either changes it.
+    mutating func share(with other: Self) {
+        extents.share(with: other.extents)
+        owners.share(with: other.owners)
+        parents.share(with: other.parents)
+        children.share(with: other.children)
+    }
 
     /// The inode whose contents `block` is.
     func owner(of block: UInt64) -> UInt32? {
@@ -72,7 +80,8 @@ struct LiveObjects: Sendable {
             children.remove(Link(inode, child).key)
             parents.remove(Link(child, inode).key)
         }
-        for child in names.subtracting(old) {
+        // In order, so that the same names make the same chunks, which clones share.
+        for child in names.subtracting(old).sorted() {
             children.insert(Link(inode, child))
             parents.insert(Link(child, inode))
         }
