@@ -32,6 +32,9 @@ let package = Package(
         .executable(name: "introspectctl", targets: ["introspectctl"]),
         .executable(name: "introspect-scan", targets: ["introspect-scan"]),
         .executable(name: "introspect-bench", targets: ["introspect-bench"]),
+        // For the package of benchmarks.
+        .library(name: "CAllocations", targets: ["CAllocations"]),
+        .library(name: "HotPaths", targets: ["HotPaths"]),
         // For the package of fuzzers.
         .library(name: "FuzzTargets", targets: ["FuzzTargets"]),
         .library(name: "NetworkFuzzTargets", targets: ["NetworkFuzzTargets"]),
@@ -89,9 +92,21 @@ let package = Package(
         .target(
             name: "TestBed", dependencies: ["CLinux", "CFUSE"],
             path: "bench/TestBed", swiftSettings: strict),
+        .target(
+            name: "HotPaths",
+            dependencies: [
+                "BlockStorage", "Datastore", "Introspection", "NFS", "SunRPC", "TestBed", "Tiering", nioCore, nioPosix,
+                logging,
+            ],
+            path: "bench/HotPaths", swiftSettings: strict),
+        // Counts what the program asks memory for that is linked with it.
+        .target(name: "CAllocations", path: "bench/CAllocations"),
+        .executableTarget(
+            name: "count-allocations", dependencies: ["CAllocations", "HotPaths", "TestBed"],
+            path: "bench/count-allocations", swiftSettings: strict),
         .executableTarget(
             name: "introspect-bench",
-            dependencies: ["BlockStorage", "CFUSE", "Introspection", "TestBed", "Tiering", arguments],
+            dependencies: ["BlockStorage", "CFUSE", "HotPaths", "Introspection", "TestBed", "Tiering", arguments],
             path: "bench/introspect-bench", swiftSettings: strict),
 
         // What tests hold the server against: a client that rpcgen makes from our own .x files.
@@ -105,8 +120,8 @@ let package = Package(
         tests(of: "BlockStorage"),
         tests(of: "TestBed", ["CLinux"]),
         .testTarget(
-            name: "BenchTests", dependencies: ["TestBed", "introspect-bench"], path: "Tests/BenchTests",
-            swiftSettings: strict),
+            name: "BenchTests", dependencies: ["HotPaths", "TestBed", "count-allocations", "introspect-bench"],
+            path: "Tests/BenchTests", swiftSettings: strict),
         .testTarget(
             name: "GuestTests", dependencies: ["BlockStorage", "DiskImages", "TestBed", "Volumes"],
             path: "Tests/GuestTests", swiftSettings: strict),

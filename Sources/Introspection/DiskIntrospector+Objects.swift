@@ -164,7 +164,7 @@ extension DiskIntrospector {
             let partitions = index.partitions.filter { $0.range.contains(byte) }
             result.partition = (partitions.first { !$0.isContainer } ?? partitions.first)?.index
             var volume: Int?
-            index.forEachPart(of: byte) { if case .volume(let number) = $1 { volume = number } }
+            index.forEachPart(of: byte) { if case .volume(let number, _) = $1 { volume = number } }
             guard let volume else { return nil }
             result.volume = index.volumes[volume].name
             guard let number = state.fileSystemOfVolume[volume],

@@ -25,8 +25,8 @@ public final class DiskIntrospector: Sendable {
     /// Held while the object index is brought up to date; taken before `state`.
     let objects = Mutex(ObjectIndexes())
 
-    /// Runs that are looked up at a time while the map is held.
-    private static let batchSize = 128
+    /// Runs that are looked up at a time while the map is held: with more of them their memory would not be the stack's.
+    private static let batchSize = 42
 
     /// Knows nothing yet: every block is ``BlockClass/unknown`` until a scan is installed.
     public init(name: String, diskSize: Int) {
@@ -96,13 +96,15 @@ public final class DiskIntrospector: Sendable {
             var ranges: [ByteRange] = []
             guard let index = state.index, state.staleReason == nil else { return ranges }
             index.forEachPart(of: range) { part, content in
-                guard case .volume(let volume) = content, let number = state.fileSystemOfVolume[volume] else { return }
+                guard case .volume(let volume, _) = content, let number = state.fileSystemOfVolume[volume] else {
+                    return
+                }
                 let fileSystem = state.fileSystems[number]
                 let (map, size) = (index.volumes[volume].map, fileSystem.map.blockSize)
                 map.forEachVolumeRange(ofDisk: part) { bytes, _ in
-                    let blocks = UInt64((bytes.offset + size - 1) / size)..<UInt64(max(bytes.offset, bytes.end) / size)
-                    guard !blocks.isEmpty else { return }
-                    fileSystem.forEachReclaimable(in: blocks) { free in
+                    let (first, end) = ((bytes.offset + size - 1) / size, bytes.end / size)
+                    guard first < end else { return }
+                    fileSystem.forEachReclaimable(in: UInt64(first)..<UInt64(end)) { free in
                         let freed = ByteRange(offset: Int(free.lowerBound) * size, length: free.count * size)
                         map.forEachDiskRange(of: freed) { range, _ in ranges.append(range) }
                     }

@@ -6,8 +6,9 @@ final class DiskIndex: Sendable {
     /// What a range of the disk belongs to.
     enum Content: Hashable, Sendable {
         case structure(DiskStructure.Kind)
-        /// The index of the volume.
-        case volume(Int)
+        /// The index of the volume; and how much further on the disk than on the volume all of it is, nil when it is
+        /// striped.
+        case volume(Int, shift: Int?)
         case nothing
     }
 
@@ -28,7 +29,8 @@ final class DiskIndex: Sendable {
         for (number, volume) in layout.volumes.enumerated() {
             for range in volume.map.diskRanges {
                 Self.forEachGap(in: range, between: layout.structures) {
-                    entries.append(Entry(range: $0, content: .volume(number)))
+                    let shift = Self.shift(of: $0, in: volume)
+                    entries.append(Entry(range: $0, content: .volume(number, shift: shift)))
                 }
             }
         }
@@ -57,6 +59,28 @@ final class DiskIndex: Sendable {
             offset = end
             index += 1
         }
+    }
+
+    /// Calls `body` for each run of `part`, which belongs to a volume, with the same run on the volume.
+    func forEachVolumeRange<Failure: Error>(
+        of part: ByteRange, volume: Int, shift: Int?,
+        _ body: (_ volumeRange: ByteRange, _ diskOffset: Int) throws(Failure) -> Void
+    ) throws(Failure) {
+        if let shift {
+            return try body(ByteRange(offset: part.offset - shift, length: part.length), part.offset)
+        }
+        try volumes[volume].map.forEachVolumeRange(ofDisk: part, body)
+    }
+
+    private static func shift(of range: ByteRange, in volume: Volume) -> Int? {
+        struct IsFirst: Error {}
+        var shift: Int?
+        // The first run tells: a striped volume has very many.
+        try? volume.map.forEachVolumeRange(ofDisk: range) { (volumeRange, diskOffset) throws(IsFirst) in
+            if volumeRange.length == range.length { shift = diskOffset - volumeRange.offset }
+            throw IsFirst()
+        }
+        return shift
     }
 
     private static func forEachGap(

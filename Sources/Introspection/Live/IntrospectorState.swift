@@ -66,9 +66,9 @@ struct IntrospectorState: Sendable {
             switch content {
             case .structure(let kind): try collector.append(part, BlockClass(kind))
             case .nothing: try collector.append(part, .unknown)
-            case .volume(let volume):
+            case .volume(let volume, let shift):
                 guard let number = fileSystemOfVolume[volume] else { return try collector.append(part, .unknown) }
-                try index.volumes[volume].map.forEachVolumeRange(ofDisk: part) {
+                try index.forEachVolumeRange(of: part, volume: volume, shift: shift) {
                     (volumeRange, diskOffset) throws(RunCollector.Full) in
                     let slice = bytes.map { bytes in
                         let start = diskOffset - range.offset
@@ -102,9 +102,9 @@ struct IntrospectorState: Sendable {
                 break
             case .structure(let kind):
                 markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
-            case .volume(let volume):
+            case .volume(let volume, let shift):
                 let number = fileSystemOfVolume[volume]
-                index.volumes[volume].map.forEachVolumeRange(ofDisk: part) { volumeRange, diskOffset in
+                index.forEachVolumeRange(of: part, volume: volume, shift: shift) { volumeRange, diskOffset in
                     let slice = bytes.map { bytes in
                         let start = diskOffset - range.offset
                         return UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])

@@ -6,7 +6,11 @@ extension LiveFileSystem {
     private static let pointersLookedUp = 8
 
     /// Whether the journal tells what a block is before it is written in place.
-    var isJournalFollowed: Bool { journal.map { $0.follower.position != .lost } ?? false }
+    var isJournalFollowed: Bool {
+        // Not by `map`, which takes a copy of the journal with all that it refers to.
+        guard let position = journal?.follower.position else { return false }
+        return position != .lost
+    }
 
     /// What a block that holds `bytes` must be, by their looks; nil when they look like nothing in particular.
     ///

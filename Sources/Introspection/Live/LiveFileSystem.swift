@@ -4,7 +4,8 @@ import GuestFilesystems
 /// A guest file system in service: its map, and what was written to it since the map was last brought up to date.
 ///
 /// Guarded by the lock of the ``DiskIntrospector`` it belongs to. An object, since copying a value of so many parts
-/// would cost a write more than all the rest.
+/// would cost a write more than all the rest; what every write looks at goes without the checks of exclusive access that
+/// objects have at run time, since the lock sees to it.
 final class LiveFileSystem: @unchecked Sendable {
     /// The most runs of written metadata blocks that may wait for a digest: 256 KiB.
     static let undigestedRunLimit = 16_384
@@ -14,19 +15,19 @@ final class LiveFileSystem: @unchecked Sendable {
     let geometry: ExtGeometry
     var places: ExtPlaces
     var descriptors: [ExtGroupDescriptor]
-    var map: FileSystemMap
+    @exclusivity(unchecked) var map: FileSystemMap
     /// Blocks that were written and decide the class of others.
-    var undigested = BlockRunSet()
+    @exclusivity(unchecked) var undigested = BlockRunSet()
     /// Which blocks were written since the current digest began.
-    var written = WriteFilter()
+    @exclusivity(unchecked) var written = WriteFilter()
     /// Whether more was written than ``undigested`` may hold.
-    var hasLostWrites = false
+    @exclusivity(unchecked) var hasLostWrites = false
     /// The journal; nil when there is none that can be followed.
-    var journal: LiveJournal?
+    @exclusivity(unchecked) var journal: LiveJournal?
     var hand = 0
     /// Inode tables, directories and nodes that were written since the object index was last brought up to date; nil
     /// when there is none, or more was written than can be noted.
-    var writtenObjects: BlockRunSet?
+    @exclusivity(unchecked) var writtenObjects: BlockRunSet?
 
     /// The file system as a scan found it on the volume with index `volume`.
     init(_ scanned: ScannedFileSystem, volume: Int) {
@@ -117,9 +118,11 @@ final class LiveFileSystem: @unchecked Sendable {
         case .superblock, .groupDescriptor, .blockBitmap, .inodeTable: break
         default: return false
         }
-        var parts: [Range<UInt64>] = []
-        places.forEachDigestible(in: range) { parts.append($0) }
-        for part in parts { markUndigested(part) }
-        return !parts.isEmpty
+        var hasAny = false
+        places.forEachDigestible(in: range) { part in
+            markUndigested(part)
+            hasAny = true
+        }
+        return hasAny
     }
 }

@@ -47,7 +47,7 @@ extension DiskIntrospector {
             var copies: [CommittedReader.Copy] = []
             guard let index = state.index else { return copies }
             index.forEachPart(of: range) { part, content in
-                guard case .volume(let volume) = content, let number = state.fileSystemOfVolume[volume],
+                guard case .volume(let volume, _) = content, let number = state.fileSystemOfVolume[volume],
                     let journal = state.fileSystems[number].journal, !journal.copies.isEmpty
                 else { return }
                 let map = index.volumes[volume].map

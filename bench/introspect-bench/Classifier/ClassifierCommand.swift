@@ -1,7 +1,6 @@
 import ArgumentParser
-import BlockStorage
 import FoundationEssentials
-import Introspection
+import HotPaths
 import TestBed
 
 /// `introspect-bench classifier`: what introspection adds to a write, by the class of the block.
@@ -34,7 +33,7 @@ struct ClassifierCommand: ParsableCommand {
     func run() throws {
         let costs = try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)
-            let image = try Self.makeImage(in: temporary)
+            let image = try KnownImage(at: KnownImage.make(at: temporary.file("disk.img"), in: temporary))
             return try ClassifierLoad(image: image).costs(rounds: rounds, writes: writes)
         }
         let encoder = JSONEncoder()
@@ -45,21 +44,5 @@ struct ClassifierCommand: ParsableCommand {
             try writeText(document + "\n", to: "\(results)/\(ClassCost.file)")
         }
         say(json ? document : textTable([ClassCost.heading] + costs.map(\.row)))
-    }
-
-    /// An image with some of everything, and more directories than a digest looks at in one go.
-    private static func makeImage(in temporary: TemporaryDirectory) throws -> String {
-        let guest = try temporary.makeDirectory("guest")
-        let script = """
-            for directory in $(seq 500); do
-                mkdir \(guest)/$directory
-                for file in 1 2 3 4 5; do echo $directory $file > \(guest)/$directory/$file; done
-            done
-            dd if=/dev/urandom of=\(guest)/data bs=1M count=64 status=none
-            """
-        try TestBed.run("sh", "-c", script)
-        let image = temporary.file("disk.img")
-        try TestBed.run("mke2fs", "-q", "-F", "-t", "ext3", "-b", "4096", "-d", guest, image, "256M")
-        return image
     }
 }
