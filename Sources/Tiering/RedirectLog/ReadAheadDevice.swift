@@ -6,11 +6,12 @@ final class ReadAheadDevice: BlockDevice, @unchecked Sendable {
     private static let alignment = 4096
 
     private let device: any BlockDevice
-    private let buffer = AlignedBuffer(count: windowSize)
+    private let buffer: AlignedBuffer
     private var window = ByteRange(offset: 0, length: 0)
 
     init(_ device: any BlockDevice) {
         self.device = device
+        buffer = AlignedBuffer(count: min(Self.windowSize, device.size))
     }
 
     var name: String { device.name }
@@ -20,7 +21,7 @@ final class ReadAheadDevice: BlockDevice, @unchecked Sendable {
         let range = ByteRange(offset: offset, length: target.count)
         if !window.contains(range) {
             let start = offset / Self.alignment * Self.alignment
-            let ahead = ByteRange(offset: start, length: min(Self.windowSize, size - start))
+            let ahead = ByteRange(offset: start, length: min(buffer.count, size - start))
             guard ahead.contains(range), isFilled(with: ahead) else {
                 // What cannot be read near by must not keep what can be from being read.
                 return try device.read(into: target, at: offset)

@@ -100,5 +100,5 @@ plant "flushing one side of a mirror" LogRing.swift \
 plant "leaving the end of a mirror unequal" RedirectLog+Recovery.swift \
     'try writeAgain(lastCommit)' ''
 plant "forgetting an evacuated log before that is on record" Destager.swift \
-    'try record() log.abandon()' 'log.abandon() try record()'
+    'try record() log.abandon()' 'log.abandon(); try record()'
 exit $missed
