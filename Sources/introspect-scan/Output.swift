@@ -94,6 +94,8 @@ func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
 }
 
 private func cannotWrite(_ what: String) -> ExitCode {
+    // Under a parent that ignores SIGPIPE: a reader that has seen enough is no error.
+    guard errno != EPIPE else { return .success }
     complain("\(what): \(String(cString: strerror(errno)))")
     return ExitStatus.unreadable
 }

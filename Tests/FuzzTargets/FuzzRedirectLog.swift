@@ -10,7 +10,8 @@ private let headerSize = 128
 ///
 /// A record is a byte of flags, two of its place in units of 8 bytes, the header without magic and checksum, and as much
 /// of the payload as the header says and the input has. Checksums are put right, but for that of a payload whose record
-/// has the first flag: what a device makes of itself is found by them, and never gets further.
+/// has the first flag: what a device makes of itself is found by them, and never gets further. No record is of an epoch
+/// that has not begun: epochs begin at a number of 62 random bits.
 func fuzzRedirectLog(_ input: UnsafeRawBufferPointer) {
     let device = MemoryDevice(size: logSize)
     var rest = input[...]
@@ -18,10 +19,11 @@ func fuzzRedirectLog(_ input: UnsafeRawBufferPointer) {
     let checksum = superblock[16...].withUnsafeBytes { CRC32C.checksum($0) }
     superblock.replaceSubrange(8..<12, with: bytes(of: checksum))
     try? device.write(superblock, at: 0)
+    let epoch = superblock[40..<48]
     while !rest.isEmpty {
         let flags = take(1, from: &rest)[0]
         let place = take(2, from: &rest)
-        let (record, offset) = (record(flags, from: &rest), 8 * (Int(place[0]) | Int(place[1]) << 8))
+        let (record, offset) = (record(flags, until: epoch, from: &rest), 8 * (Int(place[0]) | Int(place[1]) << 8))
         let start = 2 * blockSize + offset % (logSize - 2 * blockSize)
         try? device.write(Array(record.prefix(logSize - start)), at: start)
     }
@@ -50,8 +52,14 @@ private func use(_ log: RedirectLog) {
     _ = log.fullness
 }
 
-private func record(_ flags: UInt8, from rest: inout Slice<UnsafeRawBufferPointer>) -> [UInt8] {
+private func record(
+    _ flags: UInt8, until epoch: ArraySlice<UInt8>, from rest: inout Slice<UnsafeRawBufferPointer>
+) -> [UInt8] {
     var record = Array("IRL1".utf8) + [0, 0, 0, 0] + take(headerSize - 8, from: &rest)
+    // Little-endian numbers, compared from their ends.
+    if epoch.reversed().lexicographicallyPrecedes(record[16..<24].reversed()) {
+        record.replaceSubrange(16..<24, with: epoch)
+    }
     let length = Int(record[48]) | Int(record[49]) << 8
     let payload = take(min(length, rest.count), from: &rest) + [UInt8](repeating: 0, count: max(0, length - rest.count))
     if flags & 1 == 0 {
