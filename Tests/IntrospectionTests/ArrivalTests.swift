@@ -31,7 +31,7 @@ import Testing
                 options: "rw,user_xattr,data=journal", laggedMetadata: 0),
             Case(
                 name: "ext2", recipe: ImageRecipe(type: "ext2", blockSize: 1024, size: "160M"), metadata: 0.95,
-                data: 0.99, laggedMetadata: 0.95),
+                data: 0.95, laggedMetadata: 0.95),
         ]
     }
 
