@@ -50,15 +50,15 @@ extension Datastore {
         _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?
     ) -> WeakCacheConsistency {
         var wcc = WeakCacheConsistency()
-        var isForeign = false
+        var foreignChange: UInt64?
         file.ranges.endWrite(ticket) { wasAlone in
             wcc.after = try? currentAttributes(of: file)
             if wasAlone { wcc.before = before?.consistency }
             guard let after = wcc.after else { return }
-            isForeign = file.noteOwnChange(
+            foreignChange = file.noteOwnChange(
                 after, since: wcc.before, hasGrown: after.size > before?.size ?? 0, isDurable: false)
         }
-        if isForeign { files.forgetChangedContents(of: file) }
+        if let foreignChange { files.forgetChangedContents(of: file, foreignChange) }
         return wcc
     }
 

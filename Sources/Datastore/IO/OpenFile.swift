@@ -27,6 +27,9 @@ final class OpenFile: Sendable {
     private struct State {
         /// What the last of our writes left; a later change without one of ours is somebody else's.
         var lastChange: WeakCacheConsistency.Attributes?
+        /// How often somebody else's change was found, and the last of them until what was known is forgotten.
+        var foreignChanges: UInt64 = 0
+        var pendingForeignChange: UInt64?
         var lastWrite: ContinuousClock.Instant?
         var isDirty = false
         var needsIdentification = true
@@ -35,6 +38,14 @@ final class OpenFile: Sendable {
         var memberPath: String?
         /// Whether readers may have seen the file's number in the cache.
         var wasCached = false
+
+        /// Notes what the file looks like while no write of ours is under way.
+        mutating func noteContents(_ now: WeakCacheConsistency.Attributes) {
+            defer { lastChange = now }
+            guard let lastChange, !lastChange.hasSameContents(as: now) else { return }
+            foreignChanges += 1
+            pendingForeignChange = foreignChanges
+        }
     }
 
     let identity: Identity
@@ -171,36 +182,44 @@ final class OpenFile: Sendable {
     /// Notes what a write of ours left, so that it is not taken for somebody else's.
     ///
     /// - Parameter before: what the write found, if no other was under way.
-    /// - Returns: whether somebody else had changed the file before.
+    /// - Returns: the number of somebody else's change that came before it, for ``endForeignChange(_:)``.
     @discardableResult func noteOwnChange(
         _ attributes: FileAttributes, since before: WeakCacheConsistency.Attributes? = nil, hasGrown: Bool,
         isDurable: Bool
-    ) -> Bool {
+    ) -> UInt64? {
         state.withLock {
-            var isForeign = false
-            if let before, let last = $0.lastChange { isForeign = !before.hasSameContents(as: last) }
+            if let before { $0.noteContents(before) }
             $0.lastChange = attributes.consistency
             if !isDurable { $0.isDirty = true }
-            guard hasGrown || $0.needsIdentification else { return isForeign }
+            guard hasGrown || $0.needsIdentification else { return $0.pendingForeignChange }
             $0.lastWrite = .now
             $0.needsIdentification = true
-            return isForeign
+            return $0.pendingForeignChange
         }
     }
 
-    /// Whether the file has been changed behind our back, given its attributes a moment ago. True once per change.
-    func takeForeignChange(_ attributes: FileAttributes) -> Bool {
-        if let last = state.withLock({ $0.lastChange }), last.hasSameContents(as: attributes.consistency) {
-            return false
+    /// Whether the file has been changed behind our back, given its attributes a moment ago.
+    ///
+    /// - Returns: the change's number, for whoever asks until ``endForeignChange(_:)``: nobody may go by what was known
+    ///   before.
+    func foreignChange(_ attributes: FileAttributes) -> UInt64? {
+        let isAsKnown = state.withLock {
+            $0.pendingForeignChange == nil && $0.lastChange?.hasSameContents(as: attributes.consistency) == true
         }
+        guard !isAsKnown else { return nil }
         // They may be older than a write of ours: what counts is how the file looks while nothing is under way.
         return ranges.inspect { isIdle in
-            guard isIdle, let now = try? descriptor.attributes().consistency else { return false }
+            let now = isIdle ? try? descriptor.attributes().consistency : nil
             return state.withLock { state in
-                defer { state.lastChange = now }
-                return state.lastChange.map { !$0.hasSameContents(as: now) } ?? false
+                if let now { state.noteContents(now) }
+                return state.pendingForeignChange
             }
         }
+    }
+
+    /// What was known of the contents before somebody else's change is forgotten.
+    func endForeignChange(_ number: UInt64) {
+        state.withLock { if $0.pendingForeignChange == number { $0.pendingForeignChange = nil } }
     }
 
     // MARK: Durability
@@ -261,6 +280,11 @@ final class OpenFile: Sendable {
                 cache.update(image: cacheID, offset: part.offset, bytes: source)
             }
         }
+    }
+
+    /// Takes everything out of the cache, and keeps out what is being read.
+    func forgetPages() {
+        ranges.dropFills { cache.removeAll(image: cacheID) }
     }
 
     /// Takes pages out of the cache that may not be what the file holds.

@@ -171,24 +171,29 @@ final class OpenFiles: Sendable {
     /// - Returns: whether it was.
     @discardableResult func noteForeignChange(of file: OpenFile, _ attributes: FileAttributes? = nil) -> Bool {
         guard let attributes = attributes ?? (try? file.descriptor.attributes()),
-            file.takeForeignChange(attributes)
+            let change = file.foreignChange(attributes)
         else { return false }
-        forgetChangedContents(of: file)
+        forgetChangedContents(of: file, change)
         return true
     }
 
     /// The file was changed behind our back: nothing that is known of its contents holds, and it may be refused.
-    func forgetChangedContents(of file: OpenFile) {
+    ///
+    /// Whoever finds the change does all of this before going on, also beside others: it may be done twice.
+    func forgetChangedContents(of file: OpenFile, _ change: UInt64) {
         logger.notice("\(file.path): was changed by another program, its contents are read again")
+        // First: a reader may still put into the cache what it finds in the log.
+        let isRefused = file.redirects?.noteForeignChange(path: file.path) == true
         forgetContents(of: file)
-        guard let redirects = file.redirects, redirects.noteForeignChange(path: file.path) else { return }
+        file.endForeignChange(change)
+        guard isRefused else { return }
         _ = flush(file)
         forget(file.identity)
     }
 
     /// Nothing that is known of the file's contents holds.
     func forgetContents(of file: OpenFile) {
-        cache.removeAll(image: file.cacheID)
+        file.forgetPages()
         file.requestIdentification()
         file.member?.session.requestScan()
     }
@@ -272,7 +277,8 @@ final class OpenFiles: Sendable {
                 file.requestIdentification()
                 file.redirects?.noteRename(to: file.path)
             }
-            noteForeignChange(of: file)
+            // Of others the next access finds out.
+            if file.redirects?.hasAny == true { noteForeignChange(of: file) }
             if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
                 identify(file)
             }

@@ -91,6 +91,16 @@ final class RangeTable: @unchecked Sendable {
         }
     }
 
+    /// Runs `body`; what the fills under way have read is not inserted.
+    func dropFills(_ body: () -> Void) {
+        monitor.withLock {
+            for index in fills.indices {
+                fills[index].isStale = true
+            }
+            body()
+        }
+    }
+
     /// Runs `body` while no write is under way.
     func whileNoWrite(_ body: () -> Void) {
         monitor.withLock {

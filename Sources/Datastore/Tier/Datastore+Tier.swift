@@ -34,9 +34,8 @@ extension Datastore {
         if let path { images = try self.images(at: path) }
         do throws(StorageError) {
             guard let images else { return try attachment.destager.pass(sparing: 0) }
-            let everything = ByteRange(offset: 0, length: Int.max)
             for image in images {
-                try attachment.destager.drain(image, everything)
+                try attachment.destager.drain(image, RedirectTier.everything)
             }
         } catch {
             throw DatastoreError(error)

@@ -40,6 +40,9 @@ final class FileRedirects: Sendable {
 
     func hasRedirect(_ range: ByteRange) -> Bool { tier.attachment?.log.hasRedirect(range, of: image) ?? false }
 
+    /// Whether anything of the file is redirected.
+    var hasAny: Bool { hasRedirect(RedirectTier.everything) }
+
     /// Reads `range`: what is redirected from the log, the rest with `readImage`, which reads all of it.
     ///
     /// What the log cannot give is read from the image where that has everything, too.
@@ -109,6 +112,7 @@ final class FileRedirects: Sendable {
 
     /// Forgets all redirects of the file, which is gone.
     func discard() throws(StorageError) {
+        tier.forgetMode(of: image)
         try tier.attachment?.destager.discard(image)
     }
 

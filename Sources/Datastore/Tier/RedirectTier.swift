@@ -24,7 +24,7 @@ final class RedirectTier: Sendable {
         var isDetached = false
     }
 
-    private static let everything = ByteRange(offset: 0, length: Int.max)
+    static let everything = ByteRange(offset: 0, length: Int.max)
 
     /// The destager looks so often whether there is something to do, in microseconds.
     private static let interval = 20_000
@@ -83,6 +83,9 @@ final class RedirectTier: Sendable {
         }
         return mode
     }
+
+    /// The file of an image is gone.
+    func forgetMode(of image: ImageIdentity) { _ = emptied.withLock { $0.remove(image) } }
 
     /// Whether the log takes no writes at all.
     private var takesNothing: Bool { configuration?.takesNothing ?? true }

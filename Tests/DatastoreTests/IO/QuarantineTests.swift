@@ -1,6 +1,8 @@
 import BlockStorage
+import Dispatch
 import Glibc
 import NIOCore
+import Synchronization
 import Testing
 import Tiering
 
@@ -89,6 +91,26 @@ struct QuarantineTests {
             try #expect(bed.read(offset, handle, datastore) == backup)
             try datastore.drain()
             try #expect(bed.readFile(offset) == backup)
+        }
+    }
+
+    /// Whoever comes second must not go by what the first has still to forget.
+    @Test(arguments: [false, true]) func readersBesideEachOtherSeeTheChange(isRedirected: Bool) throws {
+        try bed.serve(.writethrough) { datastore, handle in
+            let offset = isRedirected ? try bed.redirect(datastore, handle) : 0x40_0000
+            let disk = try FileDevice(path: bed.path("disk.img"), access: .readWrite, mode: .buffered)
+            for round in UInt8(1)...40 {
+                let content = [UInt8](repeating: round, count: 4096)
+                _ = try bed.read(offset, handle, datastore)
+                // The time of change counts in ticks of some milliseconds on older kernels.
+                usleep(10_000)
+                try disk.write(content, at: offset)
+                let wrong = Mutex(0)
+                DispatchQueue.concurrentPerform(iterations: 8) { _ in
+                    if (try? bed.read(offset, handle, datastore)) != content { wrong.withLock { $0 += 1 } }
+                }
+                #expect(wrong.withLock { $0 } == 0, "round \(round)")
+            }
         }
     }
 
