@@ -1,60 +1,141 @@
 import BlockStorage
 
 /// What is destaged with one flush of an image and one settlement.
+///
+/// The records are read in the order in which they stand in the log, those near each other at once, and written in the
+/// order of the image.
 final class DestageStep {
-    /// What has been copied, in order, neighbours merged.
-    private(set) var ranges: [ByteRange] = []
-    /// The bytes copied.
-    private(set) var byteCount = 0
+    /// A redirect, and where its bytes are gathered.
+    private struct Item {
+        let redirect: RedirectIndex.Redirect
+        let start: Int
+        /// Whether the bytes are there; a dead redirect's are not.
+        var isRead = false
+
+        var end: Int { start + redirect.range.length }
+        /// Where the record ends at the earliest.
+        var recordEnd: Int { redirect.position + LogRecord.headerSize + redirect.range.length }
+    }
+
+    /// Bytes between two records that cost less to read than another request does.
+    private static let largestGap = 64 << 10
+
     /// The end of the log when the first redirect was looked up: what is written later is not in the image, and must
     /// outlive the settlement.
     var horizon = Int.max
+    /// The bytes added.
+    private(set) var byteCount = 0
+    private var items: [Item] = []
 
     private let image: ImageIdentity
     private let device: any BlockDevice
     private let log: RedirectLog
+    private let pause: () -> Void
     /// Whether the log takes note of what is in the image; one that has failed cannot.
     private let settles: Bool
-    /// Bytes of neighbours that go to the image in one write.
-    private let run: AlignedBuffer
-    private var runLength = 0
-    private var runOffset = 0
 
-    init(image: ImageIdentity, device: any BlockDevice, log: RedirectLog, settles: Bool) {
+    /// A step without redirects.
+    ///
+    /// - Parameter pause: is called before each access, and may wait.
+    init(
+        image: ImageIdentity, device: any BlockDevice, log: RedirectLog, settles: Bool, pause: @escaping () -> Void = {}
+    ) {
         self.image = image
         self.settles = settles
         self.device = device
         self.log = log
-        run = AlignedBuffer(count: log.geometry.batchSize)
+        self.pause = pause
     }
 
-    /// Adds the bytes of a redirect, unless it is dead by now.
-    func add(_ redirect: RedirectIndex.Redirect) throws(StorageError) {
-        let length = redirect.range.length
-        if redirect.range.offset != runOffset + runLength || runLength + length > run.count { try writeRun() }
-        if runLength == 0 { runOffset = redirect.range.offset }
-        let target = UnsafeMutableRawBufferPointer(rebasing: run.bytes[runLength..<runLength + length])
-        guard try log.read(redirect, of: image, into: target) else { return }
-        runLength += length
-        byteCount += length
-        ranges.appendMerging(redirect.range)
+    /// The number of redirects added.
+    var count: Int { items.count }
+
+    /// Adds a redirect; those of an image come in order.
+    func add(_ redirect: RedirectIndex.Redirect) {
+        items.append(Item(redirect: redirect, start: byteCount))
+        byteCount += redirect.range.length
     }
 
-    /// Makes what was added durable in the image, then that durable in the log; the step is empty then.
-    func finish() throws(StorageError) {
-        try writeRun()
+    /// Copies what was added to the image, makes it durable there, then that durable in the log; the step is empty then.
+    ///
+    /// - Parameter onFailure: is called with each redirect that cannot be read, and throws when that ends the step.
+    func finish(
+        _ onFailure: (RedirectIndex.Redirect, StorageError) throws(StorageError) -> Void
+    ) throws(StorageError) {
+        defer {
+            items.removeAll(keepingCapacity: true)
+            byteCount = 0
+            horizon = .max
+        }
+        let buffer = AlignedBuffer(count: byteCount)
+        try readRecords(into: buffer.bytes, onFailure)
+        let ranges = try writeRuns(of: UnsafeRawBufferPointer(buffer.bytes))
         guard !ranges.isEmpty else { return }
         try device.flush()
         if settles { try log.settle(ranges, of: image, before: horizon) }
-        ranges.removeAll(keepingCapacity: true)
-        byteCount = 0
-        horizon = .max
     }
 
-    private func writeRun() throws(StorageError) {
-        guard runLength > 0 else { return }
-        let bytes = UnsafeRawBufferPointer(rebasing: run.bytes[..<runLength])
-        runLength = 0
-        try device.write(bytes, at: runOffset)
+    private func readRecords(
+        into buffer: UnsafeMutableRawBufferPointer,
+        _ onFailure: (RedirectIndex.Redirect, StorageError) throws(StorageError) -> Void
+    ) throws(StorageError) {
+        let order = items.indices.sorted { items[$0].redirect.position < items[$1].redirect.position }
+        guard let first = order.first, let last = order.last else { return }
+        let window = RecordWindow(log.ring, span: items[last].recordEnd - items[first].redirect.position)
+        var next = 0
+        while next < order.count {
+            let stretch = stretch(of: order[next...], atMost: window.largestStretch)
+            pause()
+            window.read(from: items[order[next]].redirect.position, to: stretch.end)
+            for index in order[next..<next + stretch.count] {
+                let redirect = items[index].redirect
+                let target = UnsafeMutableRawBufferPointer(rebasing: buffer[items[index].start..<items[index].end])
+                items[index].isRead = window.copy(redirect, of: image, to: target)
+                guard !items[index].isRead else { continue }
+                do throws(StorageError) {
+                    items[index].isRead = try log.read(redirect, of: image, into: target)
+                } catch {
+                    try onFailure(redirect, error)
+                }
+            }
+            next += stretch.count
+        }
+    }
+
+    /// How many of the next records are read at once, and where the last of them ends.
+    private func stretch(of order: ArraySlice<Int>, atMost largest: Int) -> (count: Int, end: Int) {
+        var (count, end) = (0, 0)
+        var start = 0
+        for index in order {
+            let item = items[index]
+            if count == 0 { start = item.redirect.position }
+            guard count == 0 || (item.redirect.position - end <= Self.largestGap && item.recordEnd - start <= largest)
+            else { break }
+            end = max(end, item.recordEnd)
+            count += 1
+        }
+        return (count, min(end, start + largest))
+    }
+
+    /// Writes what was read, neighbours at once; returns what that was.
+    private func writeRuns(of buffer: UnsafeRawBufferPointer) throws(StorageError) -> [ByteRange] {
+        var ranges: [ByteRange] = []
+        var next = 0
+        while next < items.count {
+            let first = next
+            next += 1
+            guard items[first].isRead else { continue }
+            var range = items[first].redirect.range
+            while next < items.count, items[next].isRead, items[next].redirect.range.offset == range.end,
+                range.length < log.geometry.batchSize
+            {
+                range = ByteRange(offset: range.offset, length: range.length + items[next].redirect.range.length)
+                next += 1
+            }
+            let start = items[first].start
+            try device.write(UnsafeRawBufferPointer(rebasing: buffer[start..<start + range.length]), at: range.offset)
+            ranges.appendMerging(range)
+        }
+        return ranges
     }
 }

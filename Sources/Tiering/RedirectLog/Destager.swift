@@ -95,18 +95,19 @@ public final class Destager: @unchecked Sendable {
     ) throws(StorageError) -> Int {
         let redirects = log.monitor.withLock { regions.flatMap { log.state.index.redirects(in: $0) } }
         var lost = 0
+        func onFailure(_ redirect: RedirectIndex.Redirect, _ error: StorageError) throws(StorageError) {
+            guard givingUp else { throw error }
+            lost += redirect.range.length
+        }
         do throws(StorageError) {
             guard let device = try openImage(image) else { return 0 }
             let step = DestageStep(image: image, device: device, log: log, settles: false)
             for redirect in redirects {
-                do throws(StorageError) {
-                    try step.add(redirect)
-                } catch {
-                    guard givingUp else { throw error }
-                    lost += redirect.range.length
-                }
+                step.add(redirect)
+                guard step.byteCount >= Self.largestStep else { continue }
+                try step.finish(onFailure)
             }
-            try step.finish()
+            try step.finish(onFailure)
             return lost
         } catch {
             guard givingUp else { throw error }
@@ -168,28 +169,28 @@ public final class Destager: @unchecked Sendable {
             return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
         }
         var damage: StorageError?
-        let step = DestageStep(image: image, device: device, log: log, settles: true)
+        func onFailure(_: RedirectIndex.Redirect, _ error: StorageError) throws(StorageError) {
+            // It stays in the log and is never served; a write over all of it ends that.
+            guard error.code == .damaged else { throw error }
+            damage = error
+        }
+        let step = DestageStep(image: image, device: device, log: log, settles: true) { [self] in
+            if !isUrgent { yield() }
+        }
         let mostRanges = min(Self.mostRanges, log.geometry.largestPayload / 16 - 16)
         for region in regions where !isCancelled() {
-            if !isUrgent { yield() }
             let (found, head) = log.monitor.withLock {
                 (log.state.index.redirects(in: region), log.state.durableHead)
             }
             step.horizon = min(step.horizon, head)
             for redirect in found where redirect.position < horizon {
-                do throws(StorageError) {
-                    try step.add(redirect)
-                } catch  where error.code == .damaged {
-                    // It stays in the log and is never served; a write over all of it ends that.
-                    damage = error
-                    continue
-                }
-                guard step.ranges.count >= mostRanges || step.byteCount >= Self.largestStep else { continue }
-                try step.finish()
+                step.add(redirect)
+                guard step.count >= mostRanges || step.byteCount >= Self.largestStep else { continue }
+                try step.finish(onFailure)
                 step.horizon = head
             }
         }
-        try step.finish()
+        try step.finish(onFailure)
         if let damage { throw damage }
     }
 

@@ -42,9 +42,7 @@ extension RedirectLog {
     func read(
         _ redirect: RedirectIndex.Redirect, of image: ImageIdentity, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StorageError) -> Bool {
-        let found = try ring.record(at: redirect.position) {
-            $0.kind == .write && $0.image == image && $0.range.contains(redirect.range)
-        }
+        let found = try ring.record(at: redirect.position) { $0.isWrite(of: redirect, of: image) }
         if let found {
             let start = redirect.range.offset - found.record.offset
             found.payload.withUnsafeBytes { payload in

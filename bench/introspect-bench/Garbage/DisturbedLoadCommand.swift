@@ -11,12 +11,10 @@ struct DisturbedLoadCommand: ParsableCommand {
 
     /// What is to be done.
     struct Order: Codable {
-        /// Where in an image garbage goes, and how fast.
+        /// Where in an image garbage goes.
         struct Garbage: Codable {
             var image: String
             var offsets: [Int]
-            /// Writes a second; nil for as many as can be.
-            var rate: Double?
         }
 
         var export: String
@@ -69,8 +67,7 @@ struct DisturbedLoadCommand: ParsableCommand {
                     payload: UnsafeRawBufferPointer(payload),
                     variation: .garbage(
                         position: NFSCalls.offsetOffset(file), offsets: garbage.offsets, size: GuestBlocks.size),
-                    shortestReply: NFSCalls.replyHeaderLength, depth: Self.garbageDepth, rate: garbage.rate,
-                    seed: order.seed))
+                    shortestReply: NFSCalls.replyHeaderLength, depth: Self.garbageDepth, seed: order.seed))
         }
         let begin = monotonicNanoseconds()
         try LoadRun.runAll(loads, seconds: order.seconds)

@@ -6,6 +6,8 @@ import TestBed
 final class GarbageStand {
     private static let neighbour = "neighbour.img"
 
+    /// Whether the server looks into images.
+    let introspects: Bool
     private let temporary: TemporaryDirectory
     private let network: NetworkNamespace
     private let server: IntrospectServer
@@ -13,7 +15,8 @@ final class GarbageStand {
     private var seed: UInt64 = 0
 
     /// Makes the images and starts the server.
-    init(on bed: Bed, type: String, rounds: Int) throws {
+    init(on bed: Bed, introspects: Bool, type: String, rounds: Int) throws {
+        self.introspects = introspects
         temporary = try TemporaryDirectory(on: bed)
         let export = try temporary.makeDirectory("export")
         let tree = try temporary.makeDirectory("tree")
@@ -36,10 +39,11 @@ final class GarbageStand {
             }
         }
         network = try NetworkNamespace(on: bed)
-        server = IntrospectServer(
-            serving: export, options: IntrospectServer.Options(), network: network, in: temporary, bed: bed)
+        var options = IntrospectServer.Options()
+        options.introspects = introspects
+        server = IntrospectServer(serving: export, options: options, network: network, in: temporary, bed: bed)
         try server.start()
-        _ = try server.waitUntilIntrospectionRests(images: 3 * rounds + 1, upTo: 120)
+        if introspects { _ = try server.waitUntilIntrospectionRests(images: 2 * rounds + 1, upTo: 120) }
         // Not in the middle of a measurement.
         try TestBed.run("sync")
     }
@@ -50,7 +54,7 @@ final class GarbageStand {
 
     /// Times the neighbour's calls while garbage goes where `phase` says.
     func measure(
-        _ phase: GarbageCommand.Phase, round: Int, calls: Double, garbage rate: Double?, seconds: Double
+        _ phase: GarbageCommand.Phase, round: Int, calls: Double, seconds: Double
     ) throws -> DisturbedLoadCommand.Outcome {
         seed += 1
         let offsets: [Int]? =
@@ -58,12 +62,11 @@ final class GarbageStand {
             case .idle: nil
             case .metadata: blocks.allMetadata
             case .tables: blocks.metadata
-            case .data: blocks.data
             }
         let order = DisturbedLoadCommand.Order(
             export: server.directory, port: UInt16(server.port), mountPort: UInt16(server.mountPort),
             image: Self.neighbour, blocks: blocks, rate: calls,
-            garbage: offsets.map { .init(image: Self.image(phase, round), offsets: $0, rate: rate) }, seconds: seconds,
+            garbage: offsets.map { .init(image: Self.image(phase, round), offsets: $0) }, seconds: seconds,
             seed: seed)
         let path = temporary.file("order.json")
         try JSONEncoder().encode(order).write(to: URL(fileURLWithPath: path))

@@ -24,7 +24,6 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
     private let variation: Variation
     private let shortestReply: Int
     private let depth: Int
-    private let rate: Double?
     private var generator: SeededGenerator
     private var sequence: UInt32 = 0
     /// A record for each call in flight.
@@ -42,10 +41,9 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
     ///   - payload: What follows each call; padded, and alive as long as the generator.
     ///   - shortestReply: A reply of fewer bytes is a failure.
     ///   - depth: Calls in flight, at most 256.
-    ///   - rate: Calls a second at most; nil for as many as can be.
     init(
         connection: NFSConnection, record: [UInt8], payload: UnsafeRawBufferPointer, variation: Variation,
-        shortestReply: Int, depth: Int, rate: Double? = nil, seed: UInt64
+        shortestReply: Int, depth: Int, seed: UInt64
     ) {
         precondition((1...256).contains(depth))
         self.connection = connection
@@ -53,7 +51,6 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         self.variation = variation
         self.shortestReply = shortestReply
         self.depth = depth
-        self.rate = rate
         generator = SeededGenerator(seed: seed)
         recordLength = record.count
         records = .allocate(byteCount: record.count * depth, alignment: 8)
@@ -80,10 +77,6 @@ final class LoadGenerator: ConnectionLoad, @unchecked Sendable {
         try sendPrepared()
         var outstanding = depth
         while outstanding > 0 {
-            if let rate {
-                let early = begin + Int(Double(latencies.total) / rate * 1e9) - monotonicNanoseconds()
-                if early > 0 { usleep(useconds_t(early / 1000)) }
-            }
             let reply = try connection.receive()
             let slot = Int(reply.transaction & 0xFF)
             guard reply.isSuccess, reply.length >= shortestReply, slot < depth else {
