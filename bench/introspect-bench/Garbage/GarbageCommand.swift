@@ -75,7 +75,7 @@ struct GarbageCommand: ParsableCommand {
         }
         let worst = max(Self.ratio(.metadata, records), Self.ratio(.tables, records))
         guard worst <= limit else {
-            tell("\(decimal(worst)) times the 99th percentile of a server that does not look into images, above \(limit)")
+            tell("\(decimal(worst)) times the 99th percentile of without introspection, above \(limit)")
             throw ExitCode.failure
         }
     }
