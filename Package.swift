@@ -70,21 +70,25 @@ let package = Package(
             ]),
         module("SunRPC", ["CTIRPC", nioCore, nioPosix, logging], lifetimes),
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
+        // What programs have in common that people type and read.
+        module("Console", [arguments]),
         module("Control", ["BlockStorage", "Datastore", nioCore, nioPosix]),
 
         .executableTarget(
             name: "introspectd",
             dependencies: [
-                "CLinux", "Control", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging, signals,
+                "CLinux", "Console", "Control", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging,
+                signals,
             ],
             swiftSettings: strict),
         .executableTarget(
-            name: "introspectctl", dependencies: ["Control", "Datastore", arguments],
+            name: "introspectctl", dependencies: ["Console", "Control", "Datastore", arguments],
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",
             dependencies: [
-                "CZlib", "BlockStorage", "DiskImages", "GuestFilesystems", "Introspection", "Volumes", arguments,
+                "CZlib", "BlockStorage", "Console", "DiskImages", "GuestFilesystems", "Introspection", "Volumes",
+                arguments,
             ],
             swiftSettings: strict),
 
@@ -106,7 +110,9 @@ let package = Package(
             path: "bench/count-allocations", swiftSettings: strict),
         .executableTarget(
             name: "introspect-bench",
-            dependencies: ["BlockStorage", "CFUSE", "HotPaths", "Introspection", "TestBed", "Tiering", arguments],
+            dependencies: [
+                "BlockStorage", "CFUSE", "Console", "HotPaths", "Introspection", "TestBed", "Tiering", arguments,
+            ],
             path: "bench/introspect-bench", swiftSettings: strict),
 
         // What tests hold the server against: a client that rpcgen makes from our own .x files.
@@ -118,6 +124,7 @@ let package = Package(
         // What tests of several modules use: running tools, temporary directories, numbers from a seed.
         .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),
         tests(of: "BlockStorage"),
+        tests(of: "Console"),
         tests(of: "TestBed", ["CLinux"]),
         .testTarget(
             name: "BenchTests", dependencies: ["HotPaths", "TestBed", "count-allocations", "introspect-bench"],

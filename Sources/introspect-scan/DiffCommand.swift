@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockStorage
+import Console
 import Glibc
 import Introspection
 
@@ -147,7 +148,9 @@ struct DiskDifference: Encodable {
         let rows = bytes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { key, count in
             key.split(separator: " ").map(String.init) + ["\(count)", formatted(bytes: count)]
         }
-        if !rows.isEmpty { lines.append("\n" + table([["before", "after", "bytes", "size"]] + rows)) }
+        if !rows.isEmpty {
+            lines.append("\n" + table([["before", "after", "bytes", "size"]] + rows, indentation: "  "))
+        }
         return lines.joined(separator: "\n")
     }
 }

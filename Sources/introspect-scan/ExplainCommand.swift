@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Introspection
 
 /// `introspect-scan explain`.
@@ -15,7 +16,7 @@ struct ExplainCommand: ParsableCommand {
     @OptionGroup var arguments: ImageArguments
 
     @Option(name: .long, help: "Bytes from the start of the virtual disk: 4096, 0x1000, 4K, 1M, 2G …")
-    var offset: ByteOffset?
+    var offset: ByteSize?
 
     @Option(name: .long, help: "A path in the guest's file system.")
     var path: String?
@@ -40,7 +41,7 @@ struct ExplainCommand: ParsableCommand {
         }
     }
 
-    private func explain(_ offset: ByteOffset) throws {
+    private func explain(_ offset: ByteSize) throws {
         let (index, size) = try makeIndex(
             arguments.image, with: arguments.others.images, noProgress: arguments.noProgress)
         guard offset.bytes < size else {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BlockStorage
+import Console
 import Glibc
 import Introspection
 

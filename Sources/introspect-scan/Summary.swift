@@ -1,3 +1,4 @@
+import Console
 import DiskImages
 import Introspection
 import Volumes
@@ -104,7 +105,8 @@ extension Summary {
                 formatted(bytes: partition.length), partition.type, printable(partition.name),
             ]
         }
-        return "Partitions\n" + table([["number", "offset", "bytes", "size", "type", "name"]] + rows)
+        return "Partitions\n"
+            + table([["number", "offset", "bytes", "size", "type", "name"]] + rows, indentation: "  ")
     }
 
     private var volumeText: String {
@@ -140,7 +142,7 @@ extension Summary {
         let rows =
             [["class", "blocks", "bytes", "size", "share"]] + classes.map { row($0.name, $0.bytes) }
             + [row("all metadata", metadata.reduce(0) { $0 + $1.bytes })]
-        return "Classes, in blocks of \(blockSize) bytes\n" + table(rows)
+        return "Classes, in blocks of \(blockSize) bytes\n" + table(rows, indentation: "  ")
     }
 
     private var scanText: String {

@@ -1,3 +1,4 @@
+import Console
 import Datastore
 import Foundation
 
@@ -23,7 +24,7 @@ struct ReportFiles {
                     lines += "\(volume) \(inode) \(range.offset) \(range.length)\n"
                 }
                 introspector.forEachName(reader) { volume, inode, path in
-                    lines += "\(volume) \(inode) \(path.map(Self.oneLine) ?? "?")\n"
+                    lines += "\(volume) \(inode) \(path.map(printable) ?? "?")\n"
                 }
                 let name = URL(fileURLWithPath: path).lastPathComponent + ".files"
                 try? Data(lines.utf8).write(to: folder.appendingPathComponent(name), options: .atomic)
@@ -34,11 +35,5 @@ struct ReportFiles {
         // Last, so that whoever waits for it finds the others complete.
         try encoder.encode(datastore.report())
             .write(to: folder.appendingPathComponent("statistics.json"), options: .atomic)
-    }
-
-    /// A guest chooses its names: what would end the line is shown as an escape.
-    private static func oneLine(_ path: String) -> String {
-        path.unicodeScalars.map { $0.properties.generalCategory == .control ? $0.escaped(asASCII: true) : String($0) }
-            .joined()
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import BlockStorage
 import CLinux
+import Console
 import Datastore
 import Foundation
 import Logging
@@ -154,6 +155,9 @@ struct Serve: AsyncParsableCommand {
         }
         guard !ssdMirror || ssd.count > 1 else {
             throw ValidationError("--ssd-mirror: expected --ssd at least twice")
+        }
+        for (option, size) in [("--cache", cache), ("--ssd-size", ssdSize)] where size.bytes == 0 {
+            throw ValidationError("\(option) 0: expected a number of bytes above 0")
         }
         guard drainTimeout >= 0 else {
             throw ValidationError("--drain-timeout \(drainTimeout): expected a number of seconds")

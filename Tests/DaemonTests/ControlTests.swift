@@ -138,7 +138,9 @@ struct ControlTests {
             let socket = temporary.file("ctl")
             let first = try LocalServer(serving: export, ["--control", socket], in: temporary, on: bed)
             var status = stat()
-            #expect(lstat(socket, &status) == 0 && status.st_mode & 0o7777 == 0o600)
+            // It is made after the ports for clients.
+            try first.process.wait(upTo: 20, for: "a socket") { lstat(socket, &status) == 0 }
+            #expect(status.st_mode & 0o7777 == 0o600)
             let second = try Command(
                 [
                     try Executable.path(of: "introspectd"), "serve", export, "--port", "0", "--mount-port", "0",

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import TestBed
 
@@ -32,7 +33,7 @@ struct DiskCheckCommand: ParsableCommand {
                     ["  \(figure.title)"] + [preset.dataSheet[figure], model, measured[figure]].map(Self.cell))
             }
         }
-        say("\n" + textTable(rows))
+        say("\n" + table(rows))
     }
 
     private func measure(_ preset: DiskPreset, bed: Bed) throws -> [DiskFigure: Double] {

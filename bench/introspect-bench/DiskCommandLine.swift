@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import TestBed
 
 /// `introspect-bench disk`: serves a modelled disk until it is stopped.
@@ -20,7 +21,7 @@ struct DiskCommandLine: ParsableCommand {
     var directory: String
 
     @Option(help: "The size of the file; K, M, G and T are powers of 1024. By default the whole disk.")
-    var size: ByteCount?
+    var size: ByteSize?
 
     @Option(help: "The sparse file that holds the bytes. By default they are in memory.")
     var file: String?
@@ -72,23 +73,4 @@ struct DiskCommandLine: ParsableCommand {
 extension DiskPreset: ExpressibleByArgument {
     fileprivate var isMechanical: Bool { if case .mechanical = drive { true } else { false } }
     fileprivate var isSolidState: Bool { if case .solidState = drive { true } else { false } }
-}
-
-/// A number of bytes, with a suffix that is a power of 1024.
-struct ByteCount: ExpressibleByArgument {
-    let bytes: Int
-
-    init(bytes: Int) {
-        self.bytes = bytes
-    }
-
-    init?(argument: String) {
-        let digits = argument.prefix { $0.isNumber }
-        guard let number = Int(digits), number >= 0 else { return nil }
-        let shifts = ["": 0, "K": 10, "M": 20, "G": 30, "T": 40]
-        guard let shift = shifts[argument.dropFirst(digits.count).uppercased()] else { return nil }
-        let (product, overflow) = number.multipliedReportingOverflow(by: 1 << shift)
-        guard !overflow else { return nil }
-        bytes = product
-    }
 }

@@ -1,16 +1,17 @@
 import ArgumentParser
+import Console
 import TestBed
 
 /// The parameters that all disks have, each as an option.
 struct CommonDiskOverrides: ParsableArguments {
     @Option(help: "Size of the whole disk, over which a seek curve spans.")
-    var capacity: ByteCount?
+    var capacity: ByteSize?
     @Option(help: "Bytes a second between buffer and host.")
-    var interfaceRate: ByteCount?
+    var interfaceRate: ByteSize?
     @Option(help: "Written data that the drive's buffer holds; 0 writes through.")
-    var writeCache: ByteCount?
+    var writeCache: ByteSize?
     @Option(help: "The most written data that goes from the buffer to the media in one go.")
-    var writeBackUnit: ByteCount?
+    var writeBackUnit: ByteSize?
     @Option(help: "Commands that the drive holds.")
     var queueDepth: Int?
 
@@ -36,7 +37,7 @@ struct MechanicalDiskOverrides: ParsableArguments {
     @Option(help: "Revolutions a minute.")
     var rpm: Int?
     @Option(help: "Bytes a second under the head.")
-    var transferRate: ByteCount?
+    var transferRate: ByteSize?
     @Option(help: "Surfaces; their tracks make a cylinder.")
     var surfaces: Int?
     @Option(help: "a of the seek curve a + b sqrt(x), in milliseconds; x is the fraction of the full stroke.")
@@ -52,7 +53,7 @@ struct MechanicalDiskOverrides: ParsableArguments {
     @Option(help: "Fixed cost of a command, in milliseconds.")
     var commandOverhead: Double?
     @Option(help: "How far the drive reads on.")
-    var readAhead: ByteCount?
+    var readAhead: ByteSize?
     @Option(help: "Stretches of read data in the drive's buffer.")
     var readSegments: Int?
     @Option(help: "The age, in milliseconds, at which a command goes before all others.")
@@ -90,9 +91,9 @@ struct SolidStateDiskOverrides: ParsableArguments {
     @Option(help: "A 4 KiB write into the buffer, in microseconds.")
     var writeLatency: Double?
     @Option(help: "Bytes a second of long reads.")
-    var readBandwidth: ByteCount?
+    var readBandwidth: ByteSize?
     @Option(help: "Bytes a second of long writes.")
-    var writeBandwidth: ByteCount?
+    var writeBandwidth: ByteSize?
     @Option(help: "4 KiB reads a second with a full queue.")
     var readsPerSecond: Int?
     @Option(help: "Scattered 4 KiB writes a second.")

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import TestBed
 
@@ -15,7 +16,7 @@ struct GuestDiskCommand: ParsableCommand {
     var files = 10_000
 
     @Option(help: "The size of the disk.")
-    var size = ByteCount(bytes: 1 << 30)
+    var size = ByteSize(bytes: 1 << 30)
 
     @Option(help: "Names the disk: the same seed makes the same files.")
     var seed: UInt64 = 1

@@ -10,10 +10,3 @@ struct Progress: Sendable {
         TestBed.say("[\(padding)\(seconds) s] \(line)")
     }
 }
-
-/// A number with two decimal places.
-func decimal(_ value: Double) -> String {
-    let hundredths = Int((abs(value) * 100).rounded())
-    let fraction = "\(hundredths % 100)"
-    return (value < 0 ? "-" : "") + "\(hundredths / 100)." + (fraction.count < 2 ? "0" : "") + fraction
-}

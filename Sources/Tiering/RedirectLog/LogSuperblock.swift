@@ -12,7 +12,8 @@ struct LogSuperblock {
     private static let magic: UInt64 = 0x3142_5347_4F4C_5249
     private static let size = 72
     private static let noCheckpoint = UInt64.max
-    private static let largestGeneration: UInt64 = 1 << 63
+    /// No log gets so far.
+    static let largestGeneration: UInt64 = 1 << 63
 
     var identity: UInt128
     var generation: UInt64 = 1

@@ -36,6 +36,9 @@ extension RedirectLog {
         guard state.head >= state.superblock.epochStart, try !hasCommit(after: position) else {
             throw damage(at: position, "records that were acknowledged are missing")
         }
+        guard LogGeometry.position(UInt64(state.head + geometry.ringSize)) != nil,
+            state.superblock.generation + 1 < LogSuperblock.largestGeneration
+        else { throw damage(at: position, "no log counts so far") }
         state.durableHead = state.head
         state.lastEnd = position
         state.oldestSegment =

@@ -1,4 +1,5 @@
 import BlockStorage
+import Console
 import Introspection
 
 /// A disk as a grid of cells, each coloured by the class that fills most of it.

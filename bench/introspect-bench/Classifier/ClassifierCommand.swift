@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import FoundationEssentials
 import HotPaths
 import TestBed
@@ -43,6 +44,6 @@ struct ClassifierCommand: ParsableCommand {
             try TestBed.run("mkdir", "-p", "\(results)/classifier")
             try writeText(document + "\n", to: "\(results)/\(ClassCost.file)")
         }
-        say(json ? document : textTable([ClassCost.heading] + costs.map(\.row)))
+        say(json ? document : table([ClassCost.heading] + costs.map(\.row)))
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import TestBed
 
@@ -20,7 +21,7 @@ struct DemoCommand: ParsableCommand {
     var files = 10_000
 
     @Option(help: "The size of the guest's disk.")
-    var size = ByteCount(bytes: 1 << 30)
+    var size = ByteSize(bytes: 1 << 30)
 
     func run() throws {
         guard geteuid() == 0 else { throw ValidationError("the demo mounts file systems and needs root") }

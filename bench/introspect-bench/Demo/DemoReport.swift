@@ -1,3 +1,4 @@
+import Console
 import TestBed
 
 /// The demo's tables.
@@ -26,7 +27,7 @@ struct DemoReport {
         }
         return """
             \(guestDisk.files) files in \(guestDisk.directories) directories; seconds in the guest, all caches cold
-            \(textTable(rows))
+            \(table(rows))
 
             """
     }
@@ -39,7 +40,7 @@ struct DemoReport {
             let busy = [off, on].map { "\(decimal(Double($0.busy.total) / 1e9)) s" }
             rows.append([workload.title] + counts.map(String.init) + busy)
         }
-        return textTable(rows) + "\n"
+        return table(rows) + "\n"
     }
 
     private func row(_ title: String, _ off: Double, _ on: Double) -> [String] {
@@ -75,6 +76,6 @@ struct DemoReport {
                         return misses == 0 ? "\(hits)" : "\(hits) of \(hits + misses)"
                     })
         }
-        return classes.isEmpty ? "" : textTable(rows) + "\n"
+        return classes.isEmpty ? "" : table(rows) + "\n"
     }
 }

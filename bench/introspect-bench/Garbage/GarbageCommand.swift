@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Foundation
 import TestBed
 
@@ -71,7 +72,7 @@ struct GarbageCommand: ParsableCommand {
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
             say(String(decoding: try encoder.encode(records), as: UTF8.self))
         } else {
-            say(Self.table(records))
+            say(Self.text(records))
         }
         let worst = max(Self.ratio(.metadata, records), Self.ratio(.tables, records))
         guard worst <= limit else {
@@ -116,7 +117,7 @@ struct GarbageCommand: ParsableCommand {
         values.isEmpty ? 0 : values.sorted()[values.count / 2]
     }
 
-    private static func table(_ records: [Record]) -> String {
+    private static func text(_ records: [Record]) -> String {
         let rows = Phase.allCases.flatMap { phase in
             [true, false].map { introspects in
                 let own = records.filter { $0.phase == phase && $0.introspects == introspects }
@@ -131,7 +132,7 @@ struct GarbageCommand: ParsableCommand {
                 ]
             }
         }
-        return textTable(
+        return table(
             [["garbage in", "introspection", "writes/s", "median us", "p99 us", "p99.9 us", "p99 / off's", "MiB"]]
                 + rows)
     }

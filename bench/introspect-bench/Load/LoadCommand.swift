@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Foundation
 import TestBed
 
@@ -27,13 +28,13 @@ struct LoadCommand: ParsableCommand {
     var operation = LoadCell.Operation.read
 
     @Option(help: "Bytes a READ or WRITE.")
-    var size = ByteCount(bytes: 4096)
+    var size = ByteSize(bytes: 4096)
 
     @Option(help: "Where in the file READs and WRITEs go: from here on.")
-    var offset = ByteCount(bytes: 0)
+    var offset = ByteSize(bytes: 0)
 
     @Option(help: "READs and WRITEs stay in so many bytes of the file, so that all of them are cached.")
-    var span = ByteCount(bytes: 64 << 20)
+    var span = ByteSize(bytes: 64 << 20)
 
     @Option(help: "Entries of the directory, which are called entry-00000 and so on.")
     var names = 0

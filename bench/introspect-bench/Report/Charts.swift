@@ -1,3 +1,5 @@
+import Console
+
 /// The charts of the page.
 struct Charts {
     let results: Results

@@ -1,3 +1,5 @@
+import Console
+
 /// An SVG drawing, piece by piece.
 struct Drawing {
     private let width: Int

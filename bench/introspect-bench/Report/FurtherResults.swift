@@ -51,7 +51,7 @@ struct FurtherResults {
 
             \(results.records.count) runs, the last at \(results.records.map(\.date).max() ?? ""), of commit \
             `\(environment.commit)`: \(parameters.files) files on a guest disk of \(parameters.size >> 20) MiB, seed \
-            \(parameters.seed), disk model `\(parameters.preset)`. What has fewer than \(Spread.enoughRuns) runs says how \
+            \(parameters.seed), disk model `\(parameters.preset)`, \(parameters.cacheTitle). What has fewer than \(Spread.enoughRuns) runs says how \
             many, and is no median to rely on.
 
             \(table.text)

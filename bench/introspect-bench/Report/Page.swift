@@ -1,3 +1,4 @@
+import Console
 import TestBed
 
 /// The page with the results.
@@ -41,7 +42,8 @@ struct Page {
             \(environment.cores) cores of \(environment.processor) with \(environment.memory >> 30) GiB, Linux \
             \(environment.kernel); guest: \(guestTitle); NFS-Ganesha \
             \(environment.ganesha); e2fsprogs \(environment.e2fsprogs). Disk model `\(parameters.preset)`, \
-            \(parameters.files) files on a guest disk of \(parameters.size >> 20) MiB, seed \(parameters.seed).
+            \(parameters.files) files on a guest disk of \(parameters.size >> 20) MiB, seed \(parameters.seed), \
+            \(parameters.cacheTitle).
 
             """
     }

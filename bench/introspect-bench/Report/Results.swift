@@ -1,3 +1,4 @@
+import Console
 import TestBed
 
 /// The records of one benchmark: the same parameters on the same machine.

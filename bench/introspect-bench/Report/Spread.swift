@@ -1,3 +1,5 @@
+import Console
+
 /// Several measurements of one thing.
 struct Spread {
     /// In rising order; never empty.

@@ -1,3 +1,5 @@
+import Console
+
 /// A line of the design's table of targets, and where it stands.
 struct Target {
     enum Standing {

@@ -26,8 +26,8 @@ struct Measurement {
                     try stand.network.startPortMapper(logPath: stand.temporary.file("rpcbind.log"), on: bed)
                 }
                 let server = kind.make(
-                    serving: stand.directory(of: measured.set), log: stand.logDirectory, registers: asksPortMapper,
-                    network: stand.network, in: stand.temporary, bed: bed)
+                    serving: stand.directory(of: measured.set), log: stand.logDirectory, cache: stand.parameters.cache,
+                    registers: asksPortMapper, network: stand.network, in: stand.temporary, bed: bed)
                 return switch measured.workload {
                 case .scan: try scan(server)
                 case .boot: try boot(server)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Console
 import Glibc
 import TestBed
 
@@ -77,7 +78,10 @@ struct RunOptions: ParsableArguments {
     var files = 2000
 
     @Option(help: "The size of the guest's disk.")
-    var size = ByteCount(bytes: 512 << 20)
+    var size = ByteSize(bytes: 512 << 20)
+
+    @Option(help: "The RAM cache of our servers. (default: that of introspectd)")
+    var cache: ByteSize?
 
     @Option(help: "Names the contents of the disks and the order of the loads.")
     var seed: UInt64 = 1
@@ -91,7 +95,7 @@ struct RunOptions: ParsableArguments {
     var parameters: RunParameters {
         RunParameters(
             preset: preset.rawValue, files: files, sizes: .gamma(mean: 128 << 10), size: size.bytes, seed: seed,
-            pieces: 64, guest: guest, ssdPreset: ssdPreset.rawValue)
+            pieces: 64, guest: guest, ssdPreset: ssdPreset.rawValue, cache: cache?.description)
     }
 }
 

@@ -89,6 +89,11 @@ struct RunParameters: Codable, Hashable {
     var guest = GuestKind.native
     /// The device under the redirect log.
     var ssdPreset = "x25m"
+    /// `--cache` of our servers; nil for the default.
+    var cache: String?
+
+    /// The cache in words.
+    var cacheTitle: String { cache.map { "a RAM cache of \($0)" } ?? "the default RAM cache" }
 
     /// Files of 16 KiB that `create` makes.
     var creations: Int { max(100, files * 5 / 9) }

@@ -65,8 +65,8 @@ final class RunStand {
         try Bed.with { bed in
             let empty = try TemporaryDirectory(on: bed)
             let server = ServerKind.ours.make(
-                serving: try empty.makeDirectory("export"), log: logDirectory(on: ssd), registers: false,
-                network: network, in: empty, bed: bed)
+                serving: try empty.makeDirectory("export"), log: logDirectory(on: ssd), cache: nil,
+                registers: false, network: network, in: empty, bed: bed)
             try server.start()
             try server.stop()
         }

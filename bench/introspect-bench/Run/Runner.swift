@@ -1,3 +1,4 @@
+import Console
 import TestBed
 
 /// The runs of a benchmark, in their order.

@@ -66,9 +66,10 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
     ///
     /// - Parameters:
     ///   - log: where the redirect log lies.
+    ///   - cache: `--cache`; nil for the default.
     ///   - registers: whether clients find it by the port mapper.
     func make(
-        serving directory: String, log: String?, registers: Bool, network: NetworkNamespace,
+        serving directory: String, log: String?, cache: String?, registers: Bool, network: NetworkNamespace,
         in temporary: TemporaryDirectory, bed: Bed
     ) -> any DatastoreServer {
         if self == .ganesha {
@@ -77,6 +78,7 @@ enum ServerKind: String, Codable, CaseIterable, ExpressibleByArgument {
         var options = IntrospectServer.Options()
         options.introspects = introspects
         options.registers = registers
+        options.cache = cache
         if redirects, let log { options.extra = ["--ssd", log, "--ssd-mode", "writeback"] }
         if self == .ssd {
             options.cache = "1M"

@@ -1,6 +1,5 @@
+import Console
 import Testing
-
-@testable import introspect_scan
 
 @Suite struct FormattingTests {
     @Test(arguments: [
@@ -8,12 +7,18 @@ import Testing
         ("1T", 1 << 40),
     ])
     func offsets(text: String, bytes: Int) {
-        #expect(ByteOffset(argument: text)?.bytes == bytes)
+        #expect(ByteSize(argument: text)?.bytes == bytes)
     }
 
     @Test(arguments: ["", "K", "-1", "0x", "0xG", "1.5M", "9999999999T", "12Q", "99999999999999999999"])
     func offsetsThatMakeNoSense(text: String) {
-        #expect(ByteOffset(argument: text) == nil)
+        #expect(ByteSize(argument: text) == nil)
+    }
+
+    @Test(arguments: [(0, "0"), (1, "1"), (1024, "1K"), (1536, "1536"), (512 << 20, "512M"), (3 << 40, "3T")])
+    func sizes(bytes: Int, text: String) {
+        #expect(ByteSize(bytes: bytes).description == text)
+        #expect(ByteSize(argument: text)?.bytes == bytes)
     }
 
     @Test func numbers() {
@@ -24,6 +29,8 @@ import Testing
         #expect(decimal(-0.001, places: 2) == "0.00")
         #expect(decimal(12.005, places: 0) == "12")
         #expect(decimal(9.999, places: 2) == "10.00")
-        #expect(table([["a", "1"], ["long", "22"]]) == "  a      1\n  long  22")
+        #expect(table([["a", "1"], ["long", "22"]]) == "a      1\nlong  22")
+        let rows = [["name", ""], ["a", "b"], ["-", "-3"]]
+        #expect(table(rows, indentation: "  ") == "  name\n  a     b\n  -     -3")
     }
 }
