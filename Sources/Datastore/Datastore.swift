@@ -89,6 +89,7 @@ public final class Datastore: Sendable {
             logger.notice("not root: all clients act as user \(impersonation.server.uid)")
         }
         reference.datastore = self
+        tier.noteStart(contents(of:))
         restoreTimes()
         tier.start()
     }
@@ -126,7 +127,9 @@ public final class Datastore: Sendable {
     public func close() {
         readAheadPool.shutDown()
         tier.stop()
-        if files.close() { settleLateTimes() }
+        guard files.close() else { return }
+        settleLateTimes()
+        tier.noteStop(contents(of:))
     }
 
     static func path(_ path: String, isIn directory: String) -> Bool {

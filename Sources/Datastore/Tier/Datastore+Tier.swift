@@ -172,6 +172,14 @@ extension Datastore {
         return try DestagedFile(file)
     }
 
+    /// What an image looks like now; nil when it cannot be reached.
+    func contents(of image: ImageIdentity) -> RedirectRegister.Contents? {
+        guard let handle = FileHandle(image.bytes), let file = try? open(handle, flags: linux_o_path),
+            let attributes = try? file.attributes()
+        else { return nil }
+        return .init(size: attributes.size, modificationTime: attributes.modificationTime)
+    }
+
     /// Whether a file that cannot be found is gone for certain: its file system is there, and knows all its files.
     private func wasRemoved(_ image: ImageIdentity, _ handle: FileHandle) -> Bool {
         guard let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }), root.issuesKernelHandles else {

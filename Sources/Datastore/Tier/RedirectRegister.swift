@@ -9,11 +9,18 @@ import Tiering
 /// any more; `image`, an image's identity, its file system (``ExportRoot/fileSystemMark``) and the path that it had, or
 /// `quarantined` with the same. An image stands there durably before its first redirect is acknowledged in `writeback`
 /// mode; in `writethrough` mode the images have everything themselves. It is quarantined when somebody else has changed
-/// it, until an administrator says whose bytes count.
+/// it, until an administrator says whose bytes count. `stopped`, an image's identity, its size, and seconds and
+/// nanoseconds of its time of change: how an image looked when the server stopped that still had blocks in the log.
 final class RedirectRegister: Sendable {
     static let fileName = "redirected-images"
     /// Of the logs that do not count any more the last so many are remembered.
     private static let mostVoidLogs = 64
+
+    /// What changes when somebody writes to a file.
+    struct Contents: Equatable {
+        let size: UInt64
+        let modificationTime: FileTime
+    }
 
     private struct Entry {
         let path: String
@@ -25,6 +32,7 @@ final class RedirectRegister: Sendable {
         var log: UInt128?
         var voidLogs: [UInt128] = []
         var images: [ImageIdentity: Entry] = [:]
+        var stopped: [ImageIdentity: Contents] = [:]
     }
 
     private let state: StateDirectory
@@ -47,8 +55,11 @@ final class RedirectRegister: Sendable {
                 guard let image = ImageIdentity(hexadecimal: words[1]) else { continue }
                 content.images[image] = Entry(
                     path: String(words[3]), mark: String(words[2]), isQuarantined: words[0] == "quarantined")
+            case "stopped" where words.count == 4 && ImageIdentity(hexadecimal: words[1]) != nil:
+                guard let image = ImageIdentity(hexadecimal: words[1]) else { continue }
+                content.stopped[image] = Contents(size: words[2], time: words[3])
             default:
-                let words = "log, void, image or quarantined"
+                let words = "log, void, image, quarantined or stopped"
                 throw DatastoreError(
                     .serverFault, "\(state.path)/\(Self.fileName): expected \(words), and an identity: \(line)")
             }
@@ -92,6 +103,15 @@ final class RedirectRegister: Sendable {
         try change { $0.images[image]?.isQuarantined = isQuarantined }
     }
 
+    /// How the images looked that had blocks in the log when the server stopped.
+    var stopped: [ImageIdentity: Contents] { content.withLock { $0.stopped } }
+
+    /// Notes durably how images look while the server does not run, or that it does.
+    func setStopped(_ stopped: [ImageIdentity: Contents]) throws(DatastoreError) {
+        guard self.stopped != stopped else { return }
+        try change { $0.stopped = stopped }
+    }
+
     /// Lets `log` count, durably.
     func use(_ log: UInt128) throws(DatastoreError) {
         guard self.log != log else { return }
@@ -124,6 +144,7 @@ final class RedirectRegister: Sendable {
                 let word = entry.isQuarantined ? "quarantined" : "image"
                 return "\(word) \(image.hexadecimal) \(entry.mark) \(entry.path.filter { $0 != "\n" })\n"
             }
+            lines += changed.stopped.map { "stopped \($0.hexadecimal) \($1.words)\n" }
             lines.sort()
             lines += changed.voidLogs.map { "void \(String($0, radix: 16))\n" }
             if let log = changed.log { lines.append("log \(String(log, radix: 16))\n") }
@@ -137,4 +158,16 @@ final class RedirectRegister: Sendable {
         }
         try result.get()
     }
+}
+
+extension RedirectRegister.Contents {
+    fileprivate init?(size: Substring, time: Substring) {
+        let numbers = time.split(separator: " ").compactMap { Int64($0) }
+        guard let size = UInt64(size), numbers.count == 2, let nanoseconds = UInt32(exactly: numbers[1]) else {
+            return nil
+        }
+        self.init(size: size, modificationTime: FileTime(seconds: numbers[0], nanoseconds: nanoseconds))
+    }
+
+    fileprivate var words: String { "\(size) \(modificationTime.seconds) \(modificationTime.nanoseconds)" }
 }

@@ -163,6 +163,46 @@ final class RedirectTier: Sendable {
         return true
     }
 
+    /// Refuses the images that somebody else has changed while no server ran and their newest blocks were in the log;
+    /// of others the log forgets its blocks.
+    ///
+    /// - Parameter contents: what an image looks like now; nil when it cannot be reached.
+    func noteStart(_ contents: (ImageIdentity) -> RedirectRegister.Contents?) {
+        let stopped = register.stopped
+        do throws(DatastoreError) {
+            for (image, then) in stopped where contents(image).map({ $0 != then }) == true {
+                guard register.contains(image) else {
+                    _ = noteForeignChange(of: image, path: "")
+                    continue
+                }
+                logger.error(
+                    """
+                    \(register.entries[image] ?? ""): refused, it was changed while the server did not run and its \
+                    newest blocks were in the redirect log; introspectctl tier resolve says whose blocks count
+                    """)
+                try register.setQuarantined(true, image)
+            }
+            try register.setStopped([:])
+        } catch {
+            // They are compared again at the next start; until then nobody may write to them.
+            logger.error("\(error.message)")
+            state.withLock { state in
+                state.refused.merge(stopped.keys.map { ($0, register.entries[$0] ?? "") }) { old, _ in old }
+            }
+        }
+    }
+
+    /// Notes how the images look that still have blocks in the log, when nobody writes to them any more.
+    func noteStop(_ contents: (ImageIdentity) -> RedirectRegister.Contents?) {
+        let images = attachment?.log.images.filter { !isRefused($0) } ?? []
+        let stopped = images.compactMap { image in contents(image).map { (image, $0) } }
+        do throws(DatastoreError) {
+            try register.setStopped(Dictionary(stopped) { first, _ in first })
+        } catch {
+            logger.warning("\(error.message)")
+        }
+    }
+
     /// Serves an image again that was refused because somebody else had changed it.
     ///
     /// - Parameter keepingLog: whether what the log has of it counts; else it is lost.

@@ -60,6 +60,41 @@ struct QuarantineTests {
         try #expect(bed.readFile(offset) == RedirectBed.content)
     }
 
+    /// Without time for draining a stop leaves blocks in the log.
+    @Test(arguments: [false, true]) func aChangeWhileNoServerRunsIsFound(restored: Bool) throws {
+        var offset = 0
+        try bed.serve(.writeback, drainTimeout: .zero) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+        }
+        // A rename changes nothing that counts.
+        #expect(rename(bed.path("disk.img"), bed.path("renamed.img")) == 0)
+        #expect(rename(bed.path("renamed.img"), bed.path("disk.img")) == 0)
+        if restored { try restore(preservingTime: true) }
+        for _ in 0..<2 {
+            try bed.serve(.writeback, drainTimeout: .zero) { datastore, handle in
+                #expect(datastore.tierStatus().images.map(\.isRefused) == [restored])
+                if restored {
+                    #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+                } else {
+                    try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+                }
+            }
+        }
+        try #expect(bed.readFile(offset) == bed.readFile(offset, "other.img"))
+    }
+
+    @Test func blocksThatTheImageHadAreForgottenAfterAChangeWhileNoServerRuns() throws {
+        var offset = 0
+        try bed.serve(.writethrough, drainTimeout: .zero) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+        }
+        try restore()
+        try bed.serve(.writethrough, drainTimeout: .seconds(10)) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == bed.readFile(offset, "other.img"))
+        }
+        try #expect(bed.readFile(offset) == bed.readFile(offset, "other.img"))
+    }
+
     @Test func aGuestThatGoesOnWritingDoesNotHideTheChange() throws {
         try bed.serve(.writeback) { datastore, handle in
             let offset = try bed.redirect(datastore, handle)

@@ -215,10 +215,13 @@ final class Schedule: @unchecked Sendable {
         defer { finishCommits() }
         let bytes = Self.content(stamp, sectors)
         let isWanted = !machine.oneIn(3)
-        let hasSpace = log.monitor.withLock { log.state.hasSpace(for: bytes.count + 256, isWrite: true, log.geometry) }
-        if !hasSpace { destage { destager throws(StorageError) in try destager.pass(sparing: 0) } }
-        guard log.monitor.withLock({ log.state.hasSpace(for: bytes.count + 256, isWrite: true, log.geometry) })
-        else { return }
+        // Also when the open commit and what others write meanwhile go before it.
+        let needed = bytes.count + 2 * log.geometry.batchSize
+        func hasSpace() -> Bool {
+            log.monitor.withLock { log.state.hasSpace(for: needed, isWrite: true, log.geometry) }
+        }
+        if !hasSpace() { destage { destager throws(StorageError) in try destager.pass(sparing: 0) } }
+        guard hasSpace() else { return }
         let offset = Self.bytes(sectors).offset
         let isTaken = try? bytes.withUnsafeBytes { (bytes) throws(StorageError) in
             try log.write(bytes, to: names[image], at: offset, priority: 0, isWanted: isWanted)
