@@ -94,10 +94,13 @@ bench-paper: release
 	"$$bench" classifier --results bench/results/paper > /dev/null || status=$$?; \
 	"$$bench" report --results bench/results/paper --page bench/PAPER.md && exit $$status
 
-# Many tests need root: loop devices, mounts, network namespaces. Without it they would be left out in silence.
+# Many tests need root: loop devices, mounts, network namespaces. Without them they would be left out in silence.
 # SunRPC's tests watch the clock, and run when no others keep all threads busy.
 test: deps
 	@[ "$$(id -u)" = 0 ] || { echo "make test needs root" >&2; exit 1; }
+	@for device in /dev/fuse /dev/loop-control /dev/net/tun; do \
+		[ -w "$$device" ] || { echo "make test needs $$device" >&2; exit 1; }; \
+	done
 	swift build --build-tests
 	Tests/Install/run.sh
 	swift test --skip-build --skip SunRPCTests
