@@ -36,7 +36,7 @@ final class DestageStep {
 
     /// A step without redirects.
     ///
-    /// - Parameter pause: is called before each access, and may wait.
+    /// - Parameter pause: is called before the image is written to, and may wait.
     init(
         image: ImageIdentity, device: any BlockDevice, log: RedirectLog, settles: Bool, pause: @escaping () -> Void = {}
     ) {
@@ -67,8 +67,10 @@ final class DestageStep {
             byteCount = 0
             horizon = .max
         }
+        guard !items.isEmpty else { return }
         let buffer = AlignedBuffer(count: byteCount)
         try readRecords(into: buffer.bytes, onFailure)
+        pause()
         let ranges = try writeRuns(of: UnsafeRawBufferPointer(buffer.bytes))
         guard !ranges.isEmpty else { return }
         try device.flush()
@@ -85,7 +87,6 @@ final class DestageStep {
         var next = 0
         while next < order.count {
             let stretch = stretch(of: order[next...], atMost: window.largestStretch)
-            pause()
             window.read(from: items[order[next]].redirect.position, to: stretch.end)
             for index in order[next..<next + stretch.count] {
                 let redirect = items[index].redirect
