@@ -337,11 +337,16 @@ final class OpenFile: Sendable {
         cache.missing(image: cacheID, range: range).reduce(0) { $0 + $1.length }
     }
 
+    /// Reads `range` if the cache has all of it, for a scan: it counts as no hit.
+    func readCached(_ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer) -> Bool {
+        cache.read(image: cacheID, range: range, into: buffer, countsHits: false)
+    }
+
     /// Reads `range` as the cache shows it, caching what it lacks as `kinds` says.
     func read(
         _ range: ByteRange, kinds: PageKinds, into buffer: UnsafeMutableRawBufferPointer
     ) throws(StorageError) {
-        guard !cache.read(image: cacheID, range: range, into: buffer, countsHits: false) else { return }
+        guard !readCached(range, into: buffer) else { return }
         try readMissing(range, into: buffer, kinds: kinds)
     }
 

@@ -27,6 +27,7 @@ struct PageKinds {
         case member(ImageSession.Member)
         case write(ImageSession.Member, UnsafeRawBufferPointer, at: Int)
         case one(BlockClass)
+        case pieces(ArraySlice<ClassifiedRange>)
     }
 
     private let source: Source
@@ -49,6 +50,11 @@ struct PageKinds {
         PageKinds(source: .one(blockClass), admission: .background)
     }
 
+    /// As the scan that reads `pieces` of a file knows; what lies between them is not cached.
+    static func ofPieces(_ pieces: ArraySlice<ClassifiedRange>) -> PageKinds {
+        PageKinds(source: .pieces(pieces), admission: .background)
+    }
+
     /// Calls `body` with runs of pages of one kind, in order; nil is for pages that are not to be cached.
     func forEachRun(of pages: ByteRange, _ body: (ByteRange, PageKind?) -> Void) {
         forEachClassRun(of: pages) { body($0, $1.pageKind) }
@@ -65,6 +71,12 @@ struct PageKinds {
     private func forEachClassRun(of pages: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
         switch source {
         case .one(let blockClass): body(pages, blockClass)
+        case .pieces(let pieces):
+            Self.forEachClassRun(of: pages, otherwise: .journal, body) { note in
+                for piece in pieces {
+                    piece.range.intersection(pages).map { note($0, piece.blockClass) }
+                }
+            }
         case .member(let member):
             Self.forEachClassRun(of: pages, body) { member.forEachClass(in: pages, $0) }
         case .write(let member, let bytes, let offset):
@@ -83,13 +95,15 @@ struct PageKinds {
     }
 
     /// Calls `body` with runs of pages of one class, from the classes that `blocks` tells.
+    ///
+    /// - Parameter otherwise: the class of pages of which it tells nothing.
     private static func forEachClassRun(
-        of pages: ByteRange, _ body: (ByteRange, BlockClass) -> Void,
+        of pages: ByteRange, otherwise: BlockClass = .unknown, _ body: (ByteRange, BlockClass) -> Void,
         blocks: ((ByteRange, BlockClass) -> Void) -> Void
     ) {
         let count = pages.length / PageCache.pageSize
         withUnsafeTemporaryAllocation(of: BlockClass.self, capacity: count) { classes in
-            classes.initialize(repeating: .unknown)
+            classes.initialize(repeating: otherwise)
             blocks { run, blockClass in
                 let first = (run.offset - pages.offset) / PageCache.pageSize
                 let last = (run.end - 1 - pages.offset) / PageCache.pageSize
