@@ -38,7 +38,8 @@ struct LogSuperblock {
         identity = bytes.littleEndian(at: 16, as: UInt128.self)
         generation = bytes.littleEndian(at: 32, as: UInt64.self)
         epoch = bytes.littleEndian(at: 40, as: UInt64.self)
-        guard generation < Self.largestGeneration else { return nil }
+        // Each epoch is the generation of the superblock that began it.
+        guard epoch <= generation, generation < Self.largestGeneration else { return nil }
         self.epochStart = epochStart
         let checkpoint = bytes.littleEndian(at: 56, as: UInt64.self)
         if checkpoint != Self.noCheckpoint {
