@@ -63,15 +63,20 @@ struct RedirectIndex {
 
     /// Whether a byte of `range` has a redirect.
     func hasRedirect(image: UInt32, _ range: ByteRange) -> Bool {
-        !redirects(image: image, range).isEmpty
+        guard count > 0 else { return false }
+        for (region, start, end) in parts(of: range, image: image)
+        where !indices(of: region, from: start, to: end).isEmpty {
+            return true
+        }
+        return false
     }
 
     /// The redirects of `range`, cut to it, in order.
     func redirects(image: UInt32, _ range: ByteRange) -> [Redirect] {
         var found: [Redirect] = []
         guard count > 0 else { return found }
-        forEachRegion(image: image, range) { region, start, end in
-            guard let extents = regions[region] else { return }
+        for (region, start, end) in parts(of: range, image: image) {
+            guard let extents = regions[region] else { continue }
             var index = extents.partitioningIndex { $0.end > start }
             while index < extents.count, extents[index].start < end {
                 let low = max(extents[index].start, start)
@@ -95,10 +100,9 @@ struct RedirectIndex {
     /// Lets `range` be found in the record at `position`, instead of where it was found before.
     mutating func insert(image: UInt32, _ range: ByteRange, position: Int) {
         remove(image: image, range)
-        forEachRegion(image: image, range) { region, start, end in
+        for (region, start, end) in parts(of: range, image: image) {
             let extent = Extent(start: start, length: end - start, position: position)
-            let extents = regions[region] ?? []
-            let index = extents.partitioningIndex { $0.start >= end }
+            let index = regions[region]?.partitioningIndex { $0.start >= end } ?? 0
             regions[region, default: []].insert(extent, at: index)
             note(extent, 1)
         }
@@ -107,13 +111,11 @@ struct RedirectIndex {
     /// Forgets the redirects of `range` whose record stands before `horizon`.
     mutating func remove(image: UInt32, _ range: ByteRange, before horizon: Int = .max) {
         guard count > 0 else { return }
-        forEachRegion(image: image, range) { region, start, end in
-            guard let extents = regions[region] else { return }
-            let first = extents.partitioningIndex { $0.end > start }
-            let last = extents.partitioningIndex { $0.start >= end }
-            guard first < last else { return }
+        for (region, start, end) in parts(of: range, image: image) {
+            let touched = indices(of: region, from: start, to: end)
+            guard !touched.isEmpty, let extents = regions[region].map({ Array($0[touched]) }) else { continue }
             var kept: [Extent] = []
-            for extent in extents[first..<last] {
+            for extent in extents {
                 guard extent.position < horizon else {
                     kept.append(extent)
                     continue
@@ -124,9 +126,17 @@ struct RedirectIndex {
                     kept.append(part)
                 }
             }
-            regions[region]?.replaceSubrange(first..<last, with: kept)
+            // Nobody else holds the extents now: they are changed in their place.
+            regions[region]?.replaceSubrange(touched, with: kept)
             if regions[region]?.isEmpty == true { regions[region] = nil }
         }
+    }
+
+    /// The extents of a region that have bytes from `start` up to and without `end`.
+    private func indices(of region: Region, from start: UInt32, to end: UInt32) -> Range<Int> {
+        guard let extents = regions[region] else { return 0..<0 }
+        let first = extents.partitioningIndex { $0.end > start }
+        return first..<max(first, extents.partitioningIndex { $0.start >= end })
     }
 
     /// The number of the first segment, from `first` up to and without `end`, that has the record of an extent; `end`
@@ -145,26 +155,40 @@ struct RedirectIndex {
         byteCount += difference * Int(extent.length)
     }
 
-    /// Calls `body` with the regions of `range`, in order, and the part of each that is meant.
+    /// The regions of `range`, in order, and the part of each that is meant. Holds nothing of the index, which may be
+    /// changed on the way.
     ///
     /// Of a range that spans more regions than there are, those that have redirects; offsets past `largestOffset`
     /// have none.
-    private func forEachRegion(image: UInt32, _ range: ByteRange, _ body: (Region, UInt32, UInt32) -> Void) {
-        guard let range = range.intersection(ByteRange(offset: 0, length: Self.largestOffset)) else { return }
+    private func parts(of range: ByteRange, image: UInt32) -> Parts {
+        guard let range = range.intersection(ByteRange(offset: 0, length: Self.largestOffset)) else {
+            return Parts(image: image, range: range, index: 0, end: 0)
+        }
         let first = range.offset >> Self.regionShift
         let last = (range.end - 1) >> Self.regionShift
-        func call(_ region: Region) {
-            guard let part = region.range.intersection(range) else { return }
+        var parts = Parts(image: image, range: range, index: first, end: last + 1)
+        if last - first >= regions.count + Self.neighbours {
+            let used = regions.keys.filter { $0.image == image && (first...last).contains($0.number) }
+            parts = Parts(image: image, range: range, index: 0, end: used.count, used: used.map(\.number).sorted())
+        }
+        return parts
+    }
+
+    private struct Parts: Sequence, IteratorProtocol {
+        let image: UInt32
+        let range: ByteRange
+        /// The number of the next region, or where it stands in `used`.
+        var index: Int
+        let end: Int
+        var used: [Int]?
+
+        mutating func next() -> (region: Region, start: UInt32, end: UInt32)? {
+            guard index < end else { return nil }
+            let region = Region(image: image, number: used?[index] ?? index)
+            index += 1
+            guard let part = region.range.intersection(range) else { return nil }
             let start = region.range.offset
-            body(region, UInt32(part.offset - start), UInt32(part.end - start))
-        }
-        guard last - first < regions.count + Self.neighbours else {
-            let regions = regions.keys.filter { $0.image == image && (first...last).contains($0.number) }
-            for region in regions.sorted() { call(region) }
-            return
-        }
-        for number in first...last {
-            call(Region(image: image, number: number))
+            return (region, UInt32(part.offset - start), UInt32(part.end - start))
         }
     }
 }

@@ -87,7 +87,8 @@ plant "replaying what an epoch left behind" RedirectLog+Recovery.swift \
 plant "acknowledging before the group commit" RedirectLog.swift \
     'try commit(through: batch) return true' 'return true'
 plant "forgetting the redirect on a partial overwrite: routing" RedirectIndex.swift \
-    '!redirects(image: image, range).isEmpty' 'redirects(image: image, range).first?.range == range'
+    'for (region, start, end) in parts(of: range, image: image) where !indices(of: region, from: start, to: end).isEmpty { return true } return false' \
+    'return redirects(image: image, range).first?.range == range'
 plant "forgetting the redirect on a partial overwrite: index" RedirectIndex.swift \
     'for part in [extent.part(0, start), extent.part(end, .max)].compactMap(\.self) {' \
     'for part in [extent.part(0, start)].compactMap(\.self) {'
