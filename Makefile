@@ -16,7 +16,7 @@ PAPER = --files 90000 --size 16G --cache 1G
 # What else the page has a section of, where there are results.
 FURTHER = --also "At the paper's size=bench/results/paper" --also "Virtual machines=bench/results/boots"
 
-.PHONY: deps build release man install demo bench bench-boots bench-paper test fuzz lint clean
+.PHONY: deps build release man install demo bench bench-boots bench-paper test thresholds thresholds-update fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -105,6 +105,16 @@ test: deps
 	Tests/Install/run.sh
 	swift test --skip-build --skip SunRPCTests
 	swift test --skip-build --filter SunRPCTests
+
+# Holds what hot paths ask memory for, in an optimised build, against bench/Benchmarks/Thresholds: that takes minutes.
+# `make test` has the same of a build without optimisation.
+thresholds: deps
+	cd bench/Benchmarks && swift package benchmark thresholds check --path Thresholds --no-progress
+
+# Takes what is counted now for the thresholds.
+thresholds-update: deps
+	cd bench/Benchmarks && swift package --allow-writing-to-package-directory \
+		benchmark thresholds update --path Thresholds --no-progress
 
 # Runs every fuzzer for so long, one after the other.
 SECONDS = 60

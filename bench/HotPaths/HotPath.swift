@@ -20,14 +20,6 @@ public struct HotPath: Sendable {
         case classOfBlock = "class-of-block"
         /// A write of 4 KiB that the redirect log takes.
         case redirectedWrite = "redirect-write"
-
-        /// Whether it neither waits nor calls the kernel, so that its time says something.
-        public var computes: Bool {
-            switch self {
-            case .classifiedData, .classifiedInodeTable, .classOfBlock: true
-            case .cachedRead, .dataWrite, .attributes, .lookup, .redirectedWrite: false
-            }
-        }
     }
 
     /// Which it is.
