@@ -1,5 +1,8 @@
 import CLinux
+import Dispatch
+import Foundation
 import Glibc
+import Synchronization
 import Testing
 
 @testable import TestBed
@@ -62,9 +65,30 @@ struct DiskModelTests {
     }
 
     private func withDisk(_ body: (DiskModel) throws -> Void) throws {
-        try Bed.with { bed in
-            let temporary = try TemporaryDirectory(on: bed)
-            try body(DiskModel(preset: "mhz2250b", size: 64 << 20, fileSystem: .ext4, in: temporary, bed: bed))
+        try withMountsOfItsOwn {
+            try Bed.with { bed in
+                let temporary = try TemporaryDirectory(on: bed)
+                try body(DiskModel(preset: "mhz2250b", size: 64 << 20, fileSystem: .ext4, in: temporary, bed: bed))
+            }
+        }
+    }
+
+    /// Runs `body` on a thread whose mounts no namespace has that another test makes meanwhile.
+    private func withMountsOfItsOwn(_ body: () throws -> Void) throws {
+        try withoutActuallyEscaping(body) { body in
+            nonisolated(unsafe) let body = body
+            let outcome = Mutex<Result<Void, any Error>?>(nil)
+            let end = DispatchSemaphore(value: 0)
+            Thread.detachNewThread {
+                let result = Result {
+                    try separateMounts()
+                    try body()
+                }
+                outcome.withLock { $0 = result }
+                end.signal()
+            }
+            end.wait()
+            try outcome.withLock { $0 }?.get()
         }
     }
 

@@ -128,10 +128,8 @@ public final class DiskModel: Sendable {
 
     private func whileUnmounted(_ action: () throws(TestBedError) -> Void) throws(TestBedError) {
         try mount.withLock { $0 }.unmount()
-        // The kernel keeps what it has of a device while somebody else has that open, if only to look what it is.
-        try run("blockdev", "--flushbufs", device.path)
+        try device.checkIsUnused()
         try action()
-        try run("blockdev", "--flushbufs", device.path)
         let again = try Self.mount(device, with: fileSystem, on: directory, bed: bed)
         mount.withLock { $0 = again }
     }

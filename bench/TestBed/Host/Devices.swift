@@ -20,6 +20,20 @@ public struct LoopDevice: Sendable {
         }
     }
 
+    /// Throws when a file system on it is still mounted, if only in a copy of the mounts that a namespace has; waits a
+    /// while for its end.
+    public func checkIsUnused() throws(TestBedError) {
+        for _ in 0..<50 {
+            let descriptor = open(path, O_RDONLY | O_EXCL | O_CLOEXEC)
+            guard descriptor < 0 else {
+                close(descriptor)
+                return
+            }
+            usleep(100_000)
+        }
+        throw TestBedError.lastSystemError("have \(path), which a namespace may still have mounted, alone")
+    }
+
     /// Takes it away.
     public func detach() throws(TestBedError) {
         try undo()
