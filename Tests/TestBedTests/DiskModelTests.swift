@@ -1,6 +1,4 @@
 import CLinux
-import Dispatch
-import Foundation
 import Glibc
 import Synchronization
 import Testing
@@ -78,16 +76,13 @@ struct DiskModelTests {
         try withoutActuallyEscaping(body) { body in
             nonisolated(unsafe) let body = body
             let outcome = Mutex<Result<Void, any Error>?>(nil)
-            let end = DispatchSemaphore(value: 0)
-            Thread.detachNewThread {
+            Thread.start {
                 let result = Result {
                     try separateMounts()
                     try body()
                 }
                 outcome.withLock { $0 = result }
-                end.signal()
-            }
-            end.wait()
+            }.join()
             try outcome.withLock { $0 }?.get()
         }
     }

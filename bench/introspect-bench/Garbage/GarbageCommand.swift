@@ -76,7 +76,7 @@ struct GarbageCommand: ParsableCommand {
         }
         let worst = max(Self.ratio(.metadata, records), Self.ratio(.tables, records))
         guard worst <= limit else {
-            tell("\(decimal(worst)) times the 99th percentile of without introspection, above \(limit)")
+            tell("\(decimal(worst)) times the 99th percentile without introspection, above \(limit)")
             throw ExitCode.failure
         }
     }
