@@ -1,5 +1,5 @@
+import BlockStorage
 import GuestFilesystems
-import Synchronization
 
 /// Disks of this process with file systems of the same UUID: most likely one was cloned from the other.
 ///
@@ -14,7 +14,7 @@ enum Clones {
     /// The disks that are looked at for what is the same: they share with each other already.
     private static let relativeLimit = 4
 
-    private static let disks = Mutex<[[UInt8]: [Disk]]>([:])
+    private static let disks = Locked<[[UInt8]: [Disk]]>([:])
 
     /// Lets disks that come later find `introspector`, whose file systems have these UUIDs.
     static func add(_ introspector: DiskIntrospector, with uuids: [[UInt8]]) {

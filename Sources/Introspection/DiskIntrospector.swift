@@ -1,5 +1,4 @@
 import BlockStorage
-import Synchronization
 
 /// What introspection knows of one virtual disk, and keeps knowing while the guest writes to it.
 ///
@@ -21,9 +20,9 @@ public final class DiskIntrospector: Sendable {
     public let name: String
     /// The size of the virtual disk in bytes.
     public let diskSize: Int
-    let state = Mutex(IntrospectorState())
+    let state = Locked(IntrospectorState())
     /// Held while the object index is brought up to date; taken before `state`.
-    let objects = Mutex(ObjectIndexes())
+    let objects = Locked(ObjectIndexes())
 
     /// Runs that are looked up at a time while the map is held: with more of them their memory would not be the stack's.
     private static let batchSize = 42

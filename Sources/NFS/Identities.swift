@@ -1,7 +1,7 @@
+import BlockStorage
 import Datastore
 import Glibc
 import SunRPC
-import Synchronization
 
 /// Turns RPC credentials into whom the datastore knows.
 ///
@@ -22,7 +22,7 @@ final class Identities: Sendable {
     static let capacity = 1024
 
     private let lookUp: Lookup
-    private let entries = Mutex<[UInt32: Entry]>([:])
+    private let entries = Locked<[UInt32: Entry]>([:])
 
     init(lookUp: @escaping Lookup = Identities.groupsInUserDatabase) {
         self.lookUp = lookUp

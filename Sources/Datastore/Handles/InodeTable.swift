@@ -1,5 +1,5 @@
+import BlockStorage
 import Glibc
-import Synchronization
 
 /// What tells a file from any that had its inode number before: when it was made.
 ///
@@ -40,8 +40,8 @@ final class InodeTable: Sendable {
     private static let maximumAbsentCount = 10_000
     private static let absenceIsTrusted = Duration.seconds(5)
 
-    private let state = Mutex(State())
-    private let walks = Mutex(Walks())
+    private let state = Locked(State())
+    private let walks = Locked(Walks())
 
     /// Notes that the entry `name` of the directory `parent` is `inode`.
     func record(_ inode: UInt64, parent: UInt64, name: FileName) {

@@ -1,5 +1,4 @@
 import BlockStorage
-import Synchronization
 
 /// Aligned buffers for direct reads, kept for the next read instead of going back to the allocator.
 ///
@@ -9,7 +8,7 @@ final class BufferPool: Sendable {
     static let bufferSize = (1 << 20) + 2 * AlignedBuffer.alignment
     private static let keptBuffers = 16
 
-    private let free = Mutex<[AlignedBuffer]>([])
+    private let free = Locked<[AlignedBuffer]>([])
 
     /// Runs `body` with a buffer of at least `count` bytes.
     func withBuffer<Result, Failure: Error>(

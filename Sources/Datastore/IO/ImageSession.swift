@@ -2,7 +2,6 @@ import BlockStorage
 import DiskImages
 import Introspection
 import Logging
-import Synchronization
 import Tiering
 
 /// A disk image that introspection follows: its files, what is known of its blocks, and the work in the background
@@ -69,13 +68,13 @@ final class ImageSession: Sendable {
     private let cache: PageCache
     private let background: BackgroundWork
     private let logger: Logger
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     init(
         image: DiskImage, files: [OpenFile], map: SavedMapFile?, cache: PageCache, background: BackgroundWork,
         logger: Logger
     ) {
-        state = Mutex(State(map: map))
+        state = Locked(State(map: map))
         self.image = image
         self.files = files
         self.cache = cache

@@ -58,8 +58,8 @@ final class OpenFile: Sendable {
     private let directDescriptor: Int32
     private let cache: PageCache
     private let buffers: BufferPool
-    private let sequentialReads = Mutex(SequentialReads())
-    private let state = Mutex(State())
+    private let sequentialReads = Locked(SequentialReads())
+    private let state = Locked(State())
     /// Whether reads are answered from our cache: the image is recognised. Read on every access, hence not in `state`.
     private let cached = Atomic(false)
     private let used = Atomic(true)

@@ -2,7 +2,6 @@ import BlockStorage
 import DiskImages
 import Glibc
 import Logging
-import Synchronization
 import Tiering
 import Volumes
 
@@ -48,7 +47,7 @@ final class OpenFiles: Sendable {
     private let verifier: WriteVerifier
     private let fileState: @Sendable (OwnedDescriptor) -> FileState?
     private let buffers = BufferPool()
-    private let table = Mutex(Table())
+    private let table = Locked(Table())
     private let rounds = IOPool(name: "open-files", threadCount: 1)
 
     /// An empty table.

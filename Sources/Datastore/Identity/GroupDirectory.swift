@@ -1,5 +1,5 @@
+import BlockStorage
 import Glibc
-import Synchronization
 
 /// The groups of users as this machine knows them, for those who are in more than AUTH_SYS can carry.
 ///
@@ -20,7 +20,7 @@ final class GroupDirectory: Sendable {
     private static let maximumCount = 10_000
 
     private let lookUp: Lookup
-    private let entries = Mutex<[UInt32: Entry]>([:])
+    private let entries = Locked<[UInt32: Entry]>([:])
 
     init(lookUp: @escaping Lookup = GroupDirectory.nameService) {
         self.lookUp = lookUp

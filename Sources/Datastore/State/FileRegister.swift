@@ -1,5 +1,5 @@
+import BlockStorage
 import Glibc
-import Synchronization
 import Tiering
 
 /// Files that the next start must know of, however this one ends.
@@ -9,7 +9,7 @@ import Tiering
 final class FileRegister: Sendable {
     private let name: String
     private let state: StateDirectory
-    private let files: Mutex<[ImageIdentity: String]>
+    private let files: Locked<[ImageIdentity: String]>
 
     /// Reads the register `name` of `state`.
     init(_ name: String, in state: StateDirectory) throws(DatastoreError) {
@@ -24,7 +24,7 @@ final class FileRegister: Sendable {
             }
             files[file] = parts.count > 1 ? String(parts[1]) : ""
         }
-        self.files = Mutex(files)
+        self.files = Locked(files)
     }
 
     /// The file's path.

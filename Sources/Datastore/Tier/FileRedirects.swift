@@ -11,8 +11,8 @@ final class FileRedirects: Sendable {
     private let mark: String
     private let isStranded: Bool
     private let isRemoved = Atomic(false)
-    private let sequentialWrites = Mutex(SequentialWrites())
-    private let mode: Mutex<DatastoreConfiguration.TierMode>
+    private let sequentialWrites = Locked(SequentialWrites())
+    private let mode: Locked<DatastoreConfiguration.TierMode>
 
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
         guard let image = images.identity(of: file) else { return nil }
@@ -20,7 +20,7 @@ final class FileRedirects: Sendable {
         self.image = image
         mark = file.root.fileSystemMark
         isStranded = images.isStranded(image)
-        mode = Mutex(tier.setMode(of: image, path: file.currentPath ?? ""))
+        mode = Locked(tier.setMode(of: image, path: file.currentPath ?? ""))
     }
 
     /// Whether the image takes the writes that the log takes, too.

@@ -1,5 +1,5 @@
+import BlockStorage
 import Glibc
-import Synchronization
 import Tiering
 
 /// Which log counts, and which images may have their newest blocks in it: known without the log, so that they can be
@@ -36,7 +36,7 @@ final class RedirectRegister: Sendable {
     }
 
     private let state: StateDirectory
-    private let content: Mutex<Content>
+    private let content: Locked<Content>
 
     /// Reads the register of `state`.
     init(in state: StateDirectory) throws(DatastoreError) {
@@ -64,7 +64,7 @@ final class RedirectRegister: Sendable {
                     .serverFault, "\(state.path)/\(Self.fileName): expected \(words), and an identity: \(line)")
             }
         }
-        self.content = Mutex(content)
+        self.content = Locked(content)
     }
 
     /// The file's path.

@@ -44,11 +44,11 @@ final class RedirectTier: Sendable {
     private let logger: Logger
     private let openImage: Destager.OpenImage
     private let yield: @Sendable () -> Void
-    private let state = Mutex(State())
+    private let state = Locked(State())
     /// The open images that the log takes nothing of, and keeps nothing of.
-    private let emptied = Mutex<Set<ImageIdentity>>([])
+    private let emptied = Locked<Set<ImageIdentity>>([])
     /// Held by whoever attaches, detaches or evacuates.
-    private let administration = Mutex(())
+    private let administration = Locked(())
     private let stopping = Atomic(false)
     private let thread = IOPool(name: "destage", threadCount: 1)
 

@@ -1,6 +1,5 @@
 import BlockStorage
 import GuestFilesystems
-import Synchronization
 
 extension ExtScan {
     /// Reads the group descriptors. Those that cannot be read come out as zeros, which place nothing.
@@ -236,7 +235,7 @@ extension ExtScan {
 
 /// Blocks that several threads read for one to use.
 private final class ByteTable: Sendable {
-    private let blocks = Mutex<[UInt64: [UInt8]]>([:])
+    private let blocks = Locked<[UInt64: [UInt8]]>([:])
 
     func store(_ span: RawSpan, at block: UInt64) {
         let bytes = span.withUnsafeBytes { [UInt8]($0) }

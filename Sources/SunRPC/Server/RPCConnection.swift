@@ -1,6 +1,6 @@
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
-import Synchronization
 
 /// One client's connection: turns received bytes into calls, and answers into sent bytes.
 ///
@@ -51,7 +51,7 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private var recordTimer: Scheduled<Void>?
 
     /// Answers of other threads that wait for the event loop.
-    private let outbox = Mutex<[Answer]>([])
+    private let outbox = NIOLockedValueBox<[Answer]>([])
 
     private struct Answer {
         let reply: ByteBuffer
@@ -285,7 +285,7 @@ extension RPCConnection {
             finish(Answer(reply: reply, callLength: callLength))
             return afterAnswers()
         }
-        let isFirst = outbox.withLock { outbox in
+        let isFirst = outbox.withLockedValue { outbox in
             outbox.append(Answer(reply: reply, callLength: callLength))
             return outbox.count == 1
         }
@@ -296,7 +296,7 @@ extension RPCConnection {
     }
 
     private func sendOutbox() {
-        let answers = outbox.withLock { outbox in
+        let answers = outbox.withLockedValue { outbox in
             let answers = outbox
             outbox.removeAll(keepingCapacity: false)
             return answers

@@ -1,5 +1,5 @@
+import BlockStorage
 import Glibc
-import Synchronization
 
 /// Page-aligned memory of fixed size, straight from the operating system, which backs it as it is first touched.
 final class Slab: @unchecked Sendable {
@@ -20,10 +20,10 @@ final class Slab: @unchecked Sendable {
     }
 }
 
-/// The shards of a cache, each behind its lock. Mutexes cannot be moved, so they stand in memory of their own.
+/// The shards of a cache, each behind its lock. Locks cannot be copied, so they stand in memory of their own.
 final class Shards: @unchecked Sendable {
     let count: Int
-    private let locks: UnsafeMutablePointer<Mutex<PageCacheShard>>
+    private let locks: UnsafeMutablePointer<Locked<PageCacheShard>>
 
     /// The shards of `layout` (a power of two of them) in the memory of `slab`.
     init(_ layout: CacheLayout, slab: UnsafeMutableRawPointer, images: CacheImages, boundary: CacheBoundary) {
@@ -32,7 +32,7 @@ final class Shards: @unchecked Sendable {
         for number in 0..<count {
             let shard = PageCacheShard(
                 layout.memory(ofShard: number, in: slab), shardCount: count, images: images, boundary: boundary)
-            (locks + number).initialize(to: Mutex(shard))
+            (locks + number).initialize(to: Locked(shard))
         }
     }
 

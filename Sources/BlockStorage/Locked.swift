@@ -1,0 +1,44 @@
+public import Glibc
+
+/// A value that one thread at a time gets at: `Synchronization.Mutex` with another lock inside.
+///
+/// On Linux that one is a priority-inheriting futex, which is handed to whoever has waited longest. As soon as threads
+/// stand in line each turn takes a change of threads, nobody gets past the line, and it stays for as long as the load
+/// does. This lock may be taken by a thread that runs before those that would have to wake up first.
+public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+    @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    @usableFromInline let value: UnsafeMutablePointer<Value>
+
+    /// Locks `value` away.
+    @inlinable public init(_ value: consuming sending Value) {
+        mutex = .allocate(capacity: 1)
+        pthread_mutex_init(mutex, nil)
+        self.value = .allocate(capacity: 1)
+        self.value.initialize(to: value)
+    }
+
+    @inlinable deinit {
+        value.deinitialize(count: 1)
+        value.deallocate()
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
+    }
+
+    /// Runs `body` with the value, alone.
+    @inlinable public borrowing func withLock<Result: ~Copyable, Failure: Error>(
+        _ body: (inout sending Value) throws(Failure) -> sending Result
+    ) throws(Failure) -> sending Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return try body(&value.pointee)
+    }
+
+    /// As ``withLock(_:)``, unless somebody else is at it: nil then.
+    @inlinable public borrowing func withLockIfAvailable<Result: ~Copyable, Failure: Error>(
+        _ body: (inout sending Value) throws(Failure) -> sending Result
+    ) throws(Failure) -> sending Result? {
+        guard pthread_mutex_trylock(mutex) == 0 else { return nil }
+        defer { pthread_mutex_unlock(mutex) }
+        return try body(&value.pointee)
+    }
+}
