@@ -15,6 +15,13 @@ protocol NFSProcedure: Sendable {
     func answer(_ call: NFSCall, into reply: inout XDRWriter)
 }
 
+/// A procedure that can often be answered without blocking.
+protocol QuickProcedure: NFSProcedure {
+    /// Appends the results if they can be had without blocking. Otherwise leaves `reply` in disorder, returns false, and
+    /// wants to be asked again by ``answer(_:into:)`` where blocking is allowed.
+    func answerWithoutWaiting(_ call: NFSCall, into reply: inout XDRWriter) -> Bool
+}
+
 extension NFSProcedure {
     var lane: Lane { .metadata }
     var replyCapacity: Int { 320 }

@@ -5,8 +5,8 @@ public import SunRPC
 
 /// NFS version 3 (RFC 1813), program 100003: decodes a call, asks the datastore, encodes what it says.
 ///
-/// A READ that the datastore can answer without blocking is answered on the connection's event loop. Everything else
-/// runs on one of two I/O pools, and is answered as it finishes.
+/// A READ or GETATTR that the datastore can answer without blocking is answered on the connection's event loop.
+/// Everything else runs on one of two I/O pools, and is answered as it finishes.
 public struct NFSProgram: RPCProgram {
     /// The most bytes that one READ or WRITE carries: 1 MiB.
     public static let maximumTransfer = 1 << 20
@@ -35,12 +35,12 @@ public struct NFSProgram: RPCProgram {
     public func handle(_ call: RPCCall, _ responder: RPCResponder) {
         switch call.procedure {
         case 0: responder.send(responder.makeReply(capacity: 0))
-        case 1: run(GetAttr.self, call, responder)
+        case 1: runAtOnce(GetAttr.self, call, responder)
         case 2: run(SetAttr.self, call, responder)
         case 3: run(Lookup.self, call, responder)
         case 4: run(Access.self, call, responder)
         case 5: run(ReadLink.self, call, responder)
-        case 6: read(call, responder)
+        case 6: runAtOnce(Read.self, call, responder)
         case 7: run(Write.self, call, responder)
         case 8: run(Create.self, call, responder)
         case 9: run(MkDir.self, call, responder)
@@ -65,18 +65,18 @@ public struct NFSProgram: RPCProgram {
         submit(procedure, call, responder)
     }
 
-    /// As any procedure, after an attempt to answer from the cache without leaving the event loop.
-    private func read(_ call: RPCCall, _ responder: RPCResponder) {
-        guard let read: Read = decode(call, responder) else { return }
+    /// As ``run(_:_:_:)``, after an attempt to answer without leaving the event loop.
+    private func runAtOnce<Procedure: QuickProcedure>(_: Procedure.Type, _ call: RPCCall, _ responder: RPCResponder) {
+        guard let procedure: Procedure = decode(call, responder) else { return }
         guard let credentials = identities.credentialsIfKnown(call.credential) else {
-            return submit(read, call, responder)
+            return submit(procedure, call, responder)
         }
-        var reply = responder.makeReply(capacity: read.replyCapacity)
+        var reply = responder.makeReply(capacity: procedure.replyCapacity)
         let context = NFSCall(rpc: call, datastore: datastore, credentials: credentials)
-        if read.answerFromCache(context, into: &reply) {
+        if procedure.answerWithoutWaiting(context, into: &reply) {
             responder.send(reply)
         } else {
-            submit(read, call, responder)
+            submit(procedure, call, responder)
         }
     }
 

@@ -32,7 +32,7 @@ struct ResultTests {
         #expect(results.saving(Case(.rm))?.text == "95.0 %, 1 run")
         #expect(results.saving(Case(.rm))?.timesText == "20.00×")
         #expect(results.saving(Case(.du)) == nil)
-        let target = try #require(Target.all(results, micro: []).first { $0.measured == Case(.rm) })
+        let target = try #require(Target.all(results).first { $0.measured == Case(.rm) })
         #expect(target.isMissed)
     }
 

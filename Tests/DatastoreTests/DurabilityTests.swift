@@ -128,6 +128,49 @@ import Testing
         #expect(committed.verifier == again.verifier && again.verifier != written.verifier)
     }
 
+    /// What COMMIT answers for is on the disk, whoever commits beside: of the whole file or of a range, before and after
+    /// the time of change may be late. Blocks lie where the file system has put them once, and are looked at there.
+    @Test func whatIsCommittedIsOnTheDisk() throws {
+        try withFileSystem(hasJournal: true) { export, path, _ in
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let (threads, blocks) = (8, 64)
+            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+            let file = try datastore.create(root, "disk", mode, as: .root).handle
+            let zeros = ByteBuffer(repeating: 0, count: blocks * 4096)
+            _ = try datastore.write(file, offset: 0, bytes: zeros, stability: .fileSync, as: .root)
+            let extents = try runTool("filefrag", ["-v", "-b1024", "\(export)/disk"])
+            let start = try #require(extents.firstMatch(of: /0\.\. +255: +([0-9]+)\.\./)?.1, "\(extents)")
+            let place = try #require(Int(start)) * 1024
+            let disk = open("\(path)/image", O_RDONLY | O_CLOEXEC)
+            defer { close(disk) }
+            concurrently(threads: threads) { thread in
+                do {
+                    for number in 1...400 {
+                        let block = thread + threads * (number % (blocks / threads))
+                        let written = UInt64(thread << 32 | number)
+                        try commit(written, block: block, of: file, datastore, isWhole: number.isMultiple(of: 3))
+                        var found: UInt64 = 0
+                        #expect(pread(disk, &found, 8, place + block * 4096) == 8)
+                        #expect(UInt64(bigEndian: found) == written, "block \(block)")
+                    }
+                } catch {
+                    Issue.record(error)
+                }
+            }
+            #expect(!datastore.lateTimes.entries.isEmpty)
+        }
+    }
+
+    private func commit(
+        _ written: UInt64, block: Int, of file: HandleAlias, _ datastore: Datastore, isWhole: Bool
+    ) throws {
+        let (bytes, offset) = (ByteBuffer(integer: written), UInt64(block * 4096))
+        _ = try datastore.write(file, offset: offset, bytes: bytes, stability: .unstable, as: .root)
+        _ = try datastore.commit(file, offset: isWhole ? 0 : offset, count: isWhole ? 0 : 8, as: .root)
+    }
+
     /// The names in a directory, as `ls -p` of debugfs prints them: the sixth of the parts between slashes.
     private func names(_ crash: (String, String) throws -> String, _ directory: String) throws -> [String] {
         try crash(directory, "ls -p").split(separator: "\n").compactMap { line in

@@ -21,6 +21,24 @@ struct AttributeTests {
         }
     }
 
+    @Test("GETATTR of a file that the server has open says what lstat says at once, and that it is gone")
+    func getsAttributesOfOpenFiles() async throws {
+        try await Session.run { session in
+            let file = try session.file("file", pattern(10_000))
+            #expect(try session.client.read(file, offset: 0, count: 100).status == NFS3_OK)
+            expectEqual(try session.attributes(file), try session.stat("file"))
+            #expect(try session.client.write(file, offset: 20_000, [1, 2, 3]).status == NFS3_OK)
+            expectEqual(try session.attributes(file), try session.stat("file"))
+            #expect(chmod(session.path("file"), 0o4711) == 0)
+            #expect(link(session.path("file"), session.path("second name")) == 0)
+            expectEqual(try session.attributes(file), try session.stat("file"))
+            #expect(unlink(session.path("file")) == 0)
+            expectEqual(try session.attributes(file), try session.stat("second name"))
+            #expect(unlink(session.path("second name")) == 0)
+            #expect(try session.client.getattr(file).status == NFS3ERR_STALE)
+        }
+    }
+
     @Test("Every object of an export has the same fsid")
     func sharesFileSystemID() async throws {
         try await Session.run { session in

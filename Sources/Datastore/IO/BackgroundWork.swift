@@ -15,7 +15,7 @@ final class BackgroundWork: Sendable {
     let scans = IOPool(name: "scan", threadCount: 1, niceness: niceness)
     /// One thread for digests, which must not wait behind a scan.
     let digests = IOPool(name: "digest", threadCount: 1, niceness: niceness)
-    private let clientReads = Atomic(0)
+    private let clientCalls = Atomic(0)
     private let stopping = Atomic(false)
     private let stop = DispatchSemaphore(value: 0)
 
@@ -24,15 +24,28 @@ final class BackgroundWork: Sendable {
 
     /// Runs `body`, a client's access to the disk; reads in the background wait meanwhile.
     func whileClientWaits<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-        clientReads.add(1, ordering: .relaxed)
-        defer { clientReads.subtract(1, ordering: .relaxed) }
+        clientCalls.add(1, ordering: .relaxed)
+        defer { clientCalls.subtract(1, ordering: .relaxed) }
         return try body()
     }
 
+    /// As ``whileClientWaits(_:)``, for an access to `file`.
+    func whileClientWaits<Result, Failure: Error>(
+        for file: OpenFile, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        file.waitingCalls.add(1, ordering: .relaxed)
+        defer { file.waitingCalls.subtract(1, ordering: .relaxed) }
+        return try whileClientWaits(body)
+    }
+
     /// Waits while clients wait for the disk, within bounds.
-    func yieldToClients() {
+    ///
+    /// - Parameter file: what is to be read ahead of; those who wait for the same file do not count.
+    func yieldToClients(readingAheadOf file: OpenFile? = nil) {
         var waited = 0
-        while clientReads.load(ordering: .relaxed) > 0, waited < Self.longestYield, !isStopping {
+        while clientCalls.load(ordering: .relaxed) > (file?.waitingCalls.load(ordering: .relaxed) ?? 0),
+            waited < Self.longestYield, !isStopping
+        {
             usleep(useconds_t(Self.yieldStep))
             waited += Self.yieldStep
         }

@@ -34,7 +34,14 @@ extension Datastore {
         var failure: StorageError?
         do throws(StorageError) {
             try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
-                try file.write(source, at: range.offset, stability: stability)
+                let write = { () throws(StorageError) in
+                    try file.write(source, at: range.offset, stability: stability)
+                }
+                if stability == .unstable {
+                    try write()
+                } else {
+                    try files.background.whileClientWaits(for: file, write)
+                }
             }
         } catch {
             failure = error
@@ -77,11 +84,8 @@ extension Datastore {
         let file = try openFileForChange(handle, as: credentials)
         let before = try? currentAttributes(of: file)
         do throws(StorageError) {
-            if count > 0, let range = ByteRange(checkedOffset: offset, length: UInt64(count)) {
-                try file.flush(range)
-            } else {
-                try file.flush()
-            }
+            let range = count > 0 ? ByteRange(checkedOffset: offset, length: UInt64(count)) : nil
+            try files.background.whileClientWaits(for: file) { () throws(StorageError) in try file.commit(range) }
         } catch {
             verifier.renew()
             logger.error("\(error): clients are told to send their unstable writes again")
@@ -174,5 +178,6 @@ extension OpenFile {
             }
             done += count
         }
+        if flags == 0 { noteUnstableWrite() }
     }
 }

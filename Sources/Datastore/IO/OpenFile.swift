@@ -55,6 +55,12 @@ final class OpenFile: Sendable {
     let redirects: FileRedirects?
     /// Whether stable writes may leave the time of change for later; nil where they may not.
     let lateTimes: LateTimes?
+    /// Unstable writes that the file has taken, and how many of them flushes of the whole file have made durable. What
+    /// it took before it was opened counts as one.
+    private let unstableWrites = Atomic(1)
+    private let flushedWrites = Atomic(0)
+    /// Calls of clients on this file that wait for the disk; see ``BackgroundWork``.
+    let waitingCalls = Atomic(0)
     private let directDescriptor: Int32
     private let cache: PageCache
     private let buffers: BufferPool
@@ -243,7 +249,29 @@ final class OpenFile: Sendable {
     /// Makes everything written durable, the attributes included.
     func flush() throws(StorageError) {
         state.withLock { $0.isDirty = false }
-        guard fsync(descriptor.rawValue) == 0 else {
+        try synchronize(fsync)
+    }
+
+    /// Makes the unstable writes durable that `range`, nil for the whole file, has taken.
+    ///
+    /// Nothing waits for the disk if all of them are durable: they were flushed, or the redirect log has them. Writes
+    /// are counted when the file has taken them and before they are acknowledged, so that a write that this flush may
+    /// have missed is never among those that it counts as flushed.
+    func commit(_ range: ByteRange?) throws(StorageError) {
+        let timeMayBeLate = lateTimes?.mayBeLate(path: path) == true
+        let count = unstableWrites.load(ordering: .acquiring)
+        let flushed = flushedWrites.load(ordering: .acquiring)
+        guard flushed < count || !timeMayBeLate else { return }
+        if let range, flushed > 0 || !timeMayBeLate { return try flush(range) }
+        if timeMayBeLate { try synchronize(fdatasync) } else { try flush() }
+        flushedWrites.max(count, ordering: .acquiringAndReleasing)
+    }
+
+    /// Notes that the file has taken an unstable write.
+    func noteUnstableWrite() { unstableWrites.add(1, ordering: .acquiringAndReleasing) }
+
+    private func synchronize(_ call: (Int32) -> Int32) throws(StorageError) {
+        guard call(descriptor.rawValue) == 0 else {
             defer { forgetFailedWrites() }
             throw StorageError.lastSystemError(operation: "flush", device: path)
         }

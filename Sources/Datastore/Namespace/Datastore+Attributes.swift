@@ -10,6 +10,15 @@ extension Datastore {
         try open(handle, flags: linux_o_path).openedAttributes
     }
 
+    /// The attributes of a file that clients read or write at present, for callers on an event loop; nil when it is not
+    /// open, or was removed.
+    public func attributesIfOpen(_ handle: FileHandle) -> FileAttributes? {
+        guard let file = files.file(for: handle), let attributes = try? file.descriptor.attributes(),
+            attributes.linkCount > 0
+        else { return nil }
+        return attributes
+    }
+
     /// SETATTR (RFC 1813 section 3.3.2): changes attributes, durably.
     ///
     /// With `guardTime` given, fails with `notSync` and changes nothing unless it is the object's change time. The

@@ -3,7 +3,7 @@ import Glibc
 import Synchronization
 import Tiering
 
-/// Whether the stable writes of one file may leave its time of change for later.
+/// Whether the stable writes and the COMMITs of one file may leave its time of change for later.
 ///
 /// A stable WRITE promises "all file system metadata" (RFC 1813 section 3.3.7). All of it but the time of change is
 /// part of what `RWF_DSYNC` makes durable; the time alone costs a commit of the file system's journal for each write,

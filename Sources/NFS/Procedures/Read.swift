@@ -6,7 +6,7 @@ import SunRPC
 ///
 /// The bytes are copied once, from the cache or the storage to where they stand in the reply. Everything before them
 /// has a fixed length and is filled in when it is known.
-struct Read: NFSProcedure {
+struct Read: QuickProcedure {
     private let file: FileHandle
     private let offset: UInt64
     /// At most what FSINFO announced: a client that asks for more gets a short answer, as the RFC allows.
@@ -35,9 +35,7 @@ struct Read: NFSProcedure {
         }
     }
 
-    /// Appends the results if they can be had without blocking. Otherwise leaves `reply` in disorder, returns false, and
-    /// wants to be asked again by ``answer(_:into:)`` where blocking is allowed.
-    func answerFromCache(_ call: NFSCall, into reply: inout XDRWriter) -> Bool {
+    func answerWithoutWaiting(_ call: NFSCall, into reply: inout XDRWriter) -> Bool {
         let start = reply.reserve(Self.headerByteCount)
         do throws(DatastoreError) {
             let result = try call.datastore.readFromCache(

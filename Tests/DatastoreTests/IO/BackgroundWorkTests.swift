@@ -35,6 +35,24 @@ struct BackgroundWorkTests {
         }
     }
 
+    /// What is read ahead of a stream waits for those who read other files, not for the stream's own reader.
+    @Test func readAheadGivesWayToReadersOfOtherFiles() throws {
+        let clock = ContinuousClock()
+        let test = try TestDatastore()
+        let work = test.datastore.files.background
+        let stream = try test.datastore.openFile(try test.createFile("stream"))
+        let other = try test.datastore.openFile(try test.createFile("other"))
+        let besideItself = work.whileClientWaits(for: stream) {
+            clock.measure { work.yieldToClients(readingAheadOf: stream) }
+        }
+        #expect(besideItself < .milliseconds(50))
+        let besideAnother = work.whileClientWaits(for: other) {
+            clock.measure { work.yieldToClients(readingAheadOf: stream) }
+        }
+        #expect(besideAnother >= .milliseconds(50))
+        #expect(stream.waitingCalls.load(ordering: .relaxed) == 0)
+    }
+
     /// A scan makes one read after the other for most of what it needs; each gives way while a client waits.
     @Test func aScanGivesWayReadByRead() throws {
         try withTemporaryDirectory { directory in

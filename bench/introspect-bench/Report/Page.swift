@@ -8,10 +8,9 @@ struct Page {
 
     let results: Results
     let hasRemovalChart: Bool
-    /// The records of single kinds of calls, and the section that is made of them.
-    var micro: [MicroRecord] = []
+    /// What single kinds of calls cost, and the section that is made of it.
+    var calls = CallFigures()
     var microSection = ""
-    var classCosts: [ClassCost] = []
     var further: [FurtherResults] = []
 
     var text: String {
@@ -106,7 +105,7 @@ struct Page {
 
     private var targets: String {
         var table = MarkdownTable(["target", "goal", "measured", "standing"])
-        for target in Target.all(results, micro: micro) {
+        for target in Target.all(results, calls) {
             switch target.standing {
             case .figure(let figure, let isMet):
                 table.append([target.what, target.goal, figure, isMet ? "met" : "**not met**"])
@@ -122,10 +121,11 @@ struct Page {
     }
 
     private var misses: String {
-        let missed = Target.all(results, micro: micro).filter(\.isMissed).compactMap(\.measured)
-        guard !missed.isEmpty else { return "" }
+        let accounts = Target.all(results, calls).filter(\.isMissed)
+            .compactMap { $0.account ?? $0.measured.map(account) }
+        guard !accounts.isEmpty else { return "" }
         return "### Where the time of what was missed goes\n\n"
-            + missed.map { account(of: $0) }.joined(separator: "\n") + "\n"
+            + accounts.map { "- \($0)\n" }.joined()
     }
 
     /// What one missed case spends its time on.
@@ -145,7 +145,7 @@ struct Page {
             parts.append("With a disk that takes no time \(most) % would be saved.")
         }
         parts.append("Requests that still reached the disk: reads of \(list(reads)); writes of \(list(writes)).")
-        return "- " + parts.joined(separator: " ")
+        return parts.joined(separator: " ")
     }
 
     private func list(_ items: [String]) -> String { items.isEmpty ? "nothing" : items.joined(separator: ", ") }
@@ -275,9 +275,9 @@ struct Page {
 
     /// What introspection does for a write, by class.
     private var classifier: String {
-        guard !classCosts.isEmpty else { return "" }
+        guard !calls.classCosts.isEmpty else { return "" }
         var table = MarkdownTable(ClassCost.heading)
-        for cost in classCosts { table.append(cost.row) }
+        for cost in calls.classCosts { table.append(cost.row) }
         return """
             ## Classifier
 

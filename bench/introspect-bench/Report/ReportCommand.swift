@@ -27,8 +27,10 @@ struct ReportCommand: ParsableCommand {
         }
         let charts = Charts(results: results)
         let text = Page(
-            results: results, hasRemovalChart: charts.removal != nil, micro: try MicroRecord.all(in: self.results),
-            microSection: try MicroReport.markdown(from: self.results), classCosts: ClassCost.all(in: self.results),
+            results: results, hasRemovalChart: charts.removal != nil,
+            calls: CallFigures(
+                records: try MicroRecord.all(in: self.results), classCosts: ClassCost.all(in: self.results)),
+            microSection: try MicroReport.markdown(from: self.results),
             further: try also.compactMap { try FurtherResults($0) }
         ).text
         guard let page else { return say(text) }

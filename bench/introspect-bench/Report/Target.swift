@@ -14,6 +14,8 @@ struct Target {
     let standing: Standing
     /// The case whose requests tell where the time goes.
     var measured: Case?
+    /// Where the time goes of what no case measures.
+    var account: String?
 
     var isMissed: Bool {
         if case .figure(_, isMet: false) = standing { return true }
@@ -21,72 +23,29 @@ struct Target {
     }
 
     /// All of them, in the design's order.
-    static func all(_ results: Results, micro: [MicroRecord]) -> [Target] {
+    static func all(_ results: Results, _ calls: CallFigures = CallFigures()) -> [Target] {
         let savings: [(Workload, Double)] = [
             (.reboot, 0.5), (.du, 0.85), (.stat, 0.85), (.find, 0.85), (.rm, 0.975), (.create, 0.4), (.webserver, 0.6),
         ]
         var targets = savings.map { workload, least in saving(results, Case(workload), least) }
         targets.append(scan(results))
         targets.append(map(results))
-        let calls = Calls(records: micro)
         targets += [
             Target(
                 what: "the server's CPU for a cached 4 KiB READ, against NFS-Ganesha", goal: "≤ 0.5×",
-                standing: calls.standing(.read, depth: 32, of: .ours, to: .ganesha, \.serverMicroseconds) { $0 <= 0.5 }),
+                standing: calls.ratio(.read, depth: 32, of: .ours, to: .ganesha, \.serverMicroseconds) { $0 <= 0.5 }),
             Target(
                 what: "cached 4 KiB READs a second at depth 32, against NFS-Ganesha", goal: "≥ 1.5×",
-                standing: calls.standing(.read, depth: 32, of: .ours, to: .ganesha, \.operationsPerSecond) { $0 >= 1.5 }
-            ),
+                standing: calls.ratio(.read, depth: 32, of: .ours, to: .ganesha, \.operationsPerSecond) { $0 >= 1.5 }),
             Target(
                 what: "4 KiB FILE_SYNC WRITEs a second, against a local pwrite and fdatasync", goal: "≥ 0.8×",
-                standing: calls.standing(.writeSync, depth: 1, of: .ours, to: .local, \.operationsPerSecond) {
-                    $0 >= 0.8
-                }),
+                standing: calls.ratio(.writeSync, depth: 1, of: .ours, to: .local, \.operationsPerSecond) { $0 >= 0.8 },
+                account: calls.accountOfStableWrites),
             Target(
                 what: "introspection's own cost on a data WRITE", goal: "≤ 3 % of the CPU",
-                standing: calls.standingOfWriteCost),
+                standing: calls.costOfIntrospection),
         ]
         return targets
-    }
-
-    /// The records of single kinds of calls, of 4 KiB.
-    private struct Calls {
-        let records: [MicroRecord]
-
-        /// How much more processor time an UNSTABLE WRITE of a guest's data takes with introspection than without, round
-        /// by round.
-        var standingOfWriteCost: Standing {
-            let cell = LoadCell(operation: .write, size: 4 << 10, depth: 32)
-            let rounds = Dictionary(grouping: records.filter { $0.cell == cell }, by: \.round)
-            let parts = rounds.values.compactMap { records -> Double? in
-                let times = [MicroRecord.Server.ours, .off].map { server in
-                    records.first { $0.server == server }?.result.serverMicroseconds
-                }
-                guard let with = times[0], let without = times[1], without > 0 else { return nil }
-                return with / without - 1
-            }
-            guard let spread = Spread(parts) else { return .notMeasured("not part of this run") }
-            guard spread.interquartileRange <= Spread.widestSpread else { return .disturbed }
-            let range = "\(percent(spread.values[0])) to \(percent(spread.values[spread.values.count - 1]))"
-            return .figure("\(percent(spread.median)) % (\(range))", isMet: spread.median <= 0.03)
-        }
-
-        func standing(
-            _ operation: LoadCell.Operation, depth: Int, of first: MicroRecord.Server, to second: MicroRecord.Server,
-            _ value: (LoadResult) -> Double?, isMet: (Double) -> Bool
-        ) -> Standing {
-            let cell = LoadCell(operation: operation, size: 4 << 10, depth: depth)
-            let spreads = [first, second].map { server in
-                Spread(records.filter { $0.cell == cell && $0.server == server }.compactMap { value($0.result) })
-            }
-            guard let above = spreads[0], let below = spreads[1], below.median > 0 else {
-                return .notMeasured("not part of this run")
-            }
-            let isDisturbed = [above, below].contains { $0.interquartileRange > Spread.widestSpread * $0.median }
-            guard !isDisturbed else { return .disturbed }
-            let ratio = above.median / below.median
-            return .figure("\(decimal(ratio))×", isMet: isMet(ratio))
-        }
     }
 
     private static func saving(_ results: Results, _ measured: Case, _ least: Double) -> Target {
