@@ -12,7 +12,7 @@ public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
     /// Locks `value` away.
     @inlinable public init(_ value: consuming sending Value) {
         mutex = .allocate(capacity: 1)
-        pthread_mutex_init(mutex, nil)
+        Self.initialize(mutex)
         self.value = .allocate(capacity: 1)
         self.value.initialize(to: value)
     }
@@ -24,11 +24,23 @@ public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
         mutex.deallocate()
     }
 
+    /// In a build without optimisation, locking twice is found out instead of never ending.
+    @usableFromInline static func initialize(_ mutex: UnsafeMutablePointer<pthread_mutex_t>) {
+        var attributes = pthread_mutexattr_t()
+        pthread_mutexattr_init(&attributes)
+        defer { pthread_mutexattr_destroy(&attributes) }
+        #if DEBUG
+            pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_ERRORCHECK))
+        #endif
+        pthread_mutex_init(mutex, &attributes)
+    }
+
     /// Runs `body` with the value, alone.
     @inlinable public borrowing func withLock<Result: ~Copyable, Failure: Error>(
         _ body: (inout sending Value) throws(Failure) -> sending Result
     ) throws(Failure) -> sending Result {
-        pthread_mutex_lock(mutex)
+        let status = pthread_mutex_lock(mutex)
+        precondition(status == 0, "locked by the same thread already")
         defer { pthread_mutex_unlock(mutex) }
         return try body(&value.pointee)
     }

@@ -1,5 +1,6 @@
 import BlockStorage
 import Dispatch
+import Glibc
 import Synchronization
 import Testing
 
@@ -46,7 +47,7 @@ struct IOPoolTests {
         DispatchQueue.concurrentPerform(iterations: 4) { _ in
             for number in 0..<rounds {
                 pool.submit {
-                    if number.isMultiple(of: 64) { DispatchQueue.global().sync {} }
+                    if number.isMultiple(of: 512) { usleep(500) }
                     if count.add(1, ordering: .relaxed).newValue == 4 * rounds { all.signal() }
                 }
             }

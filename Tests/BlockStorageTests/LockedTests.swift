@@ -13,15 +13,19 @@ struct LockedTests {
 
     @Test func nobodyIsLetInBesideAnother() {
         let value = Locked(1)
-        let beside: Int? = value.withLock { _ in
-            let taken = Locked<Int?>(nil)
-            DispatchQueue.global().sync {
+        let beside = Locked<Int?>(0)
+        let pool = IOPool(name: "test", threadCount: 1)
+        value.withLock { _ in
+            let hasTried = DispatchSemaphore(value: 0)
+            pool.submit {
                 let found = value.withLockIfAvailable { $0 }
-                taken.withLock { $0 = found }
+                beside.withLock { $0 = found }
+                hasTried.signal()
             }
-            return taken.withLock { $0 }
+            hasTried.wait()
         }
-        #expect(beside == nil)
+        pool.shutDown()
+        #expect(beside.withLock { $0 } == nil)
         #expect(value.withLockIfAvailable { $0 } == 1)
     }
 

@@ -25,6 +25,18 @@ import Testing
     }
 
     @Test(arguments: Scheme.allCases)
+    func attributesOfAnOpenFileAreThereWithoutWaiting(scheme: Scheme) throws {
+        let test = try TestDatastore(scheme)
+        let file = try test.createFile("a")
+        #expect(test.datastore.attributesIfOpen(file) == nil)
+        _ = try test.datastore.openFile(file)
+        #expect(test.datastore.attributesIfOpen(file) == (try test.attributes(file)))
+        #expect(test.datastore.attributesIfOpen(test.root) == nil)
+        #expect(unlink(test.local("a")) == 0)
+        #expect(test.datastore.attributesIfOpen(file) == nil)
+    }
+
+    @Test(arguments: Scheme.allCases)
     func guardOfAnotherTimeChangesNothing(scheme: Scheme) throws {
         let test = try TestDatastore(scheme)
         let file = try test.createFile("a")

@@ -129,37 +129,65 @@ import Testing
     }
 
     /// What COMMIT answers for is on the disk, whoever commits beside: of the whole file or of a range, before and after
-    /// the time of change may be late. Blocks lie where the file system has put them once, and are looked at there.
+    /// the time of change may be late.
     @Test func whatIsCommittedIsOnTheDisk() throws {
-        try withFileSystem(hasJournal: true) { export, path, _ in
-            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
-            defer { datastore.close() }
-            let root = try datastore.mount(export, client: .loopback)
-            let (threads, blocks) = (8, 64)
-            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
-            let file = try datastore.create(root, "disk", mode, as: .root).handle
-            let zeros = ByteBuffer(repeating: 0, count: blocks * 4096)
-            _ = try datastore.write(file, offset: 0, bytes: zeros, stability: .fileSync, as: .root)
-            let extents = try runTool("filefrag", ["-v", "-b1024", "\(export)/disk"])
-            let start = try #require(extents.firstMatch(of: /0\.\. +255: +([0-9]+)\.\./)?.1, "\(extents)")
-            let place = try #require(Int(start)) * 1024
-            let disk = open("\(path)/image", O_RDONLY | O_CLOEXEC)
-            defer { close(disk) }
+        try withBlocksInPlace { datastore, file, blockOnDisk in
+            let threads = 8
             concurrently(threads: threads) { thread in
                 do {
                     for number in 1...400 {
-                        let block = thread + threads * (number % (blocks / threads))
+                        let block = thread + threads * (number % (Self.blocks / threads))
                         let written = UInt64(thread << 32 | number)
                         try commit(written, block: block, of: file, datastore, isWhole: number.isMultiple(of: 3))
-                        var found: UInt64 = 0
-                        #expect(pread(disk, &found, 8, place + block * 4096) == 8)
-                        #expect(UInt64(bigEndian: found) == written, "block \(block)")
+                        #expect(blockOnDisk(block) == written, "block \(block)")
                     }
                 } catch {
                     Issue.record(error)
                 }
             }
             #expect(!datastore.lateTimes.entries.isEmpty)
+        }
+    }
+
+    /// A write that is under way when the server forgets the file ends when others have committed theirs to the file
+    /// opened anew, whose next COMMIT has nothing to flush.
+    @Test func aWriteToAFileThatWasForgottenIsOnTheDisk() throws {
+        try withBlocksInPlace { datastore, file, blockOnDisk in
+            for number in 0..<100 { try commit(UInt64(number), block: 1, of: file, datastore, isWhole: true) }
+            let before = try datastore.openFile(file)
+            datastore.files.forget(before.identity)
+            try commit(7, block: 2, of: file, datastore, isWhole: true)
+            #expect(try datastore.openFile(file) !== before)
+            let bytes = [UInt64(8).bigEndian]
+            try bytes.withUnsafeBytes { try before.write($0, at: 3 * 4096, stability: .unstable) }
+            _ = try datastore.commit(file, offset: 0, count: 0, as: .root)
+            #expect(blockOnDisk(3) == 8)
+        }
+    }
+
+    private static let blocks = 64
+
+    /// Calls `body` with a file of blocks that have their places, and what looks at the first number of one there.
+    private func withBlocksInPlace(
+        _ body: (Datastore, HandleAlias, @escaping @Sendable (Int) -> UInt64?) throws -> Void
+    ) throws {
+        try withFileSystem(hasJournal: true) { export, path, _ in
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+            let file = try datastore.create(root, "disk", mode, as: .root).handle
+            let zeros = ByteBuffer(repeating: 0, count: Self.blocks * 4096)
+            _ = try datastore.write(file, offset: 0, bytes: zeros, stability: .fileSync, as: .root)
+            let extents = try runTool("filefrag", ["-v", "-b1024", "\(export)/disk"])
+            let start = try #require(extents.firstMatch(of: /0\.\. +255: +([0-9]+)\.\./)?.1, "\(extents)")
+            let place = try #require(Int(start)) * 1024
+            let disk = open("\(path)/image", O_RDONLY | O_CLOEXEC)
+            defer { close(disk) }
+            try body(datastore, file) { block in
+                var found: UInt64 = 0
+                return pread(disk, &found, 8, place + block * 4096) == 8 ? UInt64(bigEndian: found) : nil
+            }
         }
     }
 

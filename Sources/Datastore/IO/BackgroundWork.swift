@@ -15,37 +15,59 @@ final class BackgroundWork: Sendable {
     let scans = IOPool(name: "scan", threadCount: 1, niceness: niceness)
     /// One thread for digests, which must not wait behind a scan.
     let digests = IOPool(name: "digest", threadCount: 1, niceness: niceness)
-    private let clientCalls = Atomic(0)
+    private let waitingReads = Atomic(0)
+    /// Stable WRITEs and COMMITs.
+    private let waitingWrites = Atomic(0)
     private let stopping = Atomic(false)
     private let stop = DispatchSemaphore(value: 0)
 
     /// Whether the server is stopping.
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
 
-    /// Runs `body`, a client's access to the disk; reads in the background wait meanwhile.
-    func whileClientWaits<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-        clientCalls.add(1, ordering: .relaxed)
-        defer { clientCalls.subtract(1, ordering: .relaxed) }
+    /// Runs `body`, a client's read of `file` from the disk; reads in the background wait meanwhile.
+    func whileReadWaits<Result, Failure: Error>(
+        for file: OpenFile? = nil, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        waitingReads.add(1, ordering: .relaxed)
+        file?.waitingCalls.add(1, ordering: .relaxed)
+        defer {
+            file?.waitingCalls.subtract(1, ordering: .relaxed)
+            waitingReads.subtract(1, ordering: .relaxed)
+        }
         return try body()
     }
 
-    /// As ``whileClientWaits(_:)``, for an access to `file`.
-    func whileClientWaits<Result, Failure: Error>(
+    /// Runs `body`, which makes durable what a client wrote to `file`; read-ahead of others waits meanwhile. Scans and
+    /// digests do not: a guest that writes without a pause is one that they must keep up with.
+    func whileWriteWaits<Result, Failure: Error>(
         for file: OpenFile, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
+        waitingWrites.add(1, ordering: .relaxed)
         file.waitingCalls.add(1, ordering: .relaxed)
-        defer { file.waitingCalls.subtract(1, ordering: .relaxed) }
-        return try whileClientWaits(body)
+        defer {
+            file.waitingCalls.subtract(1, ordering: .relaxed)
+            waitingWrites.subtract(1, ordering: .relaxed)
+        }
+        return try body()
     }
 
-    /// Waits while clients wait for the disk, within bounds.
-    ///
-    /// - Parameter file: what is to be read ahead of; those who wait for the same file do not count.
-    func yieldToClients(readingAheadOf file: OpenFile? = nil) {
+    /// Waits while clients wait for reads, within bounds.
+    func yieldToReaders() {
+        yield { waitingReads.load(ordering: .relaxed) > 0 }
+    }
+
+    /// Waits, within bounds, while clients wait for the disk that do not want `file`: read-ahead of a stream would leave
+    /// nothing of the disk to those who want a block here and there.
+    func yieldToOthers(than file: OpenFile) {
+        yield {
+            let all = waitingReads.load(ordering: .relaxed) + waitingWrites.load(ordering: .relaxed)
+            return all > file.waitingCalls.load(ordering: .relaxed)
+        }
+    }
+
+    private func yield(while mustWait: () -> Bool) {
         var waited = 0
-        while clientCalls.load(ordering: .relaxed) > (file?.waitingCalls.load(ordering: .relaxed) ?? 0),
-            waited < Self.longestYield, !isStopping
-        {
+        while waited < Self.longestYield, !isStopping, mustWait() {
             usleep(useconds_t(Self.yieldStep))
             waited += Self.yieldStep
         }

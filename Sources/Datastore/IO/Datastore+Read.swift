@@ -39,7 +39,7 @@ extension Datastore {
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
             let target = UnsafeMutableRawBufferPointer(rebasing: bytes[..<range.length])
             do throws(StorageError) {
-                try files.background.whileClientWaits(for: file) { () throws(StorageError) in
+                try files.background.whileReadWaits(for: file) { () throws(StorageError) in
                     try file.read(range, into: target)
                 }
                 return range.length
@@ -75,12 +75,12 @@ extension Datastore {
     }
 
     private func readAhead(of file: OpenFile, after range: ByteRange, fileSize: Int) {
-        guard let ahead = file.noteRead(range, fileSize: fileSize), let member = file.member else { return }
-        readAheadPool.submit { [background = files.background] in
-            // A stream would leave nothing of a disk to those who want a block here and there.
-            background.yieldToClients(readingAheadOf: file)
-            // A failure is the client's to see when it asks for these bytes.
-            try? file.load(ahead, kinds: .ofMember(member, for: .readAhead))
+        guard let ahead = file.noteRead(range, fileSize: fileSize) else { return }
+        file.readAhead(ahead) { read in
+            readAheadPool.submit { [background = files.background] in
+                background.yieldToOthers(than: file)
+                read()
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ extension Datastore {
         do throws(StorageError) {
             let background = files.background
             let result = try session.warm(
-                isCancelled: { background.isStopping }, pausing: { background.yieldToClients() })
+                isCancelled: { background.isStopping }, pausing: { background.yieldToReaders() })
             return (result.wanted, result.cached)
         } catch {
             throw DatastoreError(error)

@@ -40,7 +40,7 @@ extension Datastore {
                 if stability == .unstable {
                     try write()
                 } else {
-                    try files.background.whileClientWaits(for: file, write)
+                    try files.background.whileWriteWaits(for: file, write)
                 }
             }
         } catch {
@@ -85,7 +85,7 @@ extension Datastore {
         let before = try? currentAttributes(of: file)
         do throws(StorageError) {
             let range = count > 0 ? ByteRange(checkedOffset: offset, length: UInt64(count)) : nil
-            try files.background.whileClientWaits(for: file) { () throws(StorageError) in try file.commit(range) }
+            try files.background.whileWriteWaits(for: file) { () throws(StorageError) in try file.commit(range) }
         } catch {
             verifier.renew()
             logger.error("\(error): clients are told to send their unstable writes again")
@@ -178,6 +178,6 @@ extension OpenFile {
             }
             done += count
         }
-        if flags == 0 { noteUnstableWrite() }
+        if flags == 0 { try noteUnstableWrite() }
     }
 }

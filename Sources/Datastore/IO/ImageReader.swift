@@ -81,7 +81,7 @@ struct ImageReader: ClassifiedReader {
         guard range.end <= size else {
             throw StorageError(.outOfRange, operation: "read", device: session.image.path, range: range)
         }
-        background.yieldToClients()
+        background.yieldToReaders()
     }
 
     /// The memory of `range` in `buffer`, which is that of `whole`.

@@ -48,6 +48,9 @@ final class OpenFile: Sendable {
         }
     }
 
+    /// A window for each of some streams.
+    private static let mostReadAheads = 8
+
     let identity: Identity
     let descriptor: OwnedDescriptor
     let ranges = RangeTable()
@@ -59,6 +62,10 @@ final class OpenFile: Sendable {
     /// it took before it was opened counts as one.
     private let unstableWrites = Atomic(1)
     private let flushedWrites = Atomic(0)
+    /// Whether the table of open files has forgotten this one, so that the file may be open anew.
+    private let forgotten = Atomic(false)
+    /// Read-aheads that were submitted and have not ended.
+    private let readAheads = Atomic(0)
     /// Calls of clients on this file that wait for the disk; see ``BackgroundWork``.
     let waitingCalls = Atomic(0)
     private let directDescriptor: Int32
@@ -256,19 +263,30 @@ final class OpenFile: Sendable {
     ///
     /// Nothing waits for the disk if all of them are durable: they were flushed, or the redirect log has them. Writes
     /// are counted when the file has taken them and before they are acknowledged, so that a write that this flush may
-    /// have missed is never among those that it counts as flushed.
+    /// have missed is never among those that it counts as flushed (invariant 1).
+    ///
+    /// Where the log takes writes, the first flush is one of the whole file: what comes after it may need none.
     func commit(_ range: ByteRange?) throws(StorageError) {
         let timeMayBeLate = lateTimes?.mayBeLate(path: path) == true
         let count = unstableWrites.load(ordering: .acquiring)
         let flushed = flushedWrites.load(ordering: .acquiring)
         guard flushed < count || !timeMayBeLate else { return }
-        if let range, flushed > 0 || !timeMayBeLate { return try flush(range) }
+        if let range, flushed > 0 || !timeMayBeLate || redirects == nil { return try flush(range) }
         if timeMayBeLate { try synchronize(fdatasync) } else { try flush() }
         flushedWrites.max(count, ordering: .acquiringAndReleasing)
     }
 
-    /// Notes that the file has taken an unstable write.
-    func noteUnstableWrite() { unstableWrites.add(1, ordering: .acquiringAndReleasing) }
+    /// Notes that the file has taken an unstable write, before it is acknowledged.
+    ///
+    /// A write that was under way when the file was forgotten is made durable here: a COMMIT that comes to the file
+    /// opened anew does not know of it. One that ended before is flushed by that one's first COMMIT.
+    func noteUnstableWrite() throws(StorageError) {
+        unstableWrites.add(1, ordering: .sequentiallyConsistent)
+        if forgotten.load(ordering: .sequentiallyConsistent) { try flush() }
+    }
+
+    /// The table of open files is about to forget this one.
+    func noteForgotten() { forgotten.store(true, ordering: .sequentiallyConsistent) }
 
     private func synchronize(_ call: (Int32) -> Int32) throws(StorageError) {
         guard call(descriptor.rawValue) == 0 else {
@@ -337,6 +355,20 @@ final class OpenFile: Sendable {
     func noteRead(_ range: ByteRange, fileSize: Int) -> ByteRange? {
         guard isCached else { return nil }
         return sequentialReads.withLock { $0.note(range, fileSize: fileSize) }
+    }
+
+    /// Has the read-ahead of `range` done by `submit`, unless it is cached or too much is under way already.
+    func readAhead(_ range: ByteRange, _ submit: (@escaping @Sendable () -> Void) -> Void) {
+        guard let member, missingByteCount(of: range) > 0 else { return }
+        guard readAheads.add(1, ordering: .relaxed).newValue <= Self.mostReadAheads else {
+            readAheads.subtract(1, ordering: .relaxed)
+            return
+        }
+        submit {
+            // A failure is the client's to see when it asks for these bytes.
+            try? self.load(range, kinds: .ofMember(member, for: .readAhead))
+            self.readAheads.subtract(1, ordering: .relaxed)
+        }
     }
 
     /// Reads `range`, which lies inside the file, from the cache or the disk.

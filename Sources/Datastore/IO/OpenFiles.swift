@@ -143,7 +143,9 @@ final class OpenFiles: Sendable {
     /// Closes a file whose last name is gone.
     func forget(_ identity: OpenFile.Identity) {
         let session = table.withLock { table -> ImageSession? in
-            guard let entry = table.byIdentity.removeValue(forKey: identity) else { return nil }
+            guard let entry = table.byIdentity[identity] else { return nil }
+            entry.file.noteForgotten()
+            table.byIdentity[identity] = nil
             for handle in entry.handles { table.byHandle[handle] = nil }
             guard let session = entry.file.member?.session else { return nil }
             table.remove(session)
@@ -310,6 +312,7 @@ final class OpenFiles: Sendable {
                 $0.lastUse < limit && !$0.file.isCached && $0.file.member?.session.isBusy != true
             }
             for entry in idle {
+                entry.file.noteForgotten()
                 for handle in entry.handles { table.byHandle[handle] = nil }
                 table.byIdentity[entry.file.identity] = nil
             }

@@ -13,8 +13,9 @@ extension Datastore {
     /// The attributes of a file that clients read or write at present, for callers on an event loop; nil when it is not
     /// open, or was removed.
     public func attributesIfOpen(_ handle: FileHandle) -> FileAttributes? {
-        guard let file = files.file(for: handle), let attributes = try? file.descriptor.attributes(),
-            attributes.linkCount > 0
+        // A file with names in two exports is open in one of them, by whose number its attributes name the file system.
+        guard let file = files.file(for: handle), HandleCodec.exportID(of: handle) == file.descriptor.root.export.id,
+            let attributes = try? file.descriptor.attributes(), attributes.linkCount > 0
         else { return nil }
         return attributes
     }

@@ -118,7 +118,7 @@ extension Datastore {
         return try RedirectTier(
             configuration.tier, register: RedirectRegister(in: state), logger: logger,
             openImage: { (image) throws(StorageError) in try reference.datastore?.openForDestaging(image) },
-            yield: { reference.datastore?.files.background.yieldToClients() })
+            yield: { reference.datastore?.files.background.yieldToReaders() })
     }
 
     /// Throws when clients could reach the log.

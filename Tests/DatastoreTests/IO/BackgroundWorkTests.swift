@@ -14,22 +14,22 @@ struct BackgroundWorkTests {
         let clock = ContinuousClock()
         let work = BackgroundWork()
         defer { work.end() }
-        #expect(clock.measure { work.yieldToClients() } < .milliseconds(50))
+        #expect(clock.measure { work.yieldToReaders() } < .milliseconds(50))
         // A client that waits for ever does not hold it for ever.
-        let held = work.whileClientWaits { clock.measure { work.yieldToClients() } }
+        let held = work.whileReadWaits { clock.measure { work.yieldToReaders() } }
         #expect(held >= .milliseconds(50))
         let isWaiting = Atomic(false)
         let hasEnded = Atomic(false)
         concurrently(threads: 2) { thread in
             if thread == 0 {
-                work.whileClientWaits {
+                work.whileReadWaits {
                     isWaiting.store(true, ordering: .releasing)
                     usleep(10_000)
                     hasEnded.store(true, ordering: .releasing)
                 }
             } else {
                 while !isWaiting.load(ordering: .acquiring) { sched_yield() }
-                let waited = clock.measure { work.yieldToClients() }
+                let waited = clock.measure { work.yieldToReaders() }
                 #expect(hasEnded.load(ordering: .acquiring) || waited >= .milliseconds(50))
             }
         }
@@ -42,14 +42,20 @@ struct BackgroundWorkTests {
         let work = test.datastore.files.background
         let stream = try test.datastore.openFile(try test.createFile("stream"))
         let other = try test.datastore.openFile(try test.createFile("other"))
-        let besideItself = work.whileClientWaits(for: stream) {
-            clock.measure { work.yieldToClients(readingAheadOf: stream) }
+        let besideItself = work.whileReadWaits(for: stream) {
+            clock.measure { work.yieldToOthers(than: stream) }
         }
         #expect(besideItself < .milliseconds(50))
-        let besideAnother = work.whileClientWaits(for: other) {
-            clock.measure { work.yieldToClients(readingAheadOf: stream) }
+        let besideAnother = work.whileReadWaits(for: other) {
+            clock.measure { work.yieldToOthers(than: stream) }
         }
         #expect(besideAnother >= .milliseconds(50))
+        let besideCommit = work.whileWriteWaits(for: other) { clock.measure { work.yieldToOthers(than: stream) } }
+        #expect(besideCommit >= .milliseconds(50))
+        // A scan does not wait for writes, of which there may be no end.
+        let scanBesideCommit = work.whileWriteWaits(for: other) { clock.measure { work.yieldToReaders() } }
+        #expect(scanBesideCommit < .milliseconds(50))
+        #expect(other.waitingCalls.load(ordering: .relaxed) == 0)
         #expect(stream.waitingCalls.load(ordering: .relaxed) == 0)
     }
 
@@ -79,7 +85,7 @@ struct BackgroundWorkTests {
             for _ in 0..<10_000 where datastore.files.sessions.first?.lastScan == nil { usleep(1000) }
         }
         if whileClientWaits {
-            datastore.files.background.whileClientWaits { scan() }
+            datastore.files.background.whileReadWaits { scan() }
         } else {
             scan()
         }

@@ -61,7 +61,12 @@ struct LoadRun {
         defer { payload.deallocate() }
         var generator = SeededGenerator(seed: 1)
         for index in payload.indices { payload[index] = UInt8(truncatingIfNeeded: generator.next()) }
-        if options.operation == .read { try warm() }
+        switch options.operation {
+        case .read: try warm(options.span.bytes)
+        // A file that clients use is open.
+        case .getattr: try warm(min(Self.warmedAtOnce, options.span.bytes))
+        default: break
+        }
         let loads = connections.enumerated().map { index, connection in
             load(on: connection, seed: UInt64(index + 1), payload: UnsafeRawBufferPointer(payload))
         }
@@ -102,12 +107,13 @@ struct LoadRun {
         try failure.rethrow()
     }
 
-    /// Reads everything once, so that what the server caches is cached.
-    private func warm() throws(NFSClientError) {
-        let (start, end) = (options.offset.bytes, options.offset.bytes + options.span.bytes)
-        let unit = 64 << 10
-        for offset in stride(from: start, to: end, by: unit) {
-            let record = NFSCalls.read(file, offset: offset, count: min(unit, end - offset))
+    private static let warmedAtOnce = 64 << 10
+
+    /// Reads `count` bytes once, so that what the server caches is cached.
+    private func warm(_ count: Int) throws(NFSClientError) {
+        let (start, end) = (options.offset.bytes, options.offset.bytes + count)
+        for offset in stride(from: start, to: end, by: Self.warmedAtOnce) {
+            let record = NFSCalls.read(file, offset: offset, count: min(Self.warmedAtOnce, end - offset))
             _ = try connections[0].call(record, "READ at \(offset)")
         }
     }
