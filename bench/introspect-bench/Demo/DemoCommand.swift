@@ -29,6 +29,8 @@ struct DemoCommand: ParsableCommand {
             throw ValidationError("the demo needs files, and a disk of 256M at least")
         }
         try separateMounts()
+        let wakeful = WakefulProcessors()
+        defer { withExtendedLifetime(wakeful) {} }
         try Bed.with { bed in
             let progress = Progress()
             let temporary = try TemporaryDirectory(on: bed)
@@ -37,7 +39,7 @@ struct DemoCommand: ParsableCommand {
                 guest: .uml)
             let plan = RunPlan(
                 cases: DemoReport.cases, servers: [.off, .ours], rounds: 1, watchesRemoval: false,
-                parameters: parameters, environment: try RunEnvironment())
+                parameters: parameters, environment: try RunEnvironment(isWakeful: wakeful != nil))
             let stand = try RunStand(
                 for: plan.runs.map(\.identity), parameters: parameters, imageDirectory: temporary.path,
                 progress: progress,

@@ -70,7 +70,9 @@ struct MicroCommand: ParsableCommand {
     }
 
     private func measure(into results: String, on bed: Bed) throws {
-        let environment = try RunEnvironment()
+        let wakeful = WakefulProcessors()
+        defer { withExtendedLifetime(wakeful) {} }
+        let environment = try RunEnvironment(isWakeful: wakeful != nil)
         let due = steps().filter {
             !MicroRecord.isKept($0.cell, $0.server, round: $0.round, environment: environment, in: results)
         }

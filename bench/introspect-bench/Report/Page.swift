@@ -306,6 +306,14 @@ struct Page {
         }
     }
 
+    private var wakefulness: String {
+        guard results.environment.isWakeful == true else { return "" }
+        return """
+             This machine's processors are kept awake for every server alike: one that sleeps between two requests, and \
+            that a host has to wake, would be measured instead.
+            """
+    }
+
     private var method: String {
         let parameters = results.parameters
         let others = results.others == 0 ? "" : " \(results.others) files in the directory are of other benchmarks."
@@ -316,7 +324,7 @@ struct Page {
             on it. Guest disks have GPT, LVM and an ext3 that files were written to, six at a time, deleted and made \
             again; they lie on ext4 in \(parameters.pieces) pieces among others, each on its place in every run: before \
             each the disk is put back, to the byte, to what it was. Sizes of files are Filebench's: gamma with shape 1.5 \
-            and a mean of 128 KiB, for web and mail server 16 KiB; their contents are zeros. \(guestMethod) Server, this \
+            and a mean of 128 KiB, for web and mail server 16 KiB; their contents are zeros. \(guestMethod)\(wakefulness) Server, this \
             machine's caches and the guest's are cold before each run; server and guest start, scan and mount before the \
             disks begin to take time, and the scan is measured by itself. After the scan this machine's caches are \
             emptied once more, so that a server has in memory only what it keeps itself. The guest takes the time. After \

@@ -42,12 +42,14 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         guard geteuid() == 0 else { throw ValidationError("the benchmark mounts file systems and needs root") }
         try separateMounts()
+        let wakeful = WakefulProcessors()
+        defer { withExtendedLifetime(wakeful) {} }
         let cases = workloads.isEmpty ? [Case(.scan)] + Workload.figure.map { Case($0) } : workloads
         let progress = Progress()
         let store = try RunStore(at: options.results)
         var plan = RunPlan(
             cases: cases, servers: servers.kinds, rounds: rounds, parameters: options.parameters,
-            environment: try RunEnvironment())
+            environment: try RunEnvironment(isWakeful: wakeful != nil))
         if !fresh { plan.leaveOut { store.record($0.identity, isWatched: $0.isWatched) != nil } }
         progress.say("\(plan.runs.count) runs to do; results in \(store.directory)")
         guard !plan.runs.isEmpty else { return }

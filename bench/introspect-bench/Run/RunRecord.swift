@@ -116,9 +116,12 @@ struct RunEnvironment: Codable, Hashable {
     var cores: Int
     /// Bytes.
     var memory: Int
+    /// Whether the processors are kept from sleeping; nil from before that was done.
+    var isWakeful: Bool?
 
     /// This machine, asked now.
-    init() throws(TestBedError) {
+    init(isWakeful: Bool = false) throws(TestBedError) {
+        self.isWakeful = isWakeful
         commit = Self.commit
         kernel = Self.line(try run("uname", "-r"))
         guestKernel = Self.line(try run("linux.uml", "--version"))
