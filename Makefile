@@ -85,7 +85,7 @@ bench: release
 # Virtual machines under QEMU that boot, reboot, and boot four at once, for the same page: minutes each.
 bench-boots: release
 	bench="$$(swift build -c release --show-bin-path)/introspect-bench"; \
-	"$$bench" run boot reboot boot@4 --servers ours,off,ganesha --rounds $(ROUNDS); status=$$?; \
+	"$$bench" run boot reboot boot@4 --servers ours,off,ganesha,floor --rounds $(ROUNDS); status=$$?; \
 	"$$bench" $(PAGE) && exit $$status
 
 # Mail, a neighbour that streams data, and several guests at once, for the same page: hours with five rounds.

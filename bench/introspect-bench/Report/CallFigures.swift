@@ -56,8 +56,8 @@ struct CallFigures {
             **FILE_SYNC WRITEs**: one at a time takes \(microseconds(whole)), pwrite and fdatasync alone \
             \(microseconds(disk)). A GETATTR, which needs neither disk nor another thread, takes \
             \(microseconds(onLoop)) from request to answer, a LOOKUP, which changes threads twice as a WRITE does, \
-            \(microseconds(onThread)): the network and threads that wake up, on processors that have gone to sleep \
-            meanwhile. That does not count where there is more to do at once; see 16 in flight.
+            \(microseconds(onThread)): that much goes to the network and to waking threads. It counts for less where there \
+            is more to do at once; see 16 in flight.
             """
     }
 }

@@ -137,7 +137,7 @@ struct Page {
         let writes = counts.filter { $0.requests.writes > 0 }.map { "\($0.name) \($0.requests.writes)" }
         var parts = [
             "**\(measured.workload.title)**: in \(seconds.map { decimal($0.median) } ?? "-") s"
-                + (measured.workload.changesFiles ? ", `sync` included," : "")
+                + (measured.workload.endsDirty || measured.workload.endsWithSync ? ", `sync` included," : "")
                 + " the disk was busy for \(busy.map { decimal($0.median) } ?? "-") s."
         ]
         if let floor = results.seconds(measured, .floor), let baseline = results.baseline(measured) {
