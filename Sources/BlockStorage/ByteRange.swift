@@ -55,11 +55,13 @@ public struct ByteRange: Hashable, Sendable {
 
     /// The smallest range of whole `alignment`-sized blocks that holds this one; `alignment` is a power of two.
     ///
-    /// The end saturates at the last aligned offset that `Int` can hold.
+    /// It always holds this range: where the last block ends past what `Int` can hold, it is the range that is cut off,
+    /// at `Int.max`, and its length is no multiple of `alignment`.
     @inlinable
     public func aligned(to alignment: Int) -> ByteRange {
-        let start = offset & ~(alignment - 1)
-        let end = end > Int.max - alignment ? Int.max & ~(alignment - 1) : (end + alignment - 1) & ~(alignment - 1)
+        let mask = alignment - 1
+        let start = offset & ~mask
+        let end = end > Int.max - mask ? (end & mask == 0 ? end : Int.max) : (end + mask) & ~mask
         return ByteRange(offset: start, length: end - start)
     }
 }

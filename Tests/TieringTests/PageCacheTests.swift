@@ -37,6 +37,55 @@ struct PageCacheTests {
         #expect(read(cache, image: 2, ByteRange(offset: 10 * 4096, length: 1)) == nil)
     }
 
+    /// Offsets whose upper bits would be another image's number have no name in the cache.
+    @Test func noOffsetNamesAPageOfAnotherImage() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        for image: UInt32 in 1...3 { insert(cache, image: image, page: 7, UInt8(image), metadata) }
+        for image: UInt32 in 0...3 {
+            for other in 0...3 {
+                let offset = other << 56 + 7 * 4096
+                guard offset >= PageCache.byteLimit else { continue }
+                let range = ByteRange(offset: offset, length: 4096)
+                page(9).withUnsafeBytes {
+                    cache.update(image: image, offset: offset, bytes: $0)
+                    cache.insert(image: image, offset: offset, bytes: $0, kind: metadata)
+                }
+                cache.reclassify(image: image, range: range, kind: data)
+                #expect(read(cache, image: image, range) == nil && !cache.isCached(image: image, range: range))
+                #expect(cache.missing(image: image, range: range) == [range])
+                cache.remove(image: image, range: range)
+            }
+        }
+        for image: UInt32 in 1...3 {
+            #expect(read(cache, image: image, ByteRange(offset: 7 * 4096, length: 4096)) == page(UInt8(image)))
+        }
+    }
+
+    @Test func rangesThatReachPastWhatTheCacheCanNameAreMissingThere() throws {
+        let cache = try #require(PageCache(byteCount: 1 << 20))
+        let last = PageCache.byteLimit / 4096 - 1
+        insert(cache, page: last, 1, data)
+        #expect(isCached(cache, page: last))
+        for end in [PageCache.byteLimit + 5000, Int.max] {
+            let range = ByteRange(offset: last * 4096, length: end - last * 4096)
+            guard range.length <= 1 << 20 else {
+                cache.remove(image: 1, range: range)
+                #expect(!isCached(cache, page: last))
+                continue
+            }
+            #expect(read(cache, range) == nil && !cache.isCached(image: 1, range: range))
+            let rest = ByteRange(offset: PageCache.byteLimit, length: end - PageCache.byteLimit)
+            #expect(cache.missing(image: 1, range: range) == [rest])
+            var bytes = [UInt8](repeating: 0, count: range.length)
+            #expect(bytes.withUnsafeMutableBytes { cache.readPresent(image: 1, range: range, into: $0) } == [rest])
+        }
+        let end = ByteRange(offset: Int.max - 10, length: 10)
+        #expect(read(cache, end) == nil && cache.missing(image: 1, range: end) == [end])
+        page(9).withUnsafeBytes {
+            cache.update(image: 1, offset: Int.max - 10, bytes: UnsafeRawBufferPointer(rebasing: $0[..<10]))
+        }
+    }
+
     @Test func partOfAPageIsUpdatedInPlaceAndNeverCachedAlone() throws {
         let cache = try #require(PageCache(byteCount: 1 << 20))
         insert(cache, page: 0, 1, data)

@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -7,6 +8,14 @@ struct FileSystemLimits: Sendable {
     let maximumFileSize: UInt64
     /// The smallest step between two times.
     let timeGranularity: FileTime
+
+    /// The bytes that untrusted numbers name; nil where no file can have them all.
+    func range(offset: UInt64, length: UInt64) -> ByteRange? {
+        guard let range = ByteRange(checkedOffset: offset, length: length), UInt64(range.end) <= maximumFileSize else {
+            return nil
+        }
+        return range
+    }
 
     /// Tries on a nameless file in `directory`; where none can be made, asks pathconf(3) and takes whole seconds.
     init(of directory: Int32) {

@@ -24,7 +24,8 @@ extension Datastore {
     ) throws(MutationFailure) -> WriteResult {
         let verifier = writeVerifier
         let file = try openFileForChange(handle, as: credentials)
-        guard let range = ByteRange(checkedOffset: offset, length: UInt64(bytes.readableBytes)) else {
+        // Before the cache or the log hear of it: what the file system would refuse must not get there first.
+        guard let range = file.limits.range(offset: offset, length: UInt64(bytes.readableBytes)) else {
             throw MutationFailure(
                 DatastoreError(.fileTooBig, "\(file.path): write at \(offset)"),
                 wcc: WeakCacheConsistency(after: try? currentAttributes(of: file)))
@@ -84,7 +85,8 @@ extension Datastore {
         let file = try openFileForChange(handle, as: credentials)
         let before = try? currentAttributes(of: file)
         do throws(StorageError) {
-            let range = count > 0 ? ByteRange(checkedOffset: offset, length: UInt64(count)) : nil
+            // What no file can have was never written: then, too, all is flushed.
+            let range = count > 0 ? file.limits.range(offset: offset, length: UInt64(count)) : nil
             try files.background.whileWriteWaits(for: file) { () throws(StorageError) in try file.commit(range) }
         } catch {
             verifier.renew()

@@ -276,6 +276,7 @@ extension ByteRange {
     /// The pages that lie in the range as a whole, or nil when there are none.
     fileprivate var wholePages: ByteRange? {
         let mask = PageCache.pageSize - 1
+        guard offset <= Int.max - mask else { return nil }
         let start = (offset + mask) & ~mask
         let end = end & ~mask
         return start < end ? ByteRange(offset: start, length: end - start) : nil

@@ -97,6 +97,9 @@ final class OpenFile: Sendable {
     /// image's other files.
     var path: String { descriptor.currentPath ?? "inode \(identity.inode)" }
 
+    /// How large the file may become.
+    var limits: FileSystemLimits { descriptor.root.limits }
+
     /// The number of the file's pages in the cache; 0, under which none are kept, for files that are no images.
     var cacheID: UInt32 { cacheNumber.load(ordering: .acquiring) }
 

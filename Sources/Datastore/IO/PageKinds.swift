@@ -101,10 +101,12 @@ struct PageKinds {
         of pages: ByteRange, otherwise: BlockClass = .unknown, _ body: (ByteRange, BlockClass) -> Void,
         blocks: ((ByteRange, BlockClass) -> Void) -> Void
     ) {
-        let count = pages.length / PageCache.pageSize
+        // The last page is not whole where a file ends at the largest offset there is.
+        let count = pages.length / PageCache.pageSize + (pages.length % PageCache.pageSize > 0 ? 1 : 0)
         withUnsafeTemporaryAllocation(of: BlockClass.self, capacity: count) { classes in
             classes.initialize(repeating: otherwise)
             blocks { run, blockClass in
+                guard let run = run.intersection(pages) else { return }
                 let first = (run.offset - pages.offset) / PageCache.pageSize
                 let last = (run.end - 1 - pages.offset) / PageCache.pageSize
                 for index in first...last where blockClass.isWorthMore(than: classes[index]) {
@@ -112,10 +114,13 @@ struct PageKinds {
                 }
             }
             var start = 0
-            for index in 1...count where index == count || classes[index] != classes[start] {
-                let offset = pages.offset + start * PageCache.pageSize
-                body(ByteRange(offset: offset, length: (index - start) * PageCache.pageSize), classes[start])
-                start = index
+            while start < count {
+                var end = start + 1
+                while end < count, classes[end] == classes[start] { end += 1 }
+                let first = pages.offset + start * PageCache.pageSize
+                let length = min((end - start) * PageCache.pageSize, pages.end - first)
+                body(ByteRange(offset: first, length: length), classes[start])
+                start = end
             }
         }
     }

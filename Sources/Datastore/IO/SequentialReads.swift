@@ -31,7 +31,7 @@ struct SequentialReads {
         let start = max(stream.readAheadEnd, range.end)
         guard start < fileSize, start - range.end <= stream.window / 2 else { return nil }
         stream.window = min(max(stream.window * 2, Self.smallestWindow), Self.largestWindow)
-        stream.readAheadEnd = min(start + stream.window, fileSize)
+        stream.readAheadEnd = start + min(stream.window, fileSize - start)
         return ByteRange(offset: start, length: stream.readAheadEnd - start)
     }
 }

@@ -67,9 +67,15 @@ enum CacheSegment: UInt8 {
 }
 
 /// A page's name: the number of its image in the upper 20 bits, one above its index in the image in the lower 44.
+///
+/// A page whose index does not fit has no key, so that no two pages ever share one.
 struct PageKey: Hashable {
     static let indexBits: UInt64 = 44
+    /// Pages from here on have no key.
+    static let pageLimit = 1 << Int(indexBits) - 1
     static let none = PageKey(rawValue: 0)
+
+    private static let imageLimit: UInt32 = 1 << (64 - UInt32(indexBits))
 
     let rawValue: UInt64
 
@@ -77,8 +83,9 @@ struct PageKey: Hashable {
         self.rawValue = rawValue
     }
 
-    init(image: UInt32, index: Int) {
-        rawValue = UInt64(image) << Self.indexBits | UInt64(truncatingIfNeeded: index &+ 1)
+    init?(image: UInt32, index: Int) {
+        guard image < Self.imageLimit, (0..<Self.pageLimit).contains(index) else { return nil }
+        rawValue = UInt64(image) << Self.indexBits | UInt64(index + 1)
     }
 
     var image: UInt32 { UInt32(truncatingIfNeeded: rawValue >> Self.indexBits) }

@@ -9,6 +9,8 @@ import Synchronization
 /// locks. No call blocks on anything but such a lock, and none allocates memory except where it returns an array.
 /// Which pages stay is told at ``PageCacheShard`` and ``CacheBoundary``.
 ///
+/// Pages past ``byteLimit`` of an image are not cached: reading them fails, changing them does nothing.
+///
 /// The cache knows nothing of files: keeping it equal to the image is the duty of whoever fills it, who sees to it
 /// that no page is inserted from bytes that were read before a later write (see the datastore's `RangeTable`).
 public final class PageCache: Sendable {
@@ -16,6 +18,9 @@ public final class PageCache: Sendable {
     public static let pageSize = 4096
     /// The smallest cache, in bytes.
     public static let minimumByteCount = 1 << 20
+
+    /// The bytes of an image that the cache has names for: 64 PiB less a page.
+    public static let byteLimit = PageKey.pageLimit * pageSize
 
     static let groupShift = 6
 
@@ -82,13 +87,15 @@ public final class PageCache: Sendable {
     ) -> Bool {
         // A range in one group is looked at and copied under one lock.
         guard Self.isInOneGroup(range) || isCached(image: image, range: range) else { return false }
+        guard range.end <= Self.byteLimit else { return false }
         return forEachGroup(of: range) { shard, pages in
             if pages.count > 1 {
-                guard pages.allSatisfy({ shard.page(PageKey(image: image, index: $0)) != nil }) else { return false }
+                guard pages.allSatisfy({ shard.page(image, $0) != nil }) else { return false }
             }
             for index in pages {
-                let key = PageKey(image: image, index: index)
-                guard let page = countsHits ? shard.hit(key) : shard.page(key) else { return false }
+                guard let key = PageKey(image: image, index: index),
+                    let page = countsHits ? shard.hit(key) : shard.page(key)
+                else { return false }
                 Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
             }
             return true
@@ -97,8 +104,9 @@ public final class PageCache: Sendable {
 
     /// Whether every page of `range` is cached now.
     public func isCached(image: UInt32, range: ByteRange) -> Bool {
-        forEachGroup(of: range) { shard, pages in
-            pages.allSatisfy { shard.page(PageKey(image: image, index: $0)) != nil }
+        guard range.end <= Self.byteLimit else { return false }
+        return forEachGroup(of: range) { shard, pages in
+            pages.allSatisfy { shard.page(image, $0) != nil }
         }
     }
 
@@ -111,8 +119,7 @@ public final class PageCache: Sendable {
         var missing: [ByteRange] = []
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
-                let key = PageKey(image: image, index: index)
-                if let page = shard.hit(key) {
+                if let key = PageKey(image: image, index: index), let page = shard.hit(key) {
                     Self.copy(page: UnsafeRawPointer(page), index: index, of: range, to: destination)
                 } else if let part = Self.range(ofPage: index).intersection(range) {
                     missing.appendMerging(part)
@@ -120,6 +127,7 @@ public final class PageCache: Sendable {
             }
             return true
         }
+        Self.uncachedPart(of: range).map { missing.appendMerging($0) }
         return missing
     }
 
@@ -127,12 +135,13 @@ public final class PageCache: Sendable {
     public func missing(image: UInt32, range: ByteRange) -> [ByteRange] {
         var missing: [ByteRange] = []
         _ = forEachGroup(of: range) { shard, pages in
-            for index in pages where shard.page(PageKey(image: image, index: index)) == nil {
+            for index in pages where shard.page(image, index) == nil {
                 guard let part = Self.range(ofPage: index).intersection(range) else { continue }
                 missing.appendMerging(part)
             }
             return true
         }
+        Self.uncachedPart(of: range).map { missing.appendMerging($0) }
         return missing
     }
 
@@ -149,7 +158,7 @@ public final class PageCache: Sendable {
         let range = ByteRange(offset: offset, length: bytes.count)
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
-                let key = PageKey(image: image, index: index)
+                guard let key = PageKey(image: image, index: index) else { continue }
                 let isWhole = range.contains(Self.range(ofPage: index))
                 guard let page = isWhole ? shard.place(key, kind: kind, admission: admission) : shard.page(key)
                 else { continue }
@@ -164,7 +173,7 @@ public final class PageCache: Sendable {
         let range = ByteRange(offset: offset, length: bytes.count)
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
-                guard let page = shard.page(PageKey(image: image, index: index)) else { continue }
+                guard let page = shard.page(image, index) else { continue }
                 Self.copy(bytes, of: range, toPage: page, index: index)
             }
             return true
@@ -178,7 +187,8 @@ public final class PageCache: Sendable {
         }
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
-                shard.remove(PageKey(image: image, index: index))
+                guard let key = PageKey(image: image, index: index) else { continue }
+                shard.remove(key)
             }
             return true
         }
@@ -193,7 +203,8 @@ public final class PageCache: Sendable {
     public func reclassify(image: UInt32, range: ByteRange, kind: PageKind) {
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
-                shard.reclassify(PageKey(image: image, index: index), kind: kind)
+                guard let key = PageKey(image: image, index: index) else { continue }
+                shard.reclassify(key, kind: kind)
             }
             return true
         }
@@ -206,6 +217,12 @@ public final class PageCache: Sendable {
         }
     }
 
+    /// What of `range` lies past ``byteLimit``; nil when nothing does.
+    private static func uncachedPart(of range: ByteRange) -> ByteRange? {
+        range.intersection(ByteRange(offset: byteLimit, length: Int.max - byteLimit))
+    }
+
+    /// The range of a page below ``byteLimit``.
     private static func range(ofPage index: Int) -> ByteRange {
         ByteRange(offset: index * pageSize, length: pageSize)
     }
@@ -214,12 +231,13 @@ public final class PageCache: Sendable {
         !range.isEmpty && (range.end - 1) / pageSize >> groupShift == range.offset / pageSize >> groupShift
     }
 
-    /// Calls `body` with the pages of `range` that lie in one group, under its shard's lock, until it returns false.
+    /// Calls `body` with the pages of `range` below ``byteLimit`` that lie in one group, under its shard's lock, until it
+    /// returns false.
     private func forEachGroup(
         of range: ByteRange, _ body: (inout PageCacheShard, Range<Int>) -> Bool
     ) -> Bool {
         guard !range.isEmpty else { return true }
-        let last = (range.end - 1) / Self.pageSize
+        let last = min((range.end - 1) / Self.pageSize, PageKey.pageLimit - 1)
         var index = range.offset / Self.pageSize
         while index <= last {
             let group = index >> Self.groupShift

@@ -43,6 +43,12 @@ struct PageCacheShard: ~Copyable, @unchecked Sendable {
         return address(slot)
     }
 
+    /// The address of a cached page by its place; nil when it is not there.
+    func page(_ image: UInt32, _ index: Int) -> UnsafeMutableRawPointer? {
+        guard let key = PageKey(image: image, index: index) else { return nil }
+        return page(key)
+    }
+
     /// The address of a cached page, which counts as used and as a hit of its label; nil when it is not there.
     mutating func hit(_ key: PageKey) -> UnsafeMutableRawPointer? {
         guard let slot = table.slot(of: key, in: slots) else { return nil }

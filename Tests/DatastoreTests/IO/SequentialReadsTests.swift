@@ -28,6 +28,14 @@ struct SequentialReadsTests {
         #expect(windows.last?.end == fileSize)
     }
 
+    @Test func readsWhereOffsetsEndReadAheadToTheEndAtMost() {
+        var reads = SequentialReads()
+        for offset in stride(from: Int.max - 400_000, to: Int.max - 65536, by: 65536) {
+            let ahead = reads.note(ByteRange(offset: offset, length: 65536), fileSize: Int.max)
+            #expect((ahead?.end ?? 0) <= Int.max)
+        }
+    }
+
     @Test func streamsSideBySideAreToldApart() {
         var reads = SequentialReads()
         var ahead = 0

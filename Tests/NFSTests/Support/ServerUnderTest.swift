@@ -13,6 +13,7 @@ final class ServerUnderTest {
     let path: String
     let nfsPort: Int
     let mountPort: Int
+    let datastore: Datastore
     /// The pool of the bulk lane: one thread, so that a test can occupy it.
     let bulkPool: IOPool
 
@@ -46,7 +47,7 @@ final class ServerUnderTest {
         var export = DatastoreConfiguration.Export(path: path)
         configure(&export)
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let datastore = try Datastore(
+        datastore = try Datastore(
             configuration: DatastoreConfiguration(exports: [export], stateDirectory: directory.path + "/state"),
             logger: logger)
         bulkPool = IOPool(name: "test-bulk", threadCount: 1)
