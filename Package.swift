@@ -72,18 +72,18 @@ let package = Package(
         module("SunRPC", ["CTIRPC", nioCore, nioLocks, nioPosix, logging], lifetimes),
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
         // What programs have in common that people type and read.
-        module("Console", [arguments]),
+        module("Console", ["BlockStorage", arguments]),
         module("Control", ["BlockStorage", "Datastore", nioCore, nioPosix]),
 
         .executableTarget(
             name: "introspectd",
             dependencies: [
-                "CLinux", "Console", "Control", "Datastore", "NFS", "SunRPC", nioCore, nioPosix, arguments, logging,
-                signals,
+                "BlockStorage", "CLinux", "Console", "Control", "Datastore", "NFS", "SunRPC", nioCore, nioPosix,
+                arguments, logging, signals,
             ],
             swiftSettings: strict),
         .executableTarget(
-            name: "introspectctl", dependencies: ["Console", "Control", "Datastore", arguments],
+            name: "introspectctl", dependencies: ["BlockStorage", "Console", "Control", "Datastore", arguments],
             swiftSettings: strict),
         .executableTarget(
             name: "introspect-scan",

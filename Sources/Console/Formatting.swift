@@ -16,10 +16,3 @@ public func decimal(_ value: Double, places: Int = 2) -> String {
     let fraction = "\(scaled % scale)"
     return "\(sign)\(scaled / scale)." + String(repeating: "0", count: places - fraction.count) + fraction
 }
-
-/// A guest chooses its names: what would steer a terminal, or end a line, is shown as an escape.
-public func printable(_ name: String) -> String {
-    name.unicodeScalars.map { scalar in
-        scalar.properties.generalCategory == .control ? scalar.escaped(asASCII: true) : String(scalar)
-    }.joined()
-}

@@ -1,7 +1,10 @@
-/// Rows below a line of headings, as columns; those of numbers are right-aligned.
+import BlockStorage
+
+/// Rows below a line of headings, as columns; those of numbers are right-aligned. Each cell is ``printable(_:)``.
 ///
 /// - Parameter indentation: Stands before each line.
 public func table(_ rows: [[String]], indentation: String = "") -> String {
+    let rows = rows.map { $0.map(printable) }
     let columns = 0..<(rows.map(\.count).max() ?? 0)
     func cell(_ row: [String], _ column: Int) -> String { column < row.count ? row[column] : "" }
     let widths = columns.map { column in rows.map { cell($0, column).count }.max() ?? 0 }

@@ -38,7 +38,7 @@ struct ExportCommand: ParsableCommand {
         if arguments.json {
             try printJSON(saved)
         } else {
-            for map in saved { try printLine("\(map.image): \(map.map), \(formatted(bytes: map.bytes))") }
+            for map in saved { try printLine(printable("\(map.image): \(map.map), \(formatted(bytes: map.bytes))")) }
         }
         if let status { throw status }
     }

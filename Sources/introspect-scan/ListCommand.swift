@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockStorage
 import Console
 import FoundationEssentials
 import GuestFilesystems

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BlockStorage
 import Console
 import FoundationEssentials
 import Glibc
@@ -78,20 +79,6 @@ func save(_ bytes: [UInt8], to path: String) throws(ExitCode) {
     if !isWritten { errno = error }
     defer { unlink(target) }
     throw cannotWrite(path)
-}
-
-/// Writes all of `bytes`; returns whether it could, else `errno` tells why not.
-func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-    bytes.withUnsafeBytes { bytes in
-        var done = 0
-        while done < bytes.count {
-            let count = write(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return false }
-            done += count
-        }
-        return true
-    }
 }
 
 private func cannotWrite(_ what: String) -> ExitCode {

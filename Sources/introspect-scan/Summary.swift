@@ -1,3 +1,4 @@
+import BlockStorage
 import Console
 import DiskImages
 import Introspection
@@ -92,7 +93,7 @@ extension Summary {
     private var head: String {
         let table = partitionTable == .none ? "none" : "\(partitionTable.rawValue), sectors of \(sectorSize) bytes"
         return """
-            \(image): \(format.rawValue) image, \(size) bytes (\(formatted(bytes: size)))
+            \(printable(image)): \(format.rawValue) image, \(size) bytes (\(formatted(bytes: size)))
             Partition table: \(table)
             """
     }
@@ -102,7 +103,7 @@ extension Summary {
         let rows = partitions.map { partition in
             [
                 "\(partition.number)", "\(partition.offset)", "\(partition.length)",
-                formatted(bytes: partition.length), partition.type, printable(partition.name),
+                formatted(bytes: partition.length), partition.type, partition.name,
             ]
         }
         return "Partitions\n"

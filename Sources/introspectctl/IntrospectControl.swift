@@ -1,7 +1,6 @@
 import ArgumentParser
 import Control
 import Datastore
-import Foundation
 
 @main
 struct IntrospectControl: ParsableCommand {
@@ -13,8 +12,8 @@ struct IntrospectControl: ParsableCommand {
             user and root can open. IMAGE is a path as `introspectctl images` shows it, or as much of its end as no \
             other image shares.
 
-            Exit status: 0 when it was done; 1 when the server could not do it; 2 when there is no such image; 64 for a \
-            command line that makes no sense; 69 when no server answers.
+            Exit status: 0 when it was done; 1 when the server could not do it, or its answer cannot be printed; 2 when \
+            there is no such image; 64 for a command line that makes no sense; 69 when no server answers.
             """,
         subcommands: [
             StatusCommand.self, ImagesCommand.self, TopCommand.self, DrainCommand.self, WarmCommand.self,
@@ -48,24 +47,19 @@ struct ControlArguments: ParsableArguments {
             let path = try control ?? "\(DatastoreConfiguration.defaultStateDirectory())/\(ControlServer.socketName)"
             reply = try ControlClient(path: path).send(request)
         } catch let error as DatastoreError {
-            throw fail(error.message, ExitStatus.noServer)
+            throw complain(error.message, ExitStatus.noServer)
         } catch {
-            throw fail("\(error)", ExitStatus.noServer)
+            throw complain("\(error)", ExitStatus.noServer)
         }
         guard let error = reply.error else { return reply }
-        throw fail(error.message, error.code == .noImage ? ExitStatus.noImage : ExitStatus.failed)
+        throw complain(error.message, error.code == .noImage ? ExitStatus.noImage : ExitStatus.failed)
     }
 
     /// The part of the answer that was asked for.
     func ask<Part>(_ request: ControlRequest, _ part: (ControlReply) -> Part?) throws -> Part {
         guard let part = part(try send(request)) else {
-            throw fail("the server's answer lacks what was asked for", ExitStatus.failed)
+            throw complain("the server's answer lacks what was asked for", ExitStatus.failed)
         }
         return part
-    }
-
-    private func fail(_ message: String, _ status: ExitCode) -> ExitCode {
-        FileHandle.standardError.write(Data("introspectctl: \(message)\n".utf8))
-        return status
     }
 }

@@ -17,7 +17,7 @@ struct DrainCommand: ParsableCommand {
 
     func run() throws {
         let tier = try control.ask(ControlRequest(.drain, image: image), \.tier)
-        if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+        if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
     }
 }
 
@@ -35,7 +35,7 @@ struct WarmCommand: ParsableCommand {
     func run() throws {
         let warmed = try control.ask(ControlRequest(.warm, image: image), \.warmed)
         guard !control.json else { return try printJSON(warmed) }
-        print(
+        try say(
             "\(warmed.path): \(formatted(bytes: warmed.cachedBytes)) of \(formatted(bytes: warmed.metadataBytes)) of "
                 + "metadata are in the cache")
     }
@@ -55,7 +55,7 @@ struct TierCommand: ParsableCommand {
 
         func run() throws {
             let tier = try control.ask(ControlRequest(.tier), \.tier)
-            if control.json { try printJSON(tier) } else { print(TierTable.text(tier)) }
+            if control.json { try printJSON(tier) } else { try TierTable.show(tier) }
         }
     }
 
@@ -71,7 +71,7 @@ struct TierCommand: ParsableCommand {
 
         func run() throws {
             let tier = try control.ask(ControlRequest(.detach, givesUp: giveUp), \.tier)
-            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+            if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
         }
     }
 
@@ -99,7 +99,7 @@ struct TierCommand: ParsableCommand {
         func run() throws {
             let request = ControlRequest(.resolve, image: image, keepsLog: keep == .log)
             let tier = try control.ask(request, \.tier)
-            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+            if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
         }
     }
 
@@ -111,7 +111,7 @@ struct TierCommand: ParsableCommand {
 
         func run() throws {
             let tier = try control.ask(ControlRequest(.attach), \.tier)
-            if control.json { try printJSON(tier) } else { print(TierTable.line(tier)) }
+            if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
         }
     }
 }
@@ -129,14 +129,15 @@ enum TierTable {
         return "\(tier.state.rawValue)\(place), mode \(tier.mode)\(modes)\(use)\(failure)"
     }
 
-    static func text(_ tier: TierStatus) -> String {
-        guard !tier.images.isEmpty else { return line(tier) }
+    static func show(_ tier: TierStatus) throws(ExitCode) {
+        try say(line(tier))
+        guard !tier.images.isEmpty else { return }
         let rows = tier.images.map { image in
             [
                 image.path, image.liveBytes.map { formatted(bytes: $0) } ?? "unknown",
                 image.isRefused ? "refused" : "served",
             ]
         }
-        return line(tier) + "\n" + table([["IMAGE", "IN THE LOG", ""]] + rows)
+        try say(rows: [["IMAGE", "IN THE LOG", ""]] + rows)
     }
 }

@@ -14,12 +14,13 @@ struct StatusCommand: ParsableCommand {
         let status = try control.ask(ControlRequest(.status), \.status)
         guard !control.json else { return try printJSON(status) }
         let images = status.images.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
-        print("introspectd, process \(status.processIdentifier), up \(decimal(status.uptime, places: 0)) s")
-        print("exports   \(status.exports.joined(separator: ", "))")
-        print("images    \(images.isEmpty ? "none" : images.joined(separator: ", "))", terminator: "")
-        print(status.introspects ? "" : " (introspection is off)")
-        print("cache     \(formatted(bytes: status.cachedBytes)) of \(formatted(bytes: status.cacheBytes))")
-        print("tier      \(TierTable.line(status.tier))")
+        try say(
+            "introspectd, process \(status.processIdentifier), up \(decimal(status.uptime, places: 0)) s",
+            "exports   \(status.exports.joined(separator: ", "))",
+            "images    \(images.isEmpty ? "none" : images.joined(separator: ", "))"
+                + (status.introspects ? "" : " (introspection is off)"),
+            "cache     \(formatted(bytes: status.cachedBytes)) of \(formatted(bytes: status.cacheBytes))",
+            "tier      \(TierTable.line(status.tier))")
     }
 }
 
@@ -33,7 +34,7 @@ struct ImagesCommand: ParsableCommand {
     func run() throws {
         let report = try control.ask(ControlRequest(.statistics), \.statistics)
         guard !control.json else { return try printJSON(report.images) }
-        guard !report.images.isEmpty else { return print("no images") }
+        guard !report.images.isEmpty else { return try say("no images") }
         var rows = [["IMAGE", "FORMAT", "SIZE", "STATE", "FILE SYSTEMS", "CACHED"]]
         for image in report.images {
             let kinds = image.fileSystems.map(\.kind)
@@ -43,7 +44,7 @@ struct ImagesCommand: ParsableCommand {
                 formatted(bytes: image.cache.resident.values.reduce(0, +) * report.cache.pageSize),
             ])
         }
-        print(table(rows))
+        try say(rows: rows)
     }
 }
 
@@ -59,7 +60,7 @@ struct StatisticsCommand: ParsableCommand {
         let report = try control.ask(ControlRequest(.statistics), \.statistics)
         guard !control.json else { return try printJSON(report) }
         let cache = report.cache
-        print(
+        try say(
             "cache of \(formatted(bytes: cache.bytes)), of which metadata keeps "
                 + "\(formatted(bytes: cache.metadataBytes)) when data wants room")
         var rows = [["CLASS", "HITS", "MISSES", "HIT RATE", "GHOST HITS", "EVICTIONS", "CACHED"]]
@@ -72,7 +73,7 @@ struct StatisticsCommand: ParsableCommand {
                 formatted(bytes: counts.resident[name, default: 0] * cache.pageSize),
             ])
         }
-        print(table(rows))
+        try say(rows: rows)
     }
 }
 

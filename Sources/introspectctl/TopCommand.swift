@@ -2,7 +2,6 @@ import ArgumentParser
 import Console
 import Control
 import Datastore
-import Foundation
 import Glibc
 
 /// `introspectctl top`: what clients ask for at the moment, by image and class.
@@ -54,7 +53,7 @@ struct TopCommand: ParsableCommand {
             let now = try control.ask(ControlRequest(.statistics), \.statistics)
             let seconds = time.duration(to: .now) / .seconds(1)
             time = .now
-            show(Look(seconds: seconds, lines: Self.lines(of: now, since: earlier)), now)
+            try show(Look(seconds: seconds, lines: Self.lines(of: now, since: earlier)), now)
             earlier = now
             looks += 1
         }
@@ -76,18 +75,11 @@ struct TopCommand: ParsableCommand {
             .sorted { ($1.hits + $1.misses, $0.image, $0.class) < ($0.hits + $0.misses, $1.image, $1.class) }
     }
 
-    private func show(_ look: Look, _ report: DatastoreReport) {
-        guard !control.json else {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            guard let line = try? encoder.encode(look) else { return }
-            print(String(decoding: line, as: UTF8.self))
-            fflush(nil)
-            return
-        }
-        if isatty(STDOUT_FILENO) == 1 { print("\u{1b}[H\u{1b}[2J", terminator: "") }
+    private func show(_ look: Look, _ report: DatastoreReport) throws {
+        guard !control.json else { return try printJSON(look, isOneLine: true) }
+        if isatty(STDOUT_FILENO) == 1 { try write("\u{1b}[H\u{1b}[2J") }
         let cached = report.cache.resident.values.reduce(0, +) * report.cache.pageSize
-        print(
+        try say(
             "\(report.images.count) images, \(formatted(bytes: cached)) of \(formatted(bytes: report.cache.bytes)) cached"
         )
         var rows = [["IMAGE", "CLASS", "HITS/s", "MISSES/s", "HIT RATE", "GHOSTS/s", "EVICTED/s", "CACHED"]]
@@ -99,7 +91,6 @@ struct TopCommand: ParsableCommand {
                 formatted(bytes: line.resident * report.cache.pageSize),
             ])
         }
-        print(table(rows))
-        fflush(nil)
+        try say(rows: rows)
     }
 }

@@ -1,4 +1,4 @@
-import Console
+import BlockStorage
 import Datastore
 import Foundation
 

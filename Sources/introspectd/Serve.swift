@@ -165,7 +165,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     func run() async throws {
-        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        LoggingSystem.bootstrap { StreamLogHandler(label: $0, stream: LogOutput()) }
         var logger = Logger(label: "introspectd")
         logger.logLevel = logLevel
         do {
@@ -213,7 +213,7 @@ struct Serve: AsyncParsableCommand {
 
     /// Says why the server does not run, in one line, without the usage text that goes with wrong arguments.
     private static func failure(_ message: String) -> ExitCode {
-        Foundation.FileHandle.standardError.write(Data("introspectd: \(message)\n".utf8))
+        Foundation.FileHandle.standardError.write(Data("introspectd: \(printable(message))\n".utf8))
         return .failure
     }
 

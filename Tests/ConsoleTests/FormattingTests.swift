@@ -30,6 +30,7 @@ import Testing
         #expect(decimal(12.005, places: 0) == "12")
         #expect(decimal(9.999, places: 2) == "10.00")
         #expect(table([["a", "1"], ["long", "22"]]) == "a      1\nlong  22")
+        #expect(table([["name"], ["a\n\u{1B}[2Jb"]]) == "name\na\\x0A\\x1B[2Jb")
         let rows = [["name", ""], ["a", "b"], ["-", "-3"]]
         #expect(table(rows, indentation: "  ") == "  name\n  a     b\n  -     -3")
     }

@@ -71,6 +71,48 @@ struct ControlTests {
         }
     }
 
+    /// Clients choose the names of images: none writes lines of its own, or to the terminal.
+    @Test func namesOfImagesAreShownEscaped() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let log = try temporary.makeDirectory("ssd")
+            let image = "\(export)/a\r\n2026 error introspectd: forged\u{1B}[31m\u{202E}.img"
+            try run("mke2fs", "-q", "-F", "-t", "ext4", image, "16M")
+            let options = ["--ssd", log, "--ssd-mode", "writeback", "--ssd-size", "64M"]
+            let server = try LocalServer(serving: export, options, in: temporary, on: bed)
+            let shown = #"/a\x0D\x0A2026 error introspectd: forged\x1B[31m\xE2\x80\xAE.img"#
+            try server.waitForLog("\(export)\(shown): scanned in")
+            #expect(!server.process.log.contains("\u{1B}"))
+            #expect(!server.process.log.contains("\n2026 error"))
+            let program = try Executable.path(of: "introspectctl")
+            let socket = temporary.file("state/control")
+            for words in [["images"], ["warm", image], ["warm", "missing\u{1B}[2J"]] {
+                let result = try Command([program] + words + ["--control", socket], timeLimit: 30).result()
+                #expect(result.status == (words.last?.hasPrefix("missing") == true ? 2 : 0))
+                let all = result.output + result.errorOutput
+                #expect(!all.contains("\u{1B}") && !all.contains("\r") && !all.contains("\u{202E}"))
+                #expect(all.contains(words.last?.hasPrefix("missing") == true ? #"missing\x1B[2J"# : shown))
+            }
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    @Test func anAnswerThatCannotBePrintedIsAFailure() throws {
+        try withStand { stand, _ in
+            let program = try Executable.path(of: "introspectctl")
+            for words in ["status", "images", "stats", "stats --json", "tier list", "top --count 1 --interval 0.1"] {
+                let command = "\(program) \(words) --control \(stand.socket)"
+                let full = try Command(["/bin/bash", "-c", "\(command) > /dev/full"], timeLimit: 30).result()
+                #expect(full.status == 1)
+                #expect(full.errorOutput == "introspectctl: standard output: No space left on device\n")
+                let script = "trap '' PIPE; \(command) | true; exit ${PIPESTATUS[0]}"
+                let closed = try Command(["/bin/bash", "-c", script], timeLimit: 30).result()
+                #expect(closed.status == 0 && closed.errorOutput.isEmpty)
+            }
+        }
+    }
+
     @Test func logIsListedDrainedDetachedAndAttached() throws {
         try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)

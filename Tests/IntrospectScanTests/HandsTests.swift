@@ -96,7 +96,7 @@ import Testing
         try withImage(["-L", "red\u{1B}[31m"]) { _, image in
             let outcome = try introspectScan([image])
             #expect(outcome.status == 0)
-            #expect(outcome.output.contains(#"label red\u{1B}[31m"#))
+            #expect(outcome.output.contains(#"label red\x1B[31m"#))
             #expect(!outcome.output.contains("\u{1B}"))
         }
     }

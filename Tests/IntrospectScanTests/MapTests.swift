@@ -7,7 +7,7 @@ import Testing
 @Suite struct MapTests {
     private func withImage(_ body: (String) throws -> Void) throws {
         try withTemporaryDirectory { directory in
-            let image = directory + "/<disk>.img"
+            let image = directory + "/<disk>\u{1B}.img"
             try runTool("mke2fs", ["-q", "-F", "-t", "ext3", "-b", "4096", image, "160M"])
             try body(image)
         }
@@ -39,7 +39,7 @@ import Testing
             #expect(try introspectScan(["map", image, "-o", path]).status == 0)
             let text = try String(contentsOfFile: path, encoding: .utf8)
             try runTool("python3", ["-c", "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])", path])
-            for word in ["&lt;disk&gt;.img", ">inode-table ", "#2ca02c"] { #expect(text.contains(word)) }
+            for word in [#"&lt;disk&gt;\x1B.img"#, ">inode-table ", "#2ca02c"] { #expect(text.contains(word)) }
             #expect(try introspectScan(["map", image, "-o", image + ".jpg"]).status == 64)
             let missing = try introspectScan(["map", image, "-o", "/no/such/place.png"])
             #expect(missing.status == 2)

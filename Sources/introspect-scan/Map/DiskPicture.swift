@@ -29,7 +29,7 @@ struct DiskPicture {
 
     /// The disk as `introspector` knows it now.
     init(of introspector: DiskIntrospector, title: String) {
-        self.title = title
+        self.title = printable(title)
         size = introspector.diskSize
         let shared = (size + Self.columns * Self.rowLimit - 1) / (Self.columns * Self.rowLimit)
         let cell = max(Self.smallestCell, (shared + Self.smallestCell - 1) / Self.smallestCell * Self.smallestCell)
