@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <malloc.h>
 #include <sched.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/quota.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -20,6 +22,9 @@
 #include <unistd.h>
 
 const int linux_at_empty_path = AT_EMPTY_PATH;
+const int linux_cap_chown = CAP_CHOWN;
+const int linux_cap_fowner = CAP_FOWNER;
+const int linux_cap_sys_resource = CAP_SYS_RESOURCE;
 const int linux_o_direct = O_DIRECT;
 const int linux_o_path = O_PATH;
 const int linux_o_tmpfile = O_TMPFILE;
@@ -46,6 +51,27 @@ int linux_birth_time(int file, int64_t *seconds, uint32_t *nanoseconds) {
     return 0;
 }
 
+int linux_capget(uint64_t sets[3]) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) != 0) return -1;
+    sets[0] = data[0].effective | (uint64_t)data[1].effective << 32;
+    sets[1] = data[0].permitted | (uint64_t)data[1].permitted << 32;
+    sets[2] = data[0].inheritable | (uint64_t)data[1].inheritable << 32;
+    return 0;
+}
+
+int linux_capset(const uint64_t sets[3]) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    for (int half = 0; half < 2; half++) {
+        data[half].effective = (uint32_t)(sets[0] >> 32 * half);
+        data[half].permitted = (uint32_t)(sets[1] >> 32 * half);
+        data[half].inheritable = (uint32_t)(sets[2] >> 32 * half);
+    }
+    return (int)syscall(SYS_capset, &header, data);
+}
+
 uint32_t linux_device_major(uint64_t device) {
     return major(device);
 }
@@ -69,6 +95,10 @@ int64_t linux_file_system_type(int file) {
 
 ssize_t linux_getdents64(int directory, void *buffer, size_t count) {
     return syscall(SYS_getdents64, directory, buffer, count);
+}
+
+ssize_t linux_getxattr(const char *path, const char *name, void *value, size_t size) {
+    return getxattr(path, name, value, size);
 }
 
 void linux_keep_freed_memory(size_t kept) {
@@ -129,6 +159,14 @@ int linux_punch_hole(int descriptor, off_t offset, off_t length) {
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags) {
     struct iovec vector = {.iov_base = (void *)buffer, .iov_len = count};
     return pwritev2(descriptor, &vector, 1, offset, flags);
+}
+
+int linux_quota_format(int file, int type, uint32_t *format) {
+    return (int)syscall(SYS_quotactl_fd, file, QCMD(Q_GETFMT, type), 0, format);
+}
+
+int linux_removexattr(const char *path, const char *name) {
+    return removexattr(path, name);
 }
 
 int linux_reserve(int descriptor, off_t offset, off_t length) {

@@ -1,4 +1,6 @@
+import Foundation
 import Glibc
+import TestTools
 import Testing
 
 @testable import Datastore
@@ -72,20 +74,61 @@ import Testing
     }
 
     @Test(arguments: Scheme.allCases)
-    func exclusiveTimesAreNeverSeen(scheme: Scheme) throws {
+    func exclusiveLeavesTimesAlone(scheme: Scheme) throws {
         let test = try TestDatastore(scheme)
         let made = try test.create("a", 0x0123_4567_89ab_cdef)
         let now = Int64(time(nil))
         #expect(abs(made.attributes.modificationTime.seconds - now) < 60)
         #expect(abs(made.attributes.accessTime.seconds - now) < 60)
+        // Set attributes, it is no longer as the request made it.
         let mode = AttributeChanges(mode: 0o644)
         let wcc = try test.datastore.setAttributes(made.handle, mode, guard: nil, as: .root)
-        #expect(abs((wcc.after?.accessTime.seconds ?? 0) - now) < 60)
-        let status = try test.localStatus("a")
-        #expect(abs(Int64(status.st_atim.tv_sec) - now) < 60)
-        #expect(abs(Int64(status.st_mtim.tv_sec) - now) < 60)
-        // Set attributes, it is no longer as the request made it.
+        #expect(wcc.after?.modificationTime == made.attributes.modificationTime)
         #expect(failure { try test.create("a", 0x0123_4567_89ab_cdef) } == .exists)
+        // Nor written to, nor cut to nothing after that.
+        let other = try test.create("b", 7).handle
+        try "hello".write(toFile: test.local("b"), atomically: false, encoding: .utf8)
+        #expect(failure { try test.create("b", 7) } == .exists)
+        _ = try test.datastore.setAttributes(other, AttributeChanges(size: 0), guard: nil, as: .root)
+        #expect(failure { try test.create("b", 7) } == .exists)
+    }
+
+    /// Times that once stood for the verifier of an exclusive CREATE are a user's like any others.
+    @Test(arguments: [
+        FileTime(seconds: 2_147_483_647, nanoseconds: 0), FileTime(seconds: 0x8000_0000, nanoseconds: 0),
+        FileTime(seconds: 5, nanoseconds: 487_211_803), FileTime(seconds: 5, nanoseconds: 911_382_323),
+        FileTime(seconds: 0, nanoseconds: 0),
+    ])
+    func noTimeIsTakenForAVerifier(time: FileTime) throws {
+        let test = try TestDatastore()
+        let file = try test.createFile("a")
+        let both = AttributeChanges(accessTime: .at(time), modificationTime: .at(time))
+        _ = try test.datastore.setAttributes(file, both, guard: nil, as: .root)
+        let mode = AttributeChanges(mode: 0o600)
+        let shown = try test.datastore.setAttributes(file, mode, guard: nil, as: .root).after
+        #expect(shown?.accessTime == time && shown?.modificationTime == time)
+        let status = try test.localStatus("a")
+        #expect(FileTime(status.st_mtim) == time && FileTime(status.st_atim) == time)
+        for verifier in [0, UInt64(bitPattern: Int64(time.seconds) << 32 | Int64(time.seconds))] {
+            #expect(failure { try test.create("a", verifier) } == .exists)
+        }
+    }
+
+    /// Where no verifier can be kept, clients are told so, and make do with a guarded CREATE.
+    @Test(.enabled(if: isRoot, "mounts a file system"))
+    func aFileSystemWithoutExtendedAttributesMakesNothingExclusively() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mount", ["-t", "ramfs", "none", export])
+            defer { _ = try? runTool("umount", ["--lazy", export]) }
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            #expect(
+                failure { try datastore.create(root, "a", .exclusive(verifier: 7), as: .root) } == .notSupported)
+            #expect(failure { try datastore.lookup(root, "a", as: .root) } == .noEntry)
+        }
     }
 
     @Test(arguments: Scheme.allCases)

@@ -39,8 +39,19 @@ extern const long linux_utime_now;
 /// UTIME_OMIT.
 extern const long linux_utime_omit;
 
+/// CAP_CHOWN, CAP_FOWNER and CAP_SYS_RESOURCE: numbers of bits in sets of capabilities.
+extern const int linux_cap_chown;
+extern const int linux_cap_fowner;
+extern const int linux_cap_sys_resource;
+
 /// statx(STATX_BTIME) of an open file; EOPNOTSUPP when the file system does not keep birth times.
 int linux_birth_time(int file, int64_t *seconds, uint32_t *nanoseconds);
+
+/// capget() of the calling thread: its effective, permitted and inheritable sets.
+int linux_capget(uint64_t sets[3]);
+
+/// capset() of the calling thread.
+int linux_capset(const uint64_t sets[3]);
 
 /// major().
 uint32_t linux_device_major(uint64_t device);
@@ -59,6 +70,9 @@ int64_t linux_file_system_type(int file);
 
 /// getdents64().
 ssize_t linux_getdents64(int directory, void *buffer, size_t count);
+
+/// getxattr().
+ssize_t linux_getxattr(const char *path, const char *name, void *value, size_t size);
 
 /// Has malloc() keep freed memory for large buffers to come instead of giving it back to the kernel, up to `kept` bytes
 /// a heap: pages of a new one would be zeroed and mapped again for every buffer.
@@ -84,6 +98,12 @@ int linux_punch_hole(int descriptor, off_t offset, off_t length);
 
 /// pwritev2 from one buffer.
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags);
+
+/// quotactl_fd(Q_GETFMT): the format of the quotas of `type` (0 users', 1 groups', 2 projects') in a file's file system.
+int linux_quota_format(int file, int type, uint32_t *format);
+
+/// removexattr().
+int linux_removexattr(const char *path, const char *name);
 
 /// fallocate with FALLOC_FL_KEEP_SIZE: room for the range, which may lie past the end of the file.
 int linux_reserve(int descriptor, off_t offset, off_t length);

@@ -15,6 +15,7 @@ final class ExportRoot: Sendable {
     let issuesKernelHandles: Bool
     let inodes: InodeTable
     let limits: FileSystemLimits
+    let callerLimits: CallerLimits
     /// Whether a directory's fsync makes the new objects in it durable as well: all metadata is in one journal.
     let hasOneJournal: Bool
 
@@ -44,6 +45,7 @@ final class ExportRoot: Sendable {
         issuesKernelHandles = scheme == .automatic && KernelHandle.canBeOpened(under: descriptor)
         inodes = InodeTable()
         limits = FileSystemLimits(of: descriptor)
+        callerLimits = CallerLimits(of: descriptor)
         hasOneJournal = Journal.holdsAllMetadata(of: descriptor, device: UInt64(status.st_dev))
     }
 

@@ -18,7 +18,8 @@ extension Datastore {
     ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
     /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
     ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first.
-    /// 5. Introspection takes note; whatever it concludes changes no byte (invariant 6).
+    /// 5. The kernel sees the caller write where that matters to it: ``DataWriter``.
+    /// 6. Introspection takes note; whatever it concludes changes no byte (invariant 6).
     public func write(
         _ handle: FileHandle, offset: UInt64, bytes: ByteBuffer, stability: WriteStability, as credentials: Credentials
     ) throws(MutationFailure) -> WriteResult {
@@ -32,11 +33,12 @@ extension Datastore {
         }
         let ticket = file.ranges.beginWrite(range.aligned(to: PageCache.pageSize))
         let before = try? currentAttributes(of: file)
+        let writer = writer(for: credentials, before, in: file.descriptor.root)
         var failure: StorageError?
         do throws(StorageError) {
             try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
                 let write = { () throws(StorageError) in
-                    try file.write(source, at: range.offset, stability: stability)
+                    try file.write(source, at: range.offset, stability: stability, for: writer)
                 }
                 if stability == .unstable {
                     try write()
@@ -124,16 +126,17 @@ extension Datastore {
 extension OpenFile {
     /// Writes to the cache and the file, and lets introspection know; the caller has noted the write in `ranges`.
     func write(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, for writer: DataWriter? = nil
     ) throws(StorageError) {
         guard !bytes.isEmpty else { return }
         let member = member
         if let member { cacheWrite(bytes, at: offset, member: member) }
         do throws(StorageError) {
+            writer?.clearSpecialBits(of: descriptor.rawValue)
             if try !redirect(bytes, at: offset, member: member) {
-                try writeFully(bytes, at: offset, stability: stability)
+                try writeFully(bytes, at: offset, stability: stability, for: writer)
             } else if redirects?.writesThrough == true {
-                try writeFully(bytes, at: offset, stability: max(stability, .dataSync))
+                try writeFully(bytes, at: offset, stability: max(stability, .dataSync), for: writer)
             }
         } catch {
             if stability == .unstable {
@@ -161,7 +164,7 @@ extension OpenFile {
     }
 
     private func writeFully(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, for writer: DataWriter?
     ) throws(StorageError) {
         let flags: Int32 =
             switch stability {
@@ -172,7 +175,10 @@ extension OpenFile {
         var done = 0
         while done < bytes.count {
             let rest = bytes.baseAddress.map { $0 + done }
-            let count = linux_pwritev2(descriptor.rawValue, rest, bytes.count - done, offset + done, flags)
+            let left = bytes.count - done
+            let count =
+                writer?.write(descriptor.rawValue, rest, left, at: offset + done, flags: flags)
+                ?? linux_pwritev2(descriptor.rawValue, rest, left, offset + done, flags)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else {
                 let range = ByteRange(offset: offset + done, length: bytes.count - done)

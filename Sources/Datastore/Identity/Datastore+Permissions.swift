@@ -43,6 +43,14 @@ extension Datastore {
         return groups.completed(squashed)
     }
 
+    /// For whom data of a file with `attributes` is written; nil for the server itself.
+    func writer(
+        for credentials: Credentials, _ attributes: FileAttributes?, in root: ExportRoot
+    ) -> DataWriter? {
+        guard credentials.uid != impersonation.server.uid || root.export.squashesRoot else { return nil }
+        return DataWriter(for: effective(credentials, on: root), attributes, in: root, impersonation)
+    }
+
     private func checkRegular(_ attributes: FileAttributes) throws(DatastoreError) {
         switch attributes.type {
         case .regular: return

@@ -5,13 +5,16 @@ import Glibc
 /// groups for the time of a call.
 ///
 /// Linux keeps these for each thread, and drops a root thread's power over files (`CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
-/// `CAP_CHOWN` …) while its file system user is not 0 (credentials(7), capabilities(7)). This takes a process with
-/// effective user 0, `CAP_SETUID` and `CAP_SETGID`; any other process does everything as its own user.
+/// `CAP_CHOWN`, `CAP_FSETID` …) while its file system user is not 0 (credentials(7), capabilities(7)). That leaves
+/// `CAP_SYS_RESOURCE`, with which quotas and reserved blocks do not bind: it is taken out of effect for calls that may
+/// take space. This takes a process with effective user 0, `CAP_SETUID` and `CAP_SETGID`; a process of another user
+/// does everything as that user.
 final class Impersonation: Sendable {
     /// Whether the process can act for other users.
     let isPossible: Bool
     /// Who the process is.
     let server: Credentials
+    private let capabilities = Capabilities.ofThread()
     /// What each thread of the process has for supplementary groups; they are left as they were set last, because
     /// they mean nothing once the thread is root again, and setting them is the dearest of the calls.
     private static let groupsKey: pthread_key_t = {
@@ -36,18 +39,31 @@ final class Impersonation: Sendable {
     /// Calls `body` as the user `credentials`; throws `access` when the kernel does not know such a user.
     ///
     /// Calls do not nest: the inner one would end as root.
+    ///
+    /// - Parameter mayTakeSpace: whether `body` may need room in the file system, which is then the user's to have.
     func run<R>(
-        as credentials: Credentials, _ body: () throws(DatastoreError) -> R
+        as credentials: Credentials, mayTakeSpace: Bool = false, _ body: () throws(DatastoreError) -> R
     ) throws(DatastoreError) -> R {
         guard isPossible, credentials.uid != server.uid || credentials.gid != server.gid else { return try body() }
         assert(linux_setfsuid(.max) == server.uid, "already acting for another user")
+        let isLimited =
+            mayTakeSpace && credentials.uid != server.uid && capabilities.has(.exceedLimits)
+            && capabilities.without(.exceedLimits).assume()
         defer {
             _ = linux_setfsuid(server.uid)
             _ = linux_setfsgid(server.gid)
+            // After the user: the kernel gives a thread that is root again all of root's power over files.
+            if isLimited { _ = capabilities.assume() }
         }
         try assume(credentials)
         return try body()
     }
+
+    /// Whether `user` may do to any file what its owner may.
+    func mayActAsOwner(_ user: Credentials) -> Bool { user.uid == server.uid && capabilities.has(.actAsOwner) }
+
+    /// Whether `user` may change the owner of any file.
+    func mayGiveAway(_ user: Credentials) -> Bool { user.uid == server.uid && capabilities.has(.changeOwner) }
 
     private func assume(_ credentials: Credentials) throws(DatastoreError) {
         if credentials.uid != server.uid {

@@ -36,6 +36,9 @@ public struct AttributeChanges: Equatable, Sendable {
 
     /// Whether nothing changes.
     public var isEmpty: Bool { self == AttributeChanges() }
+
+    /// The new times, access before modification.
+    var times: [Time] { [accessTime, modificationTime].compactMap(\.self) }
 }
 
 /// How CREATE treats a file that is there (`createhow3`, RFC 1813 section 3.3.8).

@@ -22,9 +22,9 @@ extension Datastore {
 
     /// SETATTR (RFC 1813 section 3.3.2): changes attributes, durably.
     ///
-    /// With `guardTime` given, fails with `notSync` and changes nothing unless it is the object's change time. The
-    /// changes are made one after another: size, owner and group, mode, times; when one fails, those before it stay.
-    /// The size of anything but a file throws `isDirectory` or `invalidArgument`.
+    /// With `guardTime` given, fails with `notSync` and changes nothing unless it is the object's change time. Everything
+    /// is checked before anything is changed, see ``change(_:_:as:)``. The size of anything but a file throws
+    /// `isDirectory` or `invalidArgument`.
     public func setAttributes(
         _ handle: FileHandle, _ changes: AttributeChanges, guard guardTime: FileTime?, as credentials: Credentials
     ) throws(MutationFailure) -> WeakCacheConsistency {
@@ -38,8 +38,8 @@ extension Datastore {
             if let guardTime, guardTime != (try file.attributes().changeTime) {
                 throw DatastoreError(.notSync, "the change time is another")
             }
-            if let size = changes.size { try changeSize(of: file, to: size, as: credentials) }
-            try apply(changes.withoutOddTimes(of: file), to: file, as: credentials)
+            guard !changes.isEmpty else { return }
+            try change(file, changes, as: effective(credentials, on: file.root))
             files.noteAttributeChange(of: file)
         }
         guard !changes.isEmpty else { return wcc }
@@ -105,83 +105,5 @@ extension Datastore {
         }
         let reading: [(AccessRights, Int32)] = [(.read, R_OK), (.execute, X_OK)]
         return isReadOnly ? reading : reading + [(.modify, W_OK), (.extend, W_OK)]
-    }
-
-    /// Changes the size of `file`; its owner may, whatever the mode.
-    func changeSize(
-        of file: OwnedDescriptor, to size: UInt64, as credentials: Credentials
-    ) throws(DatastoreError) {
-        guard file.type != .directory else { throw DatastoreError(.isDirectory, "a directory has no size to set") }
-        guard file.type == .regular else { throw DatastoreError(.invalidArgument, "only a file has a size to set") }
-        guard let size = Int(exactly: size), UInt64(size) <= file.root.limits.maximumFileSize else {
-            throw DatastoreError(.fileTooBig, "a size of \(size) bytes")
-        }
-        try checkIsWhole(handles.handle(of: file))
-        let writable = try openForWriting(file, as: effective(credentials, on: file.root))
-        try files.changeSize(of: writable, to: size) { () throws(DatastoreError) in
-            guard ftruncate(writable.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("truncate") }
-        }
-    }
-
-    private func openForWriting(
-        _ file: OwnedDescriptor, as user: Credentials
-    ) throws(DatastoreError) -> OwnedDescriptor {
-        do throws(DatastoreError) {
-            return try impersonation.run(as: user) { () throws(DatastoreError) in try file.reopened(O_WRONLY) }
-        } catch {
-            guard error.code == .access, file.openedAttributes.uid == user.uid else { throw error }
-            return try file.reopened(O_WRONLY)
-        }
-    }
-
-    /// Makes those of `changes` that are not of the size, as the caller.
-    func apply(
-        _ changes: AttributeChanges, to file: OwnedDescriptor, as credentials: Credentials
-    ) throws(DatastoreError) {
-        try impersonation.run(as: effective(credentials, on: file.root)) { () throws(DatastoreError) in
-            if changes.uid != nil || changes.gid != nil {
-                let none = UInt32.max
-                let status = fchownat(
-                    file.rawValue, "", changes.uid ?? none, changes.gid ?? none, linux_at_empty_path)
-                guard status == 0 else { throw DatastoreError.lastSystemError("change owner") }
-            }
-            if let mode = changes.mode {
-                guard chmod(file.descriptorPath, mode & 0o7777) == 0 else {
-                    throw DatastoreError.lastSystemError("change mode")
-                }
-            }
-            if changes.accessTime != nil || changes.modificationTime != nil {
-                let times = [try Self.timespec(changes.accessTime), try Self.timespec(changes.modificationTime)]
-                guard utimensat(file.rawValue, "", times, linux_at_empty_path) == 0 else {
-                    throw DatastoreError.lastSystemError("change times")
-                }
-            }
-        }
-    }
-
-    private static func timespec(_ time: AttributeChanges.Time?) throws(DatastoreError) -> Glibc.timespec {
-        switch time {
-        case nil:
-            return Glibc.timespec(tv_sec: 0, tv_nsec: linux_utime_omit)
-        case .now:
-            return Glibc.timespec(tv_sec: 0, tv_nsec: linux_utime_now)
-        case .at(let time):
-            guard time.nanoseconds < 1_000_000_000 else {
-                throw DatastoreError(.invalidArgument, "a time with \(time.nanoseconds) nanoseconds")
-            }
-            return Glibc.timespec(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))
-        }
-    }
-}
-
-extension AttributeChanges {
-    /// The same, with the times of an exclusive CREATE replaced by the present where the client sets none.
-    fileprivate func withoutOddTimes(of file: OwnedDescriptor) -> AttributeChanges {
-        var status = stat()
-        guard !isEmpty, fstat(file.rawValue, &status) == 0 else { return self }
-        var changes = self
-        if ExclusiveCreation.isMarkedAccessTime(status) { changes.accessTime = accessTime ?? .now }
-        if ExclusiveCreation.isMarkedModificationTime(status) { changes.modificationTime = modificationTime ?? .now }
-        return changes
     }
 }

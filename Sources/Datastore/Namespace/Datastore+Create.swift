@@ -12,7 +12,8 @@ extension Datastore {
     ///
     /// Unchecked, an existing file is taken and only a new size is honoured; an object of another type throws
     /// `exists`. Guarded, any existing object throws `exists`. Exclusive, so does any but the file that a request
-    /// with the same verifier made, also before a restart, and that nobody has changed since. `.` and `..` exist.
+    /// with the same verifier made, also before a restart, and that nobody has changed since; a file system that cannot
+    /// keep a verifier throws `notSupported`. `.` and `..` exist.
     public func create(
         _ handle: FileHandle, _ name: FileName, _ mode: CreateMode, as credentials: Credentials
     ) throws(MutationFailure) -> CreatedObject {
@@ -93,9 +94,8 @@ extension Datastore {
         _ make: (OwnedDescriptor) throws(DatastoreError) -> Void
     ) throws(MutationFailure) -> CreatedObject {
         let change = try changingEntry(handle, name, dots: .exists) { (directory) throws(DatastoreError) in
-            try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
-                try make(directory)
-            }
+            let user = effective(credentials, on: directory.root)
+            try impersonation.run(as: user, mayTakeSpace: true) { () throws(DatastoreError) in try make(directory) }
             let object = try directory.root.openEntry(name, of: directory.rawValue, flags: linux_o_path)
             do throws(DatastoreError) {
                 try finish(object, changes, as: credentials)
@@ -122,7 +122,7 @@ extension Datastore {
         let file: OwnedDescriptor
         do throws(DatastoreError) {
             let user = effective(credentials, on: directory.root)
-            file = try impersonation.run(as: user) { () throws(DatastoreError) in
+            file = try impersonation.run(as: user, mayTakeSpace: true) { () throws(DatastoreError) in
                 let flags = O_WRONLY | O_CREAT | O_EXCL
                 return try directory.root.openEntry(name, of: directory.rawValue, flags: flags, mode: permissions)
             }
@@ -167,7 +167,9 @@ extension Datastore {
     ) throws(DatastoreError) {
         do throws(MutationFailure) {
             _ = try changing(file) { () throws(DatastoreError) in
-                try changeSize(of: file, to: size, as: credentials)
+                let user = effective(credentials, on: file.root)
+                let writable = try openForResizing(file, as: user)
+                try changeSize(of: writable, to: size, as: user)
             }
         } catch {
             throw error.error
@@ -176,9 +178,7 @@ extension Datastore {
     }
 
     private func resizeNew(_ file: OwnedDescriptor, to size: UInt64) throws(DatastoreError) {
-        guard let size = Int(exactly: size), UInt64(size) <= file.root.limits.maximumFileSize else {
-            throw DatastoreError(.fileTooBig, "a size of \(size) bytes")
-        }
+        let size = try Self.checkedSize(size, of: file)
         guard size == 0 || ftruncate(file.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("create") }
     }
 
@@ -196,7 +196,7 @@ extension Datastore {
         let special = (changes.mode ?? 0) & 0o7000
         let changesOwner = rest.uid != nil || rest.gid != nil
         if special & ~made.mode == 0, special == 0 || !changesOwner { rest.mode = nil }
-        try apply(rest, to: object, as: credentials)
+        try apply(rest, toNew: object, as: effective(credentials, on: object.root))
     }
 
     /// Takes away what an operation made that failed later, unless the name is another object's by now.

@@ -84,7 +84,7 @@ extension Datastore {
         try root.checkWritable()
         let file = try existingEntry(source.name, of: source.directory)
         let replaced = try existingEntry(destination.name, of: destination.directory)
-        try impersonation.run(as: effective(credentials, on: root)) { () throws(DatastoreError) in
+        try impersonation.run(as: effective(credentials, on: root), mayTakeSpace: true) { () throws(DatastoreError) in
             let status = source.name.withCString { from in
                 destination.name.withCString { to in
                     renameat(source.directory.rawValue, from, destination.directory.rawValue, to)
@@ -134,7 +134,8 @@ extension Datastore {
     ) throws(DatastoreError) {
         guard file.root === directory.root else { throw DatastoreError(.crossDevice, "link: two exports") }
         guard file.type != .directory else { throw DatastoreError(.invalidArgument, "link: a directory") }
-        try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
+        let user = effective(credentials, on: directory.root)
+        try impersonation.run(as: user, mayTakeSpace: true) { () throws(DatastoreError) in
             let status = name.withCString {
                 linkat(AT_FDCWD, file.descriptorPath, directory.rawValue, $0, AT_SYMLINK_FOLLOW)
             }

@@ -107,14 +107,14 @@ public struct FileAttributes: Equatable, Sendable {
     init?(_ status: stat, fsid: UInt64) {
         guard let type = FileType(mode: status.st_mode) else { return nil }
         let device = UInt64(status.st_rdev)
+        // A file system over the network may say anything.
+        let (used, isTooMuch) = UInt64(max(0, status.st_blocks)).multipliedReportingOverflow(by: 512)
         self.init(
             type: type, mode: status.st_mode & 0o7777, linkCount: UInt32(truncatingIfNeeded: status.st_nlink),
             uid: status.st_uid, gid: status.st_gid, size: UInt64(max(0, status.st_size)),
-            used: UInt64(max(0, status.st_blocks)) * 512, deviceMajor: linux_device_major(device),
+            used: isTooMuch ? .max : used, deviceMajor: linux_device_major(device),
             deviceMinor: linux_device_minor(device), fsid: fsid, fileid: UInt64(status.st_ino),
-            accessTime: FileTime(ExclusiveCreation.isMarkedAccessTime(status) ? status.st_ctim : status.st_atim),
-            modificationTime: FileTime(
-                ExclusiveCreation.isMarkedModificationTime(status) ? status.st_ctim : status.st_mtim),
+            accessTime: FileTime(status.st_atim), modificationTime: FileTime(status.st_mtim),
             changeTime: FileTime(status.st_ctim))
     }
 
