@@ -42,6 +42,41 @@ struct DiskModelTests {
         }
     }
 
+    /// Sectors of what was not flushed are old or new; a disk that lies about flushes loses the rest as well.
+    @Test(arguments: [true, false]) func aCutOfThePowerLosesWhatWasNotFlushed(obeysFlushes: Bool) throws {
+        try withDisk { disk in
+            let path = "\(disk.directory)/file"
+            func write(_ byte: UInt8, at place: Int) throws {
+                let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 4096)
+                defer { buffer.deallocate() }
+                buffer.initializeMemory(as: UInt8.self, repeating: byte)
+                let descriptor = open(path, O_RDWR | O_CREAT | linux_o_direct, 0o600)
+                defer { close(descriptor) }
+                #expect(pwrite(descriptor, buffer.baseAddress, buffer.count, place * buffer.count) == buffer.count)
+            }
+            for place in 0..<2 { try write(1, at: place) }
+            try disk.becomeVolatile(obeysFlushes: obeysFlushes)
+            var lost = 0
+            for seed in 1...6 as ClosedRange<UInt64> {
+                try write(2, at: 0)
+                try run("sync", path)
+                try write(3, at: 1)
+                try disk.cutPower(seed: seed)
+                #expect(throws: TestBedError.self) { try run("dd", "if=\(path)", "of=/dev/null", "iflag=direct") }
+                try disk.restorePower()
+                let bytes = try Array(readText(of: path).utf8)
+                #expect(bytes.count == 128 << 10)
+                let (first, second) = (Set(bytes[..<(64 << 10)]), Set(bytes[(64 << 10)...]))
+                #expect(first == [2] || !obeysFlushes && first.isSubset(of: [1, 2]))
+                #expect(second.isSubset(of: [1, 3]))
+                lost += (obeysFlushes ? second : first).contains(1) ? 1 : 0
+                for place in 0..<2 { try write(1, at: place) }
+                try run("sync", path)
+            }
+            #expect(lost > 0)
+        }
+    }
+
     @Test func aTraceHoldsWhatTookTime() throws {
         try withDisk { disk in
             let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 8192, alignment: 4096)

@@ -6,7 +6,8 @@ import Synchronization
 ///
 /// Blocks of zeros take no room, so that a disk full of files whose contents do not matter costs little. What was
 /// overwritten after ``takeSnapshot()`` is kept, and ``restoreSnapshot()`` puts it back: the cheap way to the very same
-/// disk for the next run.
+/// disk for the next run. In the same way ``loseUnflushed(seed:)`` puts back what was there before the last
+/// ``flush()``, as a power failure does to a disk with a buffer.
 final class BackingStore: Sendable {
     /// Bytes are kept and given back by blocks of this size.
     private static let blockSize = 4096
@@ -15,6 +16,7 @@ final class BackingStore: Sendable {
     private let descriptor: Int32
     private let name: String
     private let snapshot = Mutex<Snapshot?>(nil)
+    private let unflushed = Mutex<Snapshot?>(nil)
 
     /// Opens or makes the sparse file at `path`, or takes memory when there is no path.
     init(path: String?, size: Int) throws(TestBedError) {
@@ -44,18 +46,46 @@ final class BackingStore: Sendable {
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Int {
         guard offset >= 0, offset < size else { return -Int(ENOSPC) }
         let count = min(bytes.count, size - offset)
-        let status = snapshot.withLock { $0?.keep(offset..<offset + count, of: descriptor) ?? 0 }
+        let range = offset..<offset + count
+        var status = snapshot.withLock { $0?.keep(range, of: descriptor) ?? 0 }
+        if status == 0 { status = unflushed.withLock { $0?.keep(range, of: descriptor) ?? 0 } }
         guard status == 0 else { return -Int(status) }
         return Self.put(UnsafeRawBufferPointer(rebasing: bytes[..<count]), into: descriptor, at: offset)
     }
 
     /// Remembers the disk as it is now, in place of an earlier snapshot.
     func takeSnapshot() throws(TestBedError) {
-        let descriptor = linux_memfd_create("disk-snapshot")
-        guard descriptor >= 0, ftruncate(descriptor, size) == 0 else {
-            throw TestBedError.lastSystemError("memory for a snapshot of \(name)")
-        }
+        let descriptor = try memory("disk-snapshot")
         snapshot.withLock { $0 = Snapshot(descriptor: descriptor) }
+    }
+
+    private func memory(_ purpose: String) throws(TestBedError) -> Int32 {
+        let descriptor = linux_memfd_create(purpose)
+        guard descriptor >= 0, ftruncate(descriptor, size) == 0 else {
+            throw TestBedError.lastSystemError("memory for \(purpose) of \(name)")
+        }
+        return descriptor
+    }
+
+    /// Remembers from now on what is overwritten between two flushes.
+    func becomeVolatile() throws(TestBedError) {
+        let descriptor = try memory("disk-unflushed")
+        unflushed.withLock { $0 = Snapshot(descriptor: descriptor) }
+    }
+
+    /// Nothing that was written so far can be lost.
+    func flush() {
+        unflushed.withLock { $0?.forget() }
+    }
+
+    /// Loses what was written since the last flush: all of it, or half of its blocks, or half of its sectors.
+    func loseUnflushed(seed: UInt64) throws(TestBedError) {
+        var generator = SeededGenerator(seed: seed)
+        let granularity = [0, Self.blockSize, 512][Int.random(in: 0..<3, using: &generator)]
+        let status = unflushed.withLock { unflushed in
+            unflushed?.putBack(into: descriptor, granularity: granularity, using: &generator) ?? 0
+        }
+        guard status == 0 else { throw TestBedError("lose what \(name) had: \(String(cString: strerror(status)))") }
     }
 
     /// Makes the disk what it was at the snapshot, which stays; nobody may use it meanwhile.
@@ -112,16 +142,40 @@ final class BackingStore: Sendable {
                 let status = Self.copy(block, from: descriptor, to: disk)
                 guard status == 0 else { return status }
             }
-            kept.removeAll(keepingCapacity: true)
+            forget()
             return 0
         }
 
+        /// Puts half of the pieces of `granularity` bytes back, all with 0, and begins anew; 0 or the error number.
+        mutating func putBack(
+            into disk: Int32, granularity: Int, using generator: inout SeededGenerator
+        ) -> Int32 {
+            guard granularity > 0 else { return putBack(into: disk) }
+            for block in kept.sorted() {
+                for offset in stride(from: 0, to: blockSize, by: granularity) where Bool.random(using: &generator) {
+                    let status = Self.copy(
+                        block * blockSize + offset, length: granularity, from: descriptor, to: disk)
+                    guard status == 0 else { return status }
+                }
+            }
+            forget()
+            return 0
+        }
+
+        mutating func forget() {
+            kept.removeAll(keepingCapacity: true)
+        }
+
         private static func copy(_ block: Int, from source: Int32, to target: Int32) -> Int32 {
-            withUnsafeTemporaryAllocation(byteCount: blockSize, alignment: 16) { buffer in
-                let count = pread(source, buffer.baseAddress, blockSize, block * blockSize)
+            copy(block * blockSize, length: blockSize, from: source, to: target)
+        }
+
+        private static func copy(_ offset: Int, length: Int, from source: Int32, to target: Int32) -> Int32 {
+            withUnsafeTemporaryAllocation(byteCount: length, alignment: 16) { buffer in
+                let count = pread(source, buffer.baseAddress, length, offset)
                 guard count >= 0 else { return errno }
                 let written = BackingStore.put(
-                    UnsafeRawBufferPointer(rebasing: buffer[..<count]), into: target, at: block * blockSize)
+                    UnsafeRawBufferPointer(rebasing: buffer[..<count]), into: target, at: offset)
                 return written < 0 ? Int32(-written) : 0
             }
         }

@@ -192,6 +192,11 @@ enum DiskFiles {
             fuse_reply_err(request, 0)
             return
         }
+        guard !server.isFailing else {
+            fuse_reply_err(request, EIO)
+            return
+        }
+        server.flush()
         let pending = PendingRequest(request: request)
         server.clock.submit(.flush) {
             fuse_reply_err(pending.request, 0)

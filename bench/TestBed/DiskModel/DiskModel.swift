@@ -107,7 +107,39 @@ public final class DiskModel: Sendable {
         try whileUnmounted { () throws(TestBedError) in try control(.restore) }
     }
 
-    /// Has the disk answer every read and write with EIO, or serve again.
+    /// Has the disk lose at ``cutPower(seed:)`` what was written and not flushed from now on; with `obeysFlushes` false
+    /// also what was, as a disk does that lies.
+    public func becomeVolatile(obeysFlushes: Bool = true) throws(TestBedError) {
+        try run("sync", "--file-system", directory)
+        try control(.volatileOn)
+        if !obeysFlushes { try control(.flushesOff) }
+    }
+
+    /// Takes the power from the disk: some or all of what was not flushed is lost, by `seed`, and every request fails
+    /// until ``restorePower()``.
+    public func cutPower(seed: UInt64) throws(TestBedError) {
+        try control(.cut, "\(seed)")
+    }
+
+    /// Has the disk serve again as after a start of the machine: the kernel knows nothing of what it held before, the
+    /// file system is checked and mounted again. Throws when its check finds more to mend than a journal does.
+    public func restorePower() throws(TestBedError) {
+        try mount.withLock { $0 }.unmount()
+        try device.checkIsUnused()
+        try control(.errorsOff)
+        if fileSystem == .ext4 {
+            // It replays the journal; of a file system that was in use 0 says that nothing else was amiss, 1 that small
+            // things were.
+            let check = try Command(["e2fsck", "-f", "-p", device.path]).result()
+            guard check.status <= 1 else {
+                throw TestBedError("\(device.path) after a power failure: \(check.output)\(check.errorOutput)")
+            }
+        }
+        let again = try Self.mount(device, with: fileSystem, on: directory, bed: bed)
+        mount.withLock { $0 = again }
+    }
+
+    /// Has the disk answer every request with EIO, or serve again.
     public func setFailing(_ isOn: Bool) throws(TestBedError) {
         try control(isOn ? .errorsOn : .errorsOff)
     }
@@ -122,8 +154,9 @@ public final class DiskModel: Sendable {
         try readText(of: "\(controlDirectory)/trace").split(separator: "\n").compactMap(DiskRequest.init)
     }
 
-    private func control(_ line: DiskServer.Control) throws(TestBedError) {
-        try writeText(line.rawValue, to: "\(controlDirectory)/control")
+    private func control(_ line: DiskServer.Control, _ argument: String? = nil) throws(TestBedError) {
+        let words = [line.rawValue] + (argument.map { [$0] } ?? [])
+        try writeText(words.joined(separator: " "), to: "\(controlDirectory)/control")
     }
 
     private func whileUnmounted(_ action: () throws(TestBedError) -> Void) throws(TestBedError) {

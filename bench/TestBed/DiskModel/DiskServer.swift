@@ -51,6 +51,7 @@ public final class DiskServer: Sendable {
     let clock: DiskClock
     private let configuration: Configuration
     private let failing = Atomic<Bool>(false)
+    private let obeysFlushes = Atomic<Bool>(true)
     private let tracedLines = Mutex<[UInt8]>([])
 
     /// What `control` takes.
@@ -63,7 +64,7 @@ public final class DiskServer: Sendable {
         case tracingOn = "tracing on"
         /// They are no longer noted, and forgotten.
         case tracingOff = "tracing off"
-        /// Every read and write of the disk is answered with EIO.
+        /// Every read, write and flush of the disk is answered with EIO.
         case errorsOn = "errors on"
         /// They are served again.
         case errorsOff = "errors off"
@@ -71,6 +72,13 @@ public final class DiskServer: Sendable {
         case snapshot
         /// They are made what they were; nobody may use the disk meanwhile. The buffer is empty afterwards.
         case restore
+        /// What is written from now on and not flushed may be lost by `cut`.
+        case volatileOn = "volatile on"
+        /// Flushes are answered and do nothing, as those of a disk that lies.
+        case flushesOff = "flushes off"
+        /// Loses some or all of what was not flushed, by the number that follows, and answers with errors until
+        /// `errors off`.
+        case cut
     }
 
     /// Takes the backing store; nothing is mounted yet.
@@ -115,8 +123,13 @@ public final class DiskServer: Sendable {
         return Array(document) + [UInt8(ascii: "\n")]
     }
 
-    /// Whether reads and writes fail.
+    /// Whether reads, writes and flushes fail.
     var isFailing: Bool { failing.load(ordering: .relaxed) }
+
+    /// Brings what was written before to the platter.
+    func flush() {
+        if obeysFlushes.load(ordering: .relaxed) { store.flush() }
+    }
 
     /// The trace as a document; the same one until it is read from its start again.
     func traceDocument(at offset: Int) -> [UInt8] {
@@ -128,7 +141,10 @@ public final class DiskServer: Sendable {
 
     /// Obeys a line written to `control`; whether it was understood.
     func obey(_ line: String) -> Bool {
-        switch Control(rawValue: line.split(whereSeparator: \.isWhitespace).joined(separator: " ")) {
+        var words = line.split(whereSeparator: \.isWhitespace)
+        let number = words.last.flatMap { UInt64($0) }
+        if number != nil { words.removeLast() }
+        switch Control(rawValue: words.joined(separator: " ")) {
         case .timingOn: clock.setTiming(true)
         case .timingOff: clock.setTiming(false)
         case .tracingOn: clock.setTracing(true)
@@ -139,6 +155,11 @@ public final class DiskServer: Sendable {
         case .restore:
             clock.reset()
             return attempt(store.restoreSnapshot)
+        case .volatileOn: return attempt(store.becomeVolatile)
+        case .flushesOff: obeysFlushes.store(false, ordering: .relaxed)
+        case .cut:
+            failing.store(true, ordering: .relaxed)
+            return attempt { () throws(TestBedError) in try store.loseUnflushed(seed: number ?? 0) }
         case nil: return false
         }
         return true
