@@ -18,7 +18,7 @@ PAPER = --files 90000 --size 16G --cache 1G
 # Writes the page of everything that was measured.
 PAGE = report --page bench/RESULTS.md --also "At the paper's size=bench/results/paper"
 
-.PHONY: deps build release man install demo bench bench-boots bench-guests bench-paper test thresholds thresholds-update fuzz lint clean
+.PHONY: deps build release man install demo bench bench-boots bench-guests bench-paper test crash thresholds thresholds-update fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -115,6 +115,16 @@ test: deps
 	Tests/Install/run.sh
 	swift test --skip-build --skip SunRPCTests
 	swift test --skip-build --filter SunRPCTests
+
+# What servers acknowledged, after they were killed, their machine's power was cut and their disks failed: hours, of
+# which `make test` has minutes. CRASH_SEED=1000 has other chances.
+CRASH_SEED = 1
+crash: release
+	@[ "$$(id -u)" = 0 ] || { echo "make crash needs root" >&2; exit 1; }
+	@crash="$$(swift build -c release --show-bin-path)/introspect-bench crash --seed $(CRASH_SEED)"; status=0; \
+	$$crash kill --rounds 200 || status=$$?; \
+	$$crash power store log --rounds 50 || status=$$?; \
+	exit $$status
 
 # Holds what hot paths ask memory for, in an optimised build, against bench/Benchmarks/Thresholds: that takes minutes.
 # `make test` has the same of a build without optimisation.

@@ -10,6 +10,17 @@ enum NFSCalls {
         record(procedure: 1) { $0.appendOpaque(file) }
     }
 
+    /// `NFSPROC3_SETATTR` of the size of `file` alone.
+    static func setSize(of file: [UInt8], to size: Int) -> [UInt8] {
+        record(procedure: 2) {
+            $0.appendOpaque(file)
+            // No mode, user or group; the size; both times as they are; no guard.
+            for word: UInt32 in [0, 0, 0, 1] { $0.append(word) }
+            $0.append(UInt64(size))
+            for word: UInt32 in [0, 0, 0] { $0.append(word) }
+        }
+    }
+
     /// `NFSPROC3_LOOKUP` of `name` in `directory`.
     static func lookup(_ name: String, in directory: [UInt8]) -> [UInt8] {
         record(procedure: 3) {
@@ -35,6 +46,16 @@ enum NFSCalls {
             $0.append(UInt32(count))
             $0.append(UInt32(isStable ? 2 : 0))
             $0.append(UInt32(count))
+        }
+    }
+
+    /// `NFSPROC3_RENAME` of a name to another in the same directory.
+    static func rename(_ name: String, to newName: String, in directory: [UInt8]) -> [UInt8] {
+        record(procedure: 14) {
+            for name in [name, newName] {
+                $0.appendOpaque(directory)
+                $0.appendOpaque(Array(name.utf8))
+            }
         }
     }
 
@@ -74,6 +95,14 @@ enum NFSCalls {
     static func isSuccess(_ reply: UnsafeRawBufferPointer) -> Bool {
         // xid, reply, accepted, verifier flavour and length (always empty here), accept status, NFS status
         reply.count >= replyHeaderLength && reply[4..<replyHeaderLength].reduce(0, { $0 | $1 }) == 1
+    }
+
+    /// The status of a call that was accepted; nil for any other reply.
+    static func status(_ reply: UnsafeRawBufferPointer) -> UInt32? {
+        guard reply.count >= replyHeaderLength, reply[4..<replyHeaderLength - 4].reduce(0, { $0 | $1 }) == 1 else {
+            return nil
+        }
+        return reply[replyHeaderLength - 4..<replyHeaderLength].reduce(0) { $0 << 8 | UInt32($1) }
     }
 
     /// What follows the RPC header and the status of a reply, or nil unless both say success.

@@ -1,7 +1,10 @@
 import Glibc
 
 /// A failure of the load generator's client: what was asked and what came back.
-struct NFSClientError: Error, CustomStringConvertible {
+struct NFSClientError: Error, Equatable, CustomStringConvertible {
+    /// The connection's patience has an end, and no reply came before.
+    static let noAnswer = NFSClientError("the server does not answer")
+
     let description: String
 
     init(_ description: String) {
@@ -34,7 +37,9 @@ final class NFSConnection {
     private var end = 0
 
     /// Connects to `host` (an IPv4 address) at `port`.
-    init(host: String, port: UInt16) throws(NFSClientError) {
+    ///
+    /// - Parameter patience: Seconds after which a reply that has not come is a failure; nil for never.
+    init(host: String, port: UInt16, patience: Int? = nil) throws(NFSClientError) {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard socket >= 0 else { throw .system("socket") }
         var address = sockaddr_in()
@@ -56,6 +61,11 @@ final class NFSConnection {
         }
         var one: Int32 = 1
         setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+        guard let patience else { return }
+        var limit = timeval(tv_sec: patience, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(socket, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
     }
 
     deinit {
@@ -161,6 +171,7 @@ final class NFSConnection {
         while end - start < count {
             let received = read(socket, base + end, buffer.count - end)
             if received < 0, errno == EINTR { continue }
+            if received < 0, errno == EAGAIN { throw .noAnswer }
             guard received > 0 else { throw NFSClientError("the server closed the connection") }
             end += received
         }
