@@ -1,3 +1,4 @@
+import BlockStorage
 import Foundation
 import Glibc
 import NIOCore
@@ -160,7 +161,9 @@ import Testing
             for number in 0..<100 { try commit(UInt64(number), block: 2, of: file, datastore, isWhole: true) }
             #expect(try datastore.openFile(file) !== before)
             let bytes = [UInt64(8).bigEndian]
-            try bytes.withUnsafeBytes { try before.write($0, at: 3 * 4096, stability: .unstable) }
+            let ticket = before.ranges.beginWrite(ByteRange(offset: 3 * 4096, length: 4096))
+            try bytes.withUnsafeBytes { try before.write($0, at: 3 * 4096, stability: .unstable, under: ticket) }
+            before.ranges.endWrite(ticket)
             _ = try datastore.commit(file, offset: 0, count: 0, as: .root)
             #expect(blockOnDisk(3) == 8)
         }

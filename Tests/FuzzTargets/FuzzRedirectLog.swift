@@ -48,7 +48,7 @@ private func use(_ log: RedirectLog) {
             UnsafeRawBufferPointer(rebasing: buffer.bytes[..<blockSize]), to: name, at: 3 * blockSize, priority: 0,
             isWanted: true)
     }
-    try? Destager(log: log, openImage: { _ in image }).pass(sparing: 0)
+    try? Destager(log: log, openImage: { _ in UnsharedTarget(image) }).pass(sparing: 0)
     _ = log.fullness
 }
 

@@ -59,7 +59,7 @@ struct RedirectLogTests {
         let device = try emptyLog()
         let disk = MemoryDevice(size: 16 << 20)
         let log = try RedirectLog(recovering: device)
-        let destager = Destager(log: log, openImage: { _ in disk })
+        let destager = Destager(log: log, openImage: { _ in UnsharedTarget(disk) })
         let writers = 8
         let rounds = 150
         let left = Atomic(writers)
@@ -85,7 +85,7 @@ struct RedirectLogTests {
             }
         }
         let again = try RedirectLog(recovering: device)
-        try Destager(log: again, openImage: { _ in disk }).pass(sparing: 0)
+        try Destager(log: again, openImage: { _ in UnsharedTarget(disk) }).pass(sparing: 0)
         #expect(again.liveByteCount == 0)
         for writer in 0..<writers {
             for round in rounds - 16..<rounds {
@@ -99,7 +99,7 @@ struct RedirectLogTests {
     @Test func aFullLogTakesWhatItMustAndIsEmptiedByTheDestager() throws {
         let log = try RedirectLog(recovering: emptyLog())
         let disk = MemoryDevice(size: 64 << 20)
-        let destager = Destager(log: log, openImage: { _ in disk })
+        let destager = Destager(log: log, openImage: { _ in UnsharedTarget(disk) })
         var taken = 0
         while try write(1, at: taken * 4096, to: log) { taken += 1 }
         #expect(taken > Self.size / 8192 / 2)
@@ -128,6 +128,78 @@ struct RedirectLogTests {
         #expect(try disk.read(ByteRange(offset: (taken - 1) * 4096, length: 1)) == [1])
     }
 
+    @Test func aRunIsWrittenAsTheLogHasItWhileTheRangeIsHeld() throws {
+        let disk = MemoryDevice(size: 1 << 20)
+        let log = try RedirectLog(recovering: emptyLog())
+        for block in 0..<4 { try write(1, at: block * 4096, to: log) }
+        let image = image
+        // A client has written over a part of the run, to the log and the image, when the destager gets the range.
+        let write = { @Sendable () throws(StorageError) in
+            let buffer = AlignedBuffer(count: 6144)
+            for index in buffer.bytes.indices { buffer.bytes[index] = 2 }
+            let bytes = UnsafeRawBufferPointer(buffer.bytes)
+            _ = try log.write(bytes, to: image, at: 4096, priority: 1, isWanted: true)
+            try disk.write(bytes, at: 4096)
+        }
+        let destager = Destager(log: log, openImage: { _ in HookedTarget(UnsharedTarget(disk), write) })
+        try destager.pass(sparing: 0)
+        let bytes = try disk.read(ByteRange(offset: 0, length: 16384))
+        #expect(bytes[..<4096].allSatisfy { $0 == 1 } && bytes[4096..<10240].allSatisfy { $0 == 2 })
+        #expect(bytes[10240...].allSatisfy { $0 == 1 })
+        #expect(log.liveByteCount == 6144, "what is newer stays in the log")
+    }
+
+    @Test func failingWaitsForTheCommitUnderWay() throws {
+        let device = GatedDevice(try emptyLog())
+        let disk = MemoryDevice(size: 1 << 20)
+        let log = try RedirectLog(recovering: device)
+        let destager = Destager(log: log, openImage: { _ in UnsharedTarget(disk) })
+        device.close { _ in true }
+        let isTaken = Atomic(false)
+        DispatchQueue.concurrentPerform(iterations: 2) { worker in
+            if worker == 0 {
+                let taken = try? write(5, at: 4096, to: log)
+                isTaken.store(taken == true, ordering: .sequentiallyConsistent)
+            } else {
+                device.waitForAccess()
+                let ended = Atomic(false)
+                let thread = Thread {
+                    log.fail(StorageError(.system(EIO), operation: "detach", device: "log"))
+                    _ = try? destager.evacuate(givingUp: true) {}
+                    ended.store(true, ordering: .sequentiallyConsistent)
+                }
+                thread.start()
+                for _ in 0..<50 where !ended.load(ordering: .sequentiallyConsistent) { usleep(2000) }
+                device.open()
+                while !ended.load(ordering: .sequentiallyConsistent) { usleep(1000) }
+            }
+        }
+        #expect(log.isAbandoned)
+        let byte = try disk.read(ByteRange(offset: 4096, length: 1))[0]
+        #expect(byte == 5 || !isTaken.load(ordering: .sequentiallyConsistent), "an acknowledged write is lost")
+        #expect(try !write(6, at: 4096, to: log), "the image takes what comes later")
+    }
+
+    @Test func aGoodCheckpointDoesNotUndoAFailure() throws {
+        let device = GatedDevice(try emptyLog())
+        let log = try RedirectLog(recovering: device)
+        // The first write of a superblock from here on is that of a checkpoint.
+        device.close { $0 < log.geometry.ringStart }
+        DispatchQueue.concurrentPerform(iterations: 2) { worker in
+            if worker == 0 {
+                for round in 0..<400 where log.failure == nil { _ = try? write(5, at: round % 16 * 4096, to: log) }
+            } else {
+                device.waitForAccess()
+                let thread = Thread { log.fail(StorageError(.system(EIO), operation: "detach", device: "log")) }
+                thread.start()
+                while log.failure == nil { usleep(1000) }
+                device.open()
+            }
+        }
+        log.waitForCommit()
+        #expect(log.failure != nil)
+    }
+
     @Test func aRottenRecordIsReportedAndNeverServed() throws {
         let device = try emptyLog()
         let disk = MemoryDevice(size: 1 << 20)
@@ -139,7 +211,7 @@ struct RedirectLogTests {
         #expect(throws: StorageError.self) {
             try read(ByteRange(offset: 4096, length: 512), from: log, image: disk)
         }
-        let destager = Destager(log: log, openImage: { _ in disk })
+        let destager = Destager(log: log, openImage: { _ in UnsharedTarget(disk) })
         #expect(throws: StorageError.self) { try destager.pass(sparing: 0) }
         #expect(try disk.read(ByteRange(offset: 8192, length: 1)) == [9], "the others are destaged")
         #expect(try disk.read(ByteRange(offset: 4096, length: 1)) == [0])
@@ -175,4 +247,78 @@ struct RedirectLogTests {
             #expect(bytes.allSatisfy { $0 == bytes[0] } && (bytes[0] == 3 || bytes[0] == 0))
         }
     }
+}
+
+/// A target that has something happen when the destager gets a range.
+private struct HookedTarget: DestageTarget {
+    private let target: UnsharedTarget
+    private let hook: @Sendable () throws(StorageError) -> Void
+
+    init(_ target: UnsharedTarget, _ hook: @escaping @Sendable () throws(StorageError) -> Void) {
+        self.target = target
+        self.hook = hook
+    }
+
+    var name: String { target.name }
+    var size: Int { target.size }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try target.read(into: buffer, at: offset)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        try target.write(bytes, at: offset)
+    }
+
+    func flush() throws(StorageError) { try target.flush() }
+
+    func exclusively(_ range: ByteRange, _ body: () throws(StorageError) -> Void) throws(StorageError) {
+        try hook()
+        try body()
+    }
+}
+
+/// A device whose writes wait where they are told to.
+private final class GatedDevice: BlockDevice {
+    private struct State {
+        var isClosed: @Sendable (Int) -> Bool = { _ in false }
+        var waiting = 0
+    }
+
+    private let device: MemoryDevice
+    private let state = Locked(State())
+
+    init(_ device: MemoryDevice) {
+        self.device = device
+    }
+
+    var name: String { "gated" }
+    var size: Int { device.size }
+
+    /// Lets writes to the offsets for which `isClosed` wait until ``open()``.
+    func close(_ isClosed: @escaping @Sendable (Int) -> Bool) { state.withLock { $0.isClosed = isClosed } }
+
+    func open() { state.withLock { $0.isClosed = { _ in false } } }
+
+    /// Returns when a write waits.
+    func waitForAccess() {
+        while state.withLock({ $0.waiting == 0 }) { usleep(500) }
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.read(into: buffer, at: offset)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        while state.withLock({ state in
+            let isClosed = state.isClosed(offset)
+            if isClosed { state.waiting += 1 }
+            return isClosed
+        }) {
+            usleep(500)
+        }
+        try device.write(bytes, at: offset)
+    }
+
+    func flush() {}
 }

@@ -18,7 +18,7 @@ final class RedirectedWrites: Sendable {
         try run("truncate", "--size", "\(Self.blocks * Self.blockSize)", path)
         let image = try FileDevice(path: path, access: .readWrite, mode: .buffered)
         log = try RedirectLog(recovering: LogFile(directory: directory, size: Self.size))
-        destager = Destager(log: log, openImage: { _ in image })
+        destager = Destager(log: log, openImage: { _ in UnsharedTarget(image) })
         guard let identity = ImageIdentity([1]) else { throw TestBedError("no image is called 1") }
         self.identity = identity
     }

@@ -39,7 +39,7 @@ struct RedirectLogCommand: ParsableCommand {
         let image = try makeFile(disk, size: size << 20)
         defer { unlink(disk) }
         let log = try RedirectLog(recovering: LogFile(directory: work, size: size << 20))
-        let destager = Destager(log: log, openImage: { _ in image })
+        let destager = Destager(log: log, openImage: { _ in UnsharedTarget(image) })
         for depth in [1, 16] {
             var ratios: [Double] = []
             var rates: (file: [Double], log: [Double]) = ([], [])
@@ -99,7 +99,7 @@ struct RedirectLogCommand: ParsableCommand {
             }
             try image.flush()
         }
-        let drained = try time { try Destager(log: log, openImage: { _ in image }).pass(sparing: 0) }
+        let drained = try time { try Destager(log: log, openImage: { _ in UnsharedTarget(image) }).pass(sparing: 0) }
         print(
             "destaging them, every other block of \(2 * live >> 20) MiB: \(rounded(Double(live) / drained / 1e6)) MB/s",
             "in \(rounded(drained)) s; these MiB written in order: \(rounded(Double(2 * live) / sequential / 1e6)) MB/s",

@@ -38,7 +38,8 @@ extension Datastore {
         do throws(StorageError) {
             try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
                 let write = { () throws(StorageError) in
-                    try file.write(source, at: range.offset, stability: stability, for: writer)
+                    try file.write(
+                        source, at: range.offset, stability: stability, under: ticket, for: writer)
                 }
                 if stability == .unstable {
                     try write()
@@ -124,19 +125,25 @@ extension Datastore {
 }
 
 extension OpenFile {
-    /// Writes to the cache and the file, and lets introspection know; the caller has noted the write in `ranges`.
+    /// Writes to the cache and the file, and lets introspection know; the caller has noted the write in `ranges`, and got
+    /// `ticket` for it.
+    ///
+    /// In `writethrough` the log has the bytes first, then the file. The range is held over both, and the destager moves
+    /// only what is the log's newest while it holds the range: no older block comes over a newer one in the file
+    /// (invariant 3).
     func write(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, for writer: DataWriter? = nil
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, under ticket: RangeTable.WriteTicket,
+        for writer: DataWriter? = nil
     ) throws(StorageError) {
         guard !bytes.isEmpty else { return }
         let member = member
         if let member { cacheWrite(bytes, at: offset, member: member) }
         do throws(StorageError) {
             writer?.clearSpecialBits(of: descriptor.rawValue)
-            if try !redirect(bytes, at: offset, member: member) {
-                try writeFully(bytes, at: offset, stability: stability, for: writer)
-            } else if redirects?.writesThrough == true {
-                try writeFully(bytes, at: offset, stability: max(stability, .dataSync), for: writer)
+            switch try redirect(bytes, at: offset, member: member, under: ticket) {
+            case .file: try writeFully(bytes, at: offset, stability: stability, for: writer)
+            case .log: break
+            case .both: try writeFully(bytes, at: offset, stability: max(stability, .dataSync), for: writer)
             }
         } catch {
             if stability == .unstable {
@@ -150,17 +157,19 @@ extension OpenFile {
         member?.session.recordWrite(bytes, file: member?.index ?? 0, at: offset)
     }
 
-    /// Lets the redirect log take a write; false when the file is to take it.
+    /// Lets the redirect log take a write, if it is to.
     private func redirect(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member?
-    ) throws(StorageError) -> Bool {
-        guard let redirects,
-            try redirects.write(bytes, at: offset, fileSize: try size(), member: member, path: path)
-        else { return false }
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, member: ImageSession.Member?,
+        under ticket: RangeTable.WriteTicket
+    ) throws(StorageError) -> FileRedirects.Taker {
+        guard let redirects else { return .file }
+        let taker = try redirects.write(
+            bytes, at: offset, fileSize: try size(), member: member, path: path, holding: (ranges, ticket))
+        guard taker != .file else { return .file }
         // Clients tell by the time of change that there is something new.
         _ = lateTimes?.mayBeLate(path: path, atOnce: true)
         _ = futimens(descriptor.rawValue, nil)
-        return true
+        return taker
     }
 
     private func writeFully(

@@ -117,7 +117,7 @@ final class OpenFiles: Sendable {
                 file.noteOwnChange(attributes, hasGrown: true, isDurable: false)
             }
         }
-        try drain(file.redirects, affected)
+        try file.ranges.lending(ticket) { () throws(DatastoreError) in try drain(file.redirects, affected) }
         try change()
     }
 

@@ -152,7 +152,7 @@ extension Datastore {
     ///
     /// Throws when it cannot be opened, also when it is not there and another file system may be: what the log has is
     /// kept then. A file that clients remove takes its redirects with it at once.
-    private func openForDestaging(_ image: ImageIdentity) throws(StorageError) -> (any BlockDevice)? {
+    private func openForDestaging(_ image: ImageIdentity) throws(StorageError) -> (any DestageTarget)? {
         guard let handle = FileHandle(image.bytes) else { return nil }
         let file: OpenFile
         do throws(DatastoreError) {

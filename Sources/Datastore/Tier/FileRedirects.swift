@@ -23,8 +23,13 @@ final class FileRedirects: Sendable {
         mode = Locked(tier.setMode(of: image, path: file.currentPath ?? ""))
     }
 
-    /// Whether the image takes the writes that the log takes, too.
-    var writesThrough: Bool { mode.withLock { $0 } == .writethrough }
+    /// What a write goes to.
+    enum Taker {
+        case file, log, both
+    }
+
+    /// Whether writes of the file may go to log and file both, now or under another name.
+    var mayWriteThrough: Bool { tier.mayWriteThrough }
 
     /// The file has got another path, which may say another mode.
     func noteRename(to path: String) {
@@ -57,28 +62,36 @@ final class FileRedirects: Sendable {
         }
     }
 
-    /// Lets the log take a write, if it must or `member`'s classes say that it should; false when it has not.
+    /// Lets the log take a write, if it must or `member`'s classes say that it should.
     ///
     /// When the log fails, what it has is moved to the images, and this one takes the write.
     ///
-    /// - Parameter fileSize: the size of the file; a write past it makes it longer, and is the file's.
+    /// - Parameters:
+    ///   - fileSize: the size of the file; a write past it makes it longer, and is the file's.
+    ///   - held: the write as the file's ranges have it; the destager may have the range while this waits for it.
     func write(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String
-    ) throws(StorageError) -> Bool {
-        guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return false }
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String,
+        holding held: (ranges: RangeTable, ticket: RangeTable.WriteTicket)
+    ) throws(StorageError) -> Taker {
+        guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return .file }
         let range = ByteRange(offset: offset, length: bytes.count)
+        let lending = { (wait: () throws(StorageError) -> Void) throws(StorageError) in
+            try held.ranges.lending(held.ticket, wait)
+        }
         guard range.end <= fileSize else {
-            try drain(range)
-            return false
+            try lending { () throws(StorageError) in try drain(range) }
+            return .file
         }
         let mode = mode.withLock { $0 }
         let (isWanted, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
         if isWanted, mode == .writeback { try tier.enter(image, path: path, mark: mark, for: log) }
         do throws(StorageError) {
-            return try log.write(bytes, to: image, at: offset, priority: label, isWanted: isWanted)
+            let isTaken = try log.write(
+                bytes, to: image, at: offset, priority: label, isWanted: isWanted, whileWaiting: lending)
+            return !isTaken ? .file : mode == .writethrough ? .both : .log
         } catch  where log.failure != nil {
-            try tier.evacuate()
-            return false
+            try lending { () throws(StorageError) in try tier.evacuate() }
+            return .file
         }
     }
 
@@ -123,7 +136,7 @@ final class FileRedirects: Sendable {
 }
 
 /// A file that the destager writes to: by a descriptor of its own, which reports the failures of its own writes.
-struct DestagedFile: BlockDevice {
+struct DestagedFile: DestageTarget {
     private let file: OpenFile
     private let device: FileDevice
 
@@ -137,6 +150,13 @@ struct DestagedFile: BlockDevice {
 
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
         try device.read(into: buffer, at: offset)
+    }
+
+    /// Holds the range against the writes of clients, where one may go to the file and the log. Else the log alone has
+    /// what they write over its blocks, and nobody need wait.
+    func exclusively(_ range: ByteRange, _ body: () throws(StorageError) -> Void) throws(StorageError) {
+        guard file.redirects?.mayWriteThrough == true else { return try body() }
+        try file.ranges.whileDestaging(range.aligned(to: PageCache.pageSize), body)
     }
 
     /// Writes, and takes note that the new time of change is the server's doing.

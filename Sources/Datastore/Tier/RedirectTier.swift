@@ -87,6 +87,12 @@ final class RedirectTier: Sendable {
     /// The file of an image is gone.
     func forgetMode(of image: ImageIdentity) { _ = emptied.withLock { $0.remove(image) } }
 
+    /// Whether writes of any file may go to the log and the file both.
+    var mayWriteThrough: Bool {
+        guard let configuration else { return false }
+        return configuration.mode == .writethrough || configuration.modes.contains { $0.mode == .writethrough }
+    }
+
     /// Whether the log takes no writes at all.
     private var takesNothing: Bool { configuration?.takesNothing ?? true }
 

@@ -3,7 +3,8 @@ import BlockStorage
 /// What is destaged with one flush of an image and one settlement.
 ///
 /// The records are read in the order in which they stand in the log, those near each other at once, and written in the
-/// order of the image.
+/// order of the image. Meanwhile clients may write over the same blocks, to log and image both: so each run is written
+/// while its range is held, and of it only what the log has nothing newer of by then.
 final class DestageStep {
     /// A redirect, and where its bytes are gathered.
     private struct Item {
@@ -28,7 +29,7 @@ final class DestageStep {
     private var items: [Item] = []
 
     private let image: ImageIdentity
-    private let device: any BlockDevice
+    private let target: any DestageTarget
     private let log: RedirectLog
     private let pause: () -> Void
     /// Whether the log takes note of what is in the image; one that has failed cannot.
@@ -38,11 +39,12 @@ final class DestageStep {
     ///
     /// - Parameter pause: is called before the image is written to, and may wait.
     init(
-        image: ImageIdentity, device: any BlockDevice, log: RedirectLog, settles: Bool, pause: @escaping () -> Void = {}
+        image: ImageIdentity, target: any DestageTarget, log: RedirectLog, settles: Bool,
+        pause: @escaping () -> Void = {}
     ) {
         self.image = image
         self.settles = settles
-        self.device = device
+        self.target = target
         self.log = log
         self.pause = pause
     }
@@ -73,7 +75,7 @@ final class DestageStep {
         pause()
         let ranges = try writeRuns(of: UnsafeRawBufferPointer(buffer.bytes))
         guard !ranges.isEmpty else { return }
-        try device.flush()
+        try target.flush()
         if settles { try log.settle(ranges, of: image, before: horizon) }
     }
 
@@ -118,7 +120,7 @@ final class DestageStep {
         return (count, min(end, start + largest))
     }
 
-    /// Writes what was read, neighbours at once; returns what that was.
+    /// Writes what was read, neighbours at once; returns what is in the image then, or newer there or in the log.
     private func writeRuns(of buffer: UnsafeRawBufferPointer) throws(StorageError) -> [ByteRange] {
         var ranges: [ByteRange] = []
         var next = 0
@@ -134,9 +136,30 @@ final class DestageStep {
                 next += 1
             }
             let start = items[first].start
-            try device.write(UnsafeRawBufferPointer(rebasing: buffer[start..<start + range.length]), at: range.offset)
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer[start..<start + range.length])
+            try target.exclusively(range) { () throws(StorageError) in
+                for part in newest(of: first..<next, in: range) {
+                    let place = part.offset - range.offset
+                    let source = UnsafeRawBufferPointer(rebasing: bytes[place..<place + part.length])
+                    try target.write(source, at: part.offset)
+                }
+            }
             ranges.appendMerging(range)
         }
         return ranges
+    }
+
+    /// What of a run of items the log has in the very records that were read.
+    private func newest(of run: Range<Int>, in range: ByteRange) -> [ByteRange] {
+        var parts: [ByteRange] = []
+        var index = run.lowerBound
+        for redirect in log.redirects(of: image, in: range) {
+            while index < run.upperBound, items[index].redirect.range.end <= redirect.range.offset { index += 1 }
+            guard index < run.upperBound, items[index].redirect.position == redirect.position,
+                let part = items[index].redirect.range.intersection(redirect.range)
+            else { continue }
+            parts.appendMerging(part)
+        }
+        return parts
     }
 }

@@ -5,8 +5,8 @@ import BlockStorage
 /// What guests overwrite meanwhile is never moved: a pass leaves the youngest part of the log alone, and a journal's
 /// ring is overwritten there again and again. One pass runs at a time.
 public final class Destager: @unchecked Sendable {
-    /// The device of an image; nil when the image is gone, and its redirects with it.
-    public typealias OpenImage = @Sendable (ImageIdentity) throws(StorageError) -> (any BlockDevice)?
+    /// The file of an image; nil when the image is gone, and its redirects with it.
+    public typealias OpenImage = @Sendable (ImageIdentity) throws(StorageError) -> (any DestageTarget)?
 
     private static let largestStep = 16 << 20
     private static let mostRanges = 4096
@@ -74,6 +74,8 @@ public final class Destager: @unchecked Sendable {
         var lost = 0
         try alone { () throws(StorageError) in
             guard log.failure != nil, !log.isAbandoned else { return }
+            // What it brings counts as acknowledged.
+            log.waitForCommit()
             var failure: StorageError?
             try forEachImage(of: { _ in true }) { regions, image in
                 guard isNeeded(image) else { return }
@@ -100,8 +102,8 @@ public final class Destager: @unchecked Sendable {
             lost += redirect.range.length
         }
         do throws(StorageError) {
-            guard let device = try openImage(image) else { return 0 }
-            let step = DestageStep(image: image, device: device, log: log, settles: false)
+            guard let target = try openImage(image) else { return 0 }
+            let step = DestageStep(image: image, target: target, log: log, settles: false)
             for redirect in redirects {
                 step.add(redirect)
                 guard step.byteCount >= Self.largestStep else { continue }
@@ -147,7 +149,7 @@ public final class Destager: @unchecked Sendable {
         of isWanted: (RedirectIndex.Region) -> Bool,
         _ body: (ArraySlice<RedirectIndex.Region>, ImageIdentity) throws(StorageError) -> Void
     ) throws(StorageError) {
-        let regions = log.monitor.withLock { log.state.index.regionsInOrder.filter(isWanted) }
+        let regions = log.monitor.withLock { log.state.index.allRegions }.filter(isWanted).sorted()
         var start = 0
         while start < regions.count {
             let number = regions[start].image
@@ -164,7 +166,7 @@ public final class Destager: @unchecked Sendable {
     ) throws(StorageError) {
         let isLive = log.monitor.withLock { regions.contains { !log.state.index.redirects(in: $0).isEmpty } }
         guard isLive else { return }
-        guard let device = try openImage(image) else {
+        guard let target = try openImage(image) else {
             let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
             return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
         }
@@ -174,7 +176,7 @@ public final class Destager: @unchecked Sendable {
             guard error.code == .damaged else { throw error }
             damage = error
         }
-        let step = DestageStep(image: image, device: device, log: log, settles: true) { [self] in
+        let step = DestageStep(image: image, target: target, log: log, settles: true) { [self] in
             if !isUrgent { yield() }
         }
         let mostRanges = min(Self.mostRanges, log.geometry.largestPayload / 16 - 16)

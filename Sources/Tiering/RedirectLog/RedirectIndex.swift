@@ -56,6 +56,8 @@ struct RedirectIndex {
     private(set) var count = 0
     /// The bytes of all extents.
     private(set) var byteCount = 0
+    /// The bytes of each image that has some.
+    private(set) var byteCounts: [UInt32: Int] = [:]
 
     init(segmentSize: Int) {
         self.segmentSize = segmentSize
@@ -94,6 +96,9 @@ struct RedirectIndex {
         redirects(image: region.image, region.range)
     }
 
+    /// The regions that have redirects, in no order.
+    var allRegions: [Region] { Array(regions.keys) }
+
     /// The regions that have redirects, in the order of images and offsets.
     var regionsInOrder: [Region] { regions.keys.sorted() }
 
@@ -104,7 +109,7 @@ struct RedirectIndex {
             let extent = Extent(start: start, length: end - start, position: position)
             let index = regions[region]?.partitioningIndex { $0.start >= end } ?? 0
             regions[region, default: []].insert(extent, at: index)
-            note(extent, 1)
+            note(extent, of: image, 1)
         }
     }
 
@@ -120,9 +125,9 @@ struct RedirectIndex {
                     kept.append(extent)
                     continue
                 }
-                note(extent, -1)
+                note(extent, of: image, -1)
                 for part in [extent.part(0, start), extent.part(end, .max)].compactMap(\.self) {
-                    note(part, 1)
+                    note(part, of: image, 1)
                     kept.append(part)
                 }
             }
@@ -149,10 +154,12 @@ struct RedirectIndex {
         return segment
     }
 
-    private mutating func note(_ extent: Extent, _ difference: Int) {
+    private mutating func note(_ extent: Extent, of image: UInt32, _ difference: Int) {
         liveExtents[extent.position / segmentSize % liveExtents.count] += difference
         count += difference
         byteCount += difference * Int(extent.length)
+        let bytes = byteCounts[image, default: 0] + difference * Int(extent.length)
+        byteCounts[image] = bytes > 0 ? bytes : nil
     }
 
     /// The regions of `range`, in order, and the part of each that is meant. Holds nothing of the index, which may be

@@ -182,12 +182,8 @@ public final class RedirectLog: @unchecked Sendable {
     /// The bytes of each image that have their newest contents in the log.
     public var liveByteCounts: [ImageIdentity: Int] {
         monitor.withLock {
-            var counts: [ImageIdentity: Int] = [:]
-            for region in state.index.regionsInOrder {
-                let count = state.index.redirects(in: region).reduce(0) { $0 + $1.range.length }
-                counts[state.identities[Int(region.image)], default: 0] += count
-            }
-            return counts
+            let counts = state.index.byteCounts.map { (state.identities[Int($0.key)], $0.value) }
+            return Dictionary(uniqueKeysWithValues: counts)
         }
     }
 
@@ -211,12 +207,21 @@ public final class RedirectLog: @unchecked Sendable {
         }
     }
 
-    /// Counts as failed from now on, because of `failure`, if it has not failed by itself.
+    /// Counts as failed from now on, because of `failure`, if it has not failed by itself. For good: nothing undoes it.
+    ///
+    /// Returns when the commit has ended that was under way: from then on nothing is acknowledged, and the index, which
+    /// is what evacuation goes by, has everything that ever was (invariant 1).
     public func fail(_ failure: StorageError) {
         monitor.withLock {
             state.failure = state.failure ?? failure
             monitor.broadcast()
+            while state.isCommitting { monitor.wait() }
         }
+    }
+
+    /// Waits for the commit under way; of a log that has failed, there is none after that.
+    func waitForCommit() {
+        monitor.withLock { while state.isCommitting { monitor.wait() } }
     }
 
     /// Forgets the redirects of an image that is gone, in RAM alone.
@@ -256,8 +261,10 @@ public final class RedirectLog: @unchecked Sendable {
     /// - Parameters:
     ///   - isWanted: whether the log should take the write when it is free to decline.
     ///   - priority: the class of the bytes as the caller counts it; kept in the record.
+    ///   - whileWaiting: runs what waits for the destager, which may want something that the caller holds.
     public func write(
-        _ bytes: UnsafeRawBufferPointer, to image: ImageIdentity, at offset: Int, priority: UInt8, isWanted: Bool
+        _ bytes: UnsafeRawBufferPointer, to image: ImageIdentity, at offset: Int, priority: UInt8, isWanted: Bool,
+        whileWaiting: (_ wait: () throws(StorageError) -> Void) throws(StorageError) -> Void = RedirectLog.wait
     ) throws(StorageError) -> Bool {
         var record = LogRecord(.write, image: image)
         record.priority = priority
@@ -273,10 +280,13 @@ public final class RedirectLog: @unchecked Sendable {
                 try commit(through: batch)
                 return true
             case .batchFull: try commitOpen()
-            case .logFull: try waitForSpace(image)
+            case .logFull: try whileWaiting { () throws(StorageError) in try waitForSpace(image) }
             }
         }
     }
+
+    /// Waits and holds nothing that the destager may want.
+    public static func wait(_ wait: () throws(StorageError) -> Void) throws(StorageError) { try wait() }
 
     /// Puts a write into the open commit, if it is to be taken and there is room.
     func admit(

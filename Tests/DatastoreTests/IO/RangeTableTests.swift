@@ -88,4 +88,62 @@ struct RangeTableTests {
         pool.shutDown()
         #expect(sentBack.load(ordering: .relaxed) > 0)
     }
+
+    @Test func theDestagerWaitsForAWriteAndLaterWritesForTheDestager() {
+        let table = RangeTable()
+        let pool = IOPool(name: "test", threadCount: 2)
+        let order = Locked<[String]>([])
+        func note(_ step: String) { order.withLock { $0.append(step) } }
+        let write = table.beginWrite(first)
+        pool.submit {
+            table.whileDestaging(ByteRange(offset: 0, length: 8192)) { order.withLock { $0.append("destaged") } }
+        }
+        while !table.isDestaging { usleep(1000) }
+        pool.submit {
+            // It touches nothing of the write, but is behind what waits for it.
+            let later = table.beginWrite(second)
+            order.withLock { $0.append("later") }
+            table.endWrite(later)
+        }
+        usleep(20_000)
+        note("written")
+        table.endWrite(write)
+        pool.shutDown()
+        #expect(order.withLock { $0 } == ["written", "destaged", "later"])
+    }
+
+    @Test func aLentRangeIsTheDestagersUntilItHasLeftIt() {
+        let table = RangeTable()
+        let pool = IOPool(name: "test", threadCount: 2)
+        let order = Locked<[String]>([])
+        let write = table.beginWrite(first)
+        table.lending(write) {
+            let isIn = Atomic(false)
+            pool.submit {
+                table.whileDestaging(first) {
+                    isIn.store(true, ordering: .sequentiallyConsistent)
+                    usleep(20_000)
+                    order.withLock { $0.append("destaged") }
+                }
+            }
+            while !isIn.load(ordering: .sequentiallyConsistent) { usleep(1000) }
+            pool.submit {
+                let other = table.beginWrite(first)
+                order.withLock { $0.append("other") }
+                table.endWrite(other)
+            }
+        }
+        order.withLock { $0.append("written") }
+        table.endWrite(write)
+        pool.shutDown()
+        #expect(order.withLock { $0 } == ["destaged", "written", "other"])
+    }
+
+    @Test func aWriteMayDestageItsOwnRangeThatItLends() {
+        let table = RangeTable()
+        let write = table.beginWrite(first)
+        table.lending(write) { table.whileDestaging(first) {} }
+        table.endWrite(write)
+        #expect(table.inspect { $0 })
+    }
 }

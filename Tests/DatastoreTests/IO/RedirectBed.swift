@@ -128,6 +128,8 @@ final class RedirectBed: Sendable {
         let writeError = Atomic(EIO)
         /// How long each flush takes, in microseconds.
         let flushTime = Atomic<UInt32>(0)
+        /// Called once, after the next read.
+        let afterRead = Locked<(@Sendable () -> Void)?>(nil)
     }
 }
 
@@ -149,6 +151,11 @@ private struct FaultyDevice: BlockDevice {
             throw StorageError(.system(EIO), operation: "read", device: name)
         }
         try device.read(into: buffer, at: offset)
+        let hook = faults.afterRead.withLock { hook in
+            defer { hook = nil }
+            return hook
+        }
+        hook?()
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {

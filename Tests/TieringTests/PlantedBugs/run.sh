@@ -102,4 +102,9 @@ plant "leaving the end of a mirror unequal" RedirectLog+Recovery.swift \
     'try writeAgain(lastCommit)' ''
 plant "forgetting an evacuated log before that is on record" Destager.swift \
     'try record() log.abandon()' 'log.abandon(); try record()'
+plant "laying older blocks over what was written through" DestageStep.swift \
+    'index < run.upperBound, items[index].redirect.position == redirect.position,' 'index < run.upperBound,'
+plant "not holding the range that is destaged" DestageStep.swift \
+    'try target.exclusively(range) { () throws(StorageError) in
+                for part' 'do { for part'
 exit $missed

@@ -32,12 +32,16 @@ final class Schedule: @unchecked Sendable {
     private let images: [SimulatedDisk]
     private let names: [ImageIdentity]
     private let failureInterval: Int
+    /// Whether the images take the writes that the log takes.
+    private let writesThrough: Bool
     private var clientFiles: [SimulatedFile] = []
     private var models: [WriteModel]
     private var log: RedirectLog?
     private var destager: Destager?
     private var waiting: [Waiting] = []
     private var busy: [(image: Int, sectors: Range<Int>)] = []
+    /// What the destager moves to an image.
+    private var destaging: [(image: Int, sectors: Range<Int>)] = []
     private var lastStamp: UInt64 = 0
     private var violation: Violation?
 
@@ -45,6 +49,7 @@ final class Schedule: @unchecked Sendable {
         let machine = SimulatedMachine(seed: seed)
         self.machine = machine
         failureInterval = seed.isMultiple(of: 3) ? 40 + machine.below(100) : 0
+        writesThrough = seed / 24 % 2 == 1
         logDevices = LogDevices(size: Self.logSize, isMirrored: seed % 4 == 1, rots: seed % 8 == 1, machine: machine)
         images = (0..<Self.imageCount).map { _ in
             SimulatedDisk(base: Self.base, size: Self.sectorCount * Self.sectorSize, machine: machine)
@@ -76,7 +81,7 @@ final class Schedule: @unchecked Sendable {
         for image in images { image.restart() }
         for image in 0..<Self.imageCount {
             try check(image, 0..<Self.sectorCount, "after a clean stop") { sector in
-                images[image].peek(at: Self.base + sector * Self.sectorSize)
+                onDisk(image, sector)
             }
         }
     }
@@ -86,6 +91,7 @@ final class Schedule: @unchecked Sendable {
     /// Starts the server, again and again while it crashes meanwhile, and looks at everything.
     private func recover() throws {
         clientFiles = images.map(SimulatedFile.init)
+        if writesThrough { try checkImages("without the log, after a crash") }
         while true {
             do throws(StorageError) {
                 use(try logDevices.recover())
@@ -99,7 +105,8 @@ final class Schedule: @unchecked Sendable {
         }
         for image in 0..<Self.imageCount {
             guard let bytes = try? read(image, 0..<Self.sectorCount) else { return }
-            for sector in 0..<Self.sectorCount where !models[image].settle(bytes[sector], at: sector) {
+            for sector in 0..<Self.sectorCount
+            where !models[image].settle(bytes[sector], beneath: onDisk(image, sector), at: sector) {
                 let expected = models[image].expectation(at: sector)
                 throw Violation(
                     description: "after recovery image \(image) has \(bytes[sector]) at sector \(sector): \(expected)")
@@ -108,7 +115,13 @@ final class Schedule: @unchecked Sendable {
     }
 
     private func use(_ log: RedirectLog) {
-        let files = images.map(SimulatedFile.init)
+        let files = images.indices.map { image in
+            SimulatedTarget(SimulatedFile(images[image])) { [unowned self] range in
+                begin(destaging: range, of: image)
+            } end: { [unowned self] in
+                destaging = []
+            }
+        }
         let names = names
         self.log = log
         destager = Destager(log: log) { (name) throws(StorageError) in
@@ -116,11 +129,25 @@ final class Schedule: @unchecked Sendable {
         }
     }
 
+    /// Lets the writes end that a range is held for, but for one that waits for the destager.
+    private func begin(destaging range: ByteRange, of image: Int) {
+        let start = (range.offset - Self.base) / Self.sectorSize
+        let sectors = start..<start + range.length / Self.sectorSize
+        while waiting.contains(where: { $0.image == image && $0.sectors.overlaps(sectors) }), log?.failure == nil,
+            !machine.hasCrashed
+        {
+            try? log?.commitOpen()
+            answer()
+        }
+        destaging = [(image, sectors)]
+    }
+
     private func restart() {
         log = nil
         destager = nil
         waiting = []
         busy = []
+        destaging = []
         machine.restart()
         logDevices.restart()
         for image in images { image.restart() }
@@ -172,10 +199,15 @@ final class Schedule: @unchecked Sendable {
     private func answer() {
         guard let log, !machine.hasCrashed else { return }
         let durable = log.monitor.withLock { log.state.durableNumber }
-        for write in waiting where write.batch <= durable {
-            models[write.image].acknowledge(write.stamp, write.sectors, isStable: true)
-        }
+        let answered = waiting.filter { $0.batch <= durable }
         waiting.removeAll { $0.batch <= durable }
+        for write in answered { finish(write.image, write.sectors, write.stamp) }
+    }
+
+    /// The log has a write.
+    private func finish(_ image: Int, _ sectors: Range<Int>, _ stamp: UInt64) {
+        guard writesThrough else { return models[image].acknowledge(stamp, sectors, isStable: true) }
+        write(Self.content(stamp, sectors), to: image, sectors, stamp, isStable: true)
     }
 
     /// One write, to the log or the image, as the log decides; answered later if the log has it.
@@ -228,7 +260,7 @@ final class Schedule: @unchecked Sendable {
         }
         switch isTaken {
         case nil: return
-        case true?: models[image].acknowledge(stamp, sectors, isStable: true)
+        case true?: finish(image, sectors, stamp)
         case false?: writeThrough(image, sectors, stamp, bytes)
         }
     }
@@ -237,7 +269,9 @@ final class Schedule: @unchecked Sendable {
         let image = machine.below(Self.imageCount)
         let sectors = randomSectors()
         // Clients' writes that overlap follow one another: the datastore sees to it.
-        guard !busy.contains(where: { $0.image == image && $0.sectors.overlaps(sectors) }) else { return nil }
+        guard !(busy + destaging).contains(where: { $0.image == image && $0.sectors.overlaps(sectors) }) else {
+            return nil
+        }
         busy.append((image, sectors))
         lastStamp += 1
         models[image].begin(lastStamp, sectors)
@@ -245,7 +279,10 @@ final class Schedule: @unchecked Sendable {
     }
 
     private func writeThrough(_ image: Int, _ sectors: Range<Int>, _ stamp: UInt64, _ bytes: [UInt8]) {
-        let isStable = machine.oneIn(2)
+        write(bytes, to: image, sectors, stamp, isStable: machine.oneIn(2))
+    }
+
+    private func write(_ bytes: [UInt8], to image: Int, _ sectors: Range<Int>, _ stamp: UInt64, isStable: Bool) {
         let file = SimulatedFile(images[image])
         do {
             try file.write(bytes, at: Self.bytes(sectors).offset)
@@ -279,7 +316,31 @@ final class Schedule: @unchecked Sendable {
     }
 
     private func evacuate() throws(StorageError) {
-        try destager?.evacuate { () throws(StorageError) in try logDevices.makeVoid() }
+        let isNeeded = !writesThrough
+        try destager?.evacuate { _ in isNeeded } record: { () throws(StorageError) in try logDevices.makeVoid() }
+        guard writesThrough, log?.isAbandoned == true else { return }
+        do {
+            try checkImages("without the log")
+        } catch {
+            violation = error as? Violation
+        }
+        for image in models.indices {
+            for sector in 0..<Self.sectorCount { models[image].loseLog(onDisk(image, sector), at: sector) }
+        }
+    }
+
+    /// Looks whether the images have all that was acknowledged.
+    private func checkImages(_ when: String) throws {
+        for image in models.indices {
+            for sector in 0..<Self.sectorCount where !models[image].allowsAlone(onDisk(image, sector), at: sector) {
+                let (found, expected) = (onDisk(image, sector), models[image].expectation(at: sector))
+                throw Violation(description: "\(when) image \(image) has \(found) at sector \(sector): \(expected)")
+            }
+        }
+    }
+
+    private func onDisk(_ image: Int, _ sector: Int) -> UInt64 {
+        images[image].peek(at: Self.base + sector * Self.sectorSize)
     }
 
     private func destage(_ body: (Destager) throws(StorageError) -> Void) {
@@ -297,6 +358,7 @@ final class Schedule: @unchecked Sendable {
         let others = machine.beforeAccess
         machine.beforeAccess = {}
         defer { machine.beforeAccess = others }
+        if machine.oneIn(4) { return goOnMeanwhile() }
         guard machine.oneIn(3) else { return write(mayWait: false) }
         let image = machine.below(Self.imageCount)
         let sectors = randomSectors()
@@ -305,6 +367,13 @@ final class Schedule: @unchecked Sendable {
         } catch {
             violation = error as? Violation
         }
+    }
+
+    /// The writes that wait go on, unless it is for them that the access is.
+    private func goOnMeanwhile() {
+        guard let log, log.monitor.withLock({ !log.state.isCommitting }) else { return }
+        try? log.commitOpen()
+        answer()
     }
 
     // MARK: Bytes

@@ -7,6 +7,8 @@ struct WriteModel {
         var afterCrash: Set<UInt64> = [0]
         /// Writes since that were not acknowledged: under way, or failed.
         var unanswered: Set<UInt64> = []
+        /// What the image had at the last start beneath what the log had newer, of a write that was not acknowledged.
+        var beneath: UInt64?
         /// Whether a failed flush may have lost unstable writes, which their client knows by the write verifier.
         var isPoisoned = false
     }
@@ -30,6 +32,7 @@ struct WriteModel {
             sectors[index].unanswered = []
             if isStable {
                 sectors[index].afterCrash = [stamp]
+                sectors[index].beneath = nil
                 sectors[index].isPoisoned = false
             } else {
                 sectors[index].afterCrash.formUnion(failed.union([stamp]))
@@ -57,12 +60,28 @@ struct WriteModel {
     }
 
     /// Whether a client may read `stamp` after a crash; what it reads then stays.
-    mutating func settle(_ stamp: UInt64, at index: Int) -> Bool {
+    ///
+    /// - Parameter beneath: what the image alone has.
+    mutating func settle(_ stamp: UInt64, beneath: UInt64, at index: Int) -> Bool {
         guard sectors[index].afterCrash.contains(stamp) || sectors[index].unanswered.contains(stamp) else {
             return false
         }
-        sectors[index] = Sector(latest: stamp, afterCrash: [stamp])
+        sectors[index] = Sector(latest: stamp, afterCrash: [stamp], beneath: beneath == stamp ? nil : beneath)
         return true
+    }
+
+    /// Whether an image that took all that was acknowledged may hold `stamp`, without its log.
+    func allowsAlone(_ stamp: UInt64, at index: Int) -> Bool {
+        let sector = sectors[index]
+        return sector.afterCrash.contains(stamp) || sector.unanswered.contains(stamp) || sector.latest == stamp
+            || sector.beneath == stamp
+    }
+
+    /// The log is gone: what the image holds is what clients see.
+    mutating func loseLog(_ stamp: UInt64, at index: Int) {
+        guard let beneath = sectors[index].beneath, beneath == stamp else { return }
+        sectors[index].latest = beneath
+        sectors[index].afterCrash = [beneath]
     }
 
     func expectation(at index: Int) -> String {
