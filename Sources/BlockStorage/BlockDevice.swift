@@ -10,6 +10,8 @@ public protocol BlockDevice: Sendable {
     var size: Int { get }
     /// Fills the whole of `buffer` from `offset`, or throws.
     func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError)
+    /// The next bytes of `range` that may be other than zeros; nil when all of it reads as zeros.
+    func nextData(in range: ByteRange) -> ByteRange?
     /// Writes the whole of `bytes` at `offset`, or throws; durable only after ``flush()``.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError)
     /// Makes durable every write that returned before the call.
@@ -17,6 +19,11 @@ public protocol BlockDevice: Sendable {
 }
 
 extension BlockDevice {
+    /// All of it may, for all that is known.
+    public func nextData(in range: ByteRange) -> ByteRange? {
+        range.isEmpty ? nil : range
+    }
+
     /// Reads `range` into memory of its own.
     public func read(_ range: ByteRange) throws(StorageError) -> [UInt8] {
         try checkRange(range, operation: "read")

@@ -32,6 +32,11 @@ public struct ByteString: Hashable, Sendable {
         }
     }
 
+    /// The path from the root with these names.
+    public init(path names: [ByteString]) {
+        bytes = Array("/".utf8) + names.map(\.bytes).joined(separator: "/".utf8)
+    }
+
     /// The byte that four characters name from `place` on: `\x` and two hexadecimal digits.
     private static func escapedByte(in shown: [UInt8], at place: Int) -> UInt8? {
         let word = shown[place...].prefix(4)

@@ -74,6 +74,18 @@ public final class FileDevice: BlockDevice {
         buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bounce.bytes[start..<start + range.length]))
     }
 
+    /// The next bytes of `range` that the file has blocks for; holes read as zeros.
+    public func nextData(in range: ByteRange) -> ByteRange? {
+        guard !range.isEmpty else { return nil }
+        let data = lseek(descriptor, range.offset, linux_seek_data)
+        // A device, or a file system without holes. Past the end there is nothing, which reading has to find out.
+        guard data >= 0 || errno == ENXIO && range.end <= size else { return range }
+        guard data >= 0, data < range.end else { return nil }
+        let hole = lseek(descriptor, data, linux_seek_hole)
+        let end = hole > data ? min(hole, range.end) : range.end
+        return ByteRange(offset: data, length: end - data)
+    }
+
     /// Writes `bytes` at `offset`.
     ///
     /// A direct device writes whole aligned blocks only; what is not aligned goes through the page cache.

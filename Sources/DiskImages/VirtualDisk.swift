@@ -35,6 +35,24 @@ public struct VirtualDisk: BlockDevice {
         }
     }
 
+    /// The next bytes of `range` that a host file has blocks for.
+    public func nextData(in range: ByteRange) -> ByteRange? {
+        struct Found: Error {
+            var range: ByteRange
+        }
+        do throws(Found) {
+            try image.forEachFileRange(of: range) { (source, piece) throws(Found) in
+                guard case .file(let index, let offset) = source,
+                    let data = devices[index].nextData(in: ByteRange(offset: offset, length: piece.length))
+                else { return }
+                throw Found(range: ByteRange(offset: piece.offset + data.offset - offset, length: data.length))
+            }
+            return nil
+        } catch {
+            return error.range
+        }
+    }
+
     /// Writes `bytes` at `offset`; a write that touches a run without a file fails before anything is written.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
         let range = ByteRange(offset: offset, length: bytes.count)

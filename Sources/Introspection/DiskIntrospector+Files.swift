@@ -24,7 +24,7 @@ extension DiskIntrospector {
     /// and its path; nil where the index has a name that no directory holds. As the guest's last committed writes have
     /// it. Blocks.
     public func forEachName(
-        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, _ path: String?) -> Void
+        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, _ path: ByteString?) -> Void
     ) {
         forEachIndex(reader) { fileSystem, number, index in
             var inodes: [UInt32: Set<UInt32>] = [:]
@@ -38,7 +38,9 @@ extension DiskIntrospector {
                 var unnamed = inodes
                 for entry in entries where inodes.contains(entry.inode) && entry.name != "." && entry.name != ".." {
                     unnamed.remove(entry.inode)
-                    body(fileSystem.volume.name, entry.inode, path.map { "\($0)/\(entry.name)" })
+                    body(
+                        fileSystem.volume.name, entry.inode,
+                        path.map { ByteString($0.bytes + "/".utf8 + entry.name.bytes) })
                 }
                 for inode in unnamed.sorted() { body(fileSystem.volume.name, inode, nil) }
             }

@@ -53,7 +53,7 @@ extension DiskIntrospector {
     /// All places on the disk that belong to the guest's file at `path`, as its last committed writes have it; `volume`
     /// is the name of the file system's volume, and may be left out when there is one file system only. Blocks.
     public func places(
-        of path: String, volume: String?, _ reader: some ClassifiedReader
+        of path: ByteString, volume: String?, _ reader: some ClassifiedReader
     ) throws(GuestFileError) -> [GuestFilePlace] {
         let count = state.withLock { $0.fileSystems.count }
         let known = (0..<count).compactMap { fileSystem($0, reader) }
@@ -68,11 +68,11 @@ extension DiskIntrospector {
     /// A path of `inode` in its file system, from `/`; nil when no directory leads to it.
     func path(
         of inode: UInt32, in number: Int, _ fileSystem: GuestFileSystem, _ reader: some ClassifiedReader
-    ) -> String? {
+    ) -> ByteString? {
         objects.withLock { indexes in
             update(&indexes, number: number, reader)
             guard let index = indexes.of(number) else { return nil }
-            var names: [String] = []
+            var names: [ByteString] = []
             var next = inode
             while next != ExtInode.Number.root {
                 guard names.count < Self.depthLimit, let parent = index.parent(of: next),
@@ -83,7 +83,7 @@ extension DiskIntrospector {
                 names.append(entry.name)
                 next = parent
             }
-            return "/" + names.reversed().joined(separator: "/")
+            return ByteString(path: names.reversed())
         }
     }
 

@@ -155,7 +155,7 @@ public struct DigestResult: Sendable {
 }
 
 /// What the block at an offset of the disk is.
-public struct Explanation: Hashable, Sendable, Codable {
+public struct Explanation: Hashable, Sendable {
     /// The offset that was asked for, in bytes from the start of the virtual disk.
     public var offset: Int
     /// What the block is.
@@ -175,7 +175,7 @@ public struct Explanation: Hashable, Sendable, Codable {
     /// The inode that the block belongs to.
     public var inode: UInt64?
     /// A path of that inode in its file system, from `/`.
-    public var path: String?
+    public var path: ByteString?
     /// Where in that inode's contents the offset is, in bytes; nil when it is not in the contents of a plain file.
     public var fileOffset: Int?
 

@@ -1,7 +1,6 @@
 import ArgumentParser
 import BlockStorage
 import Console
-import Glibc
 import Introspection
 
 /// `introspect-scan diff`.
@@ -79,7 +78,8 @@ struct DiskDifference: Encodable {
         if let old = before.disk, let new = after.disk {
             comparesBytes = true
             do throws(StorageError) {
-                for range in try Self.differentRanges(old, new, in: shared) {
+                var comparison = DiskComparison(old, new)
+                for range in try comparison.differences(in: shared) {
                     RunListing.forEachPair(before, after, in: range) { append($0, $1) }
                 }
             } catch {
@@ -101,40 +101,6 @@ struct DiskDifference: Encodable {
             Run(
                 offset: old.range.offset, length: old.range.length, before: old.blockClass.name,
                 after: new.blockClass.name, ownerBefore: old.owner, ownerAfter: new.owner))
-    }
-
-    /// The runs of sectors that differ.
-    private static func differentRanges(
-        _ before: any BlockDevice, _ after: any BlockDevice, in range: ByteRange
-    ) throws(StorageError) -> [ByteRange] {
-        let sector = 512
-        let buffers = [AlignedBuffer(count: 1 << 20), AlignedBuffer(count: 1 << 20)]
-        var found: [ByteRange] = []
-        for start in stride(from: 0, to: range.end, by: 1 << 20) {
-            let parts = buffers.map {
-                UnsafeMutableRawBufferPointer(rebasing: $0.bytes[..<min(1 << 20, range.end - start)])
-            }
-            try before.read(into: parts[0], at: start)
-            try after.read(into: parts[1], at: start)
-            guard !isEqual(parts[0], parts[1], 0..<parts[0].count) else { continue }
-            for place in stride(from: 0, to: parts[0].count, by: sector) {
-                let length = min(sector, parts[0].count - place)
-                guard !isEqual(parts[0], parts[1], place..<place + length) else { continue }
-                if let last = found.last, last.end == start + place {
-                    found[found.count - 1] = ByteRange(offset: last.offset, length: last.length + length)
-                } else {
-                    found.append(ByteRange(offset: start + place, length: length))
-                }
-            }
-        }
-        return found
-    }
-
-    private static func isEqual(
-        _ left: UnsafeMutableRawBufferPointer, _ right: UnsafeMutableRawBufferPointer, _ range: Range<Int>
-    ) -> Bool {
-        guard let left = left.baseAddress, let right = right.baseAddress else { return true }
-        return memcmp(left + range.lowerBound, right + range.lowerBound, range.count) == 0
     }
 
     /// A table for people.

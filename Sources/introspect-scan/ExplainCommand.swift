@@ -19,7 +19,7 @@ struct ExplainCommand: ParsableCommand {
     @Option(name: .long, help: "Bytes from the start of the virtual disk: 4096, 0x1000, 4K, 1M, 2G …")
     var offset: ByteSize?
 
-    @Option(name: .long, help: "A path in the guest's file system.")
+    @Option(name: .long, help: "A path in the guest's file system, as ls shows it.")
     var path: String?
 
     @Option(name: .long, help: "The number of an inode of the guest's file system.")
@@ -36,7 +36,7 @@ struct ExplainCommand: ParsableCommand {
     func run() throws {
         if let offset { return try explain(offset) }
         try withGuestFileSystem(arguments.image, arguments.others, choice) { fileSystem in
-            let file = try path.map { try fileSystem.file(at: $0) } ?? fileSystem.file(inode: inode ?? 0)
+            let file = try path.map { try fileSystem.file(atTyped: $0) } ?? fileSystem.file(inode: inode ?? 0)
             let places = FilePlaces(fileSystem, file, try fileSystem.places(of: file))
             if arguments.json { try printJSON(places) } else { try printLine(places.text) }
         }
@@ -71,7 +71,7 @@ struct ExplainCommand: ParsableCommand {
         }
         if let group = explanation.group { rows.append(("group", "\(group)")) }
         if let inode = explanation.inode { rows.append(("inode", "\(inode)")) }
-        if let path = explanation.path { rows.append(("path", printable(path))) }
+        if let path = explanation.path { rows.append(("path", "\(path)")) }
         if let fileOffset = explanation.fileOffset { rows.append(("in the file", "at byte \(fileOffset)")) }
         let width = rows.map(\.0.count).max() ?? 0
         return rows.map { $0 + String(repeating: " ", count: width - $0.count + 2) + $1 }.joined(separator: "\n")
@@ -90,6 +90,7 @@ private struct ExplanationLine: Encodable {
     var group: Int?
     var inode: UInt64?
     var path: String?
+    var pathBytes: String?
     var fileOffset: Int?
 
     init(_ explanation: Explanation) {
@@ -102,7 +103,8 @@ private struct ExplanationLine: Encodable {
         blockSize = explanation.blockSize
         group = explanation.group
         inode = explanation.inode
-        path = explanation.path
+        path = explanation.path?.json
+        pathBytes = explanation.path?.jsonBytes
         fileOffset = explanation.fileOffset
     }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import BlockStorage
 import Console
-import Glibc
 import Introspection
 
 /// `introspect-scan export`.
@@ -10,9 +9,9 @@ struct ExportCommand: ParsableCommand {
         commandName: "export",
         abstract: "Saves maps of images, which introspectd --maps loads at its start instead of scanning.",
         discussion: """
-            A map is a file NAME.map in the directory, NAME being that of the image's file; for an image in a directory \
-            of the export, give the directory of that name: introspectd looks for DIRECTORY/PATH.map, PATH being the \
-            image's in the export.
+            A map is a file NAME.map in the directory, NAME being that of the image's file. introspectd looks for \
+            DIRECTORY/PATH.map, PATH being the image's in its export: with --below EXPORT maps lie so, in directories that \
+            are made. Two images whose maps would be one file are refused, and nothing is saved.
 
             A map holds for the image as it is: introspectd compares size and modification time of the image's files, \
             superblocks and group descriptors, and scans an image whose map is old. Images are best exported while \
@@ -26,19 +25,32 @@ struct ExportCommand: ParsableCommand {
         completion: .directory)
     var maps: String
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The directory that introspectd serves: a map lies in --maps as its image lies in there.",
+            valueName: "export"), completion: .directory)
+    var below: String?
+
     func run() throws {
-        guard mkdir(maps, 0o777) == 0 || errno == EEXIST else {
-            complain("\(maps): \(String(cString: strerror(errno)))")
+        let places = try orComplain { () throws(Refusal) in
+            try MapPlaces(of: arguments.images, in: maps, below: below)
+        }
+        do throws(SavedFile.Failure) {
+            try SavedFile.makeDirectories(above: "\(maps)/")
+        } catch {
+            complain(error.description)
             throw ExitStatus.unreadable
         }
-        let maps = maps
-        let (saved, status) = arguments.forEachImage { (image, bar) throws(ExitCode) in
-            try Self.export(image, to: maps, bar)
+        let (results, status) = arguments.forEachImage { (image, bar) throws(Refusal) in
+            try Self.export(image, to: places, bar)
         }
         if arguments.json {
-            try printJSON(saved)
+            try printJSON(results)
         } else {
-            for map in saved { try printLine(printable("\(map.image): \(map.map), \(formatted(bytes: map.bytes))")) }
+            for map in results.compactMap(\.found) {
+                try printLine(printable("\(map.image): \(map.map), \(formatted(bytes: map.bytes))"))
+            }
         }
         if let status { throw status }
     }
@@ -47,11 +59,12 @@ struct ExportCommand: ParsableCommand {
         var image: String
         var map: String
         var bytes: Int
+        var problems: [String]
     }
 
     private static func export(
-        _ path: String, to maps: String, _ bar: ProgressBar
-    ) throws(ExitCode) -> (Line, hasProblems: Bool) {
+        _ path: String, to places: MapPlaces, _ bar: ProgressBar
+    ) throws(Refusal) -> (Line, hasProblems: Bool) {
         let open = try OpenImage(path)
         let before = open.image.files.map { SavedMap.FileStamp(path: $0.path) }
         defer { bar.clear() }
@@ -64,18 +77,20 @@ struct ExportCommand: ParsableCommand {
                 return !Interruption.isRequested
             }
         } catch {
-            bar.clear()
-            complain("\(error)")
-            throw ExitStatus.unreadable
+            throw Refusal("\(error)")
         }
-        guard let result else { throw ExitStatus.interrupted }
+        guard let result else { throw .interrupted }
         guard before == open.image.files.map({ SavedMap.FileStamp(path: $0.path) }) else {
-            complain("\(path): was changed while it was read; no map is saved")
-            throw ExitStatus.unreadable
+            throw Refusal("\(path): was changed while it was read; no map is saved")
         }
-        let name = open.image.path.split(separator: "/").last.map(String.init) ?? "image"
-        let line = Line(image: path, map: "\(maps)/\(name).map", bytes: result.map.encoded.count)
-        try save(result.map.encoded, to: line.map)
+        let map = try places.place(of: open.image)
+        do throws(SavedFile.Failure) {
+            try SavedFile.makeDirectories(above: map)
+            try SavedFile.save(result.map.encoded, to: map)
+        } catch {
+            throw Refusal(error.description)
+        }
+        let line = Line(image: path, map: map, bytes: result.map.encoded.count, problems: result.problems)
         return (line, complain(about: result.problems))
     }
 }

@@ -14,7 +14,7 @@ struct VolumeChoice: ParsableArguments {
 func withGuestFileSystem(
     _ path: String, _ others: OtherDisks, _ choice: VolumeChoice, _ body: (GuestFileSystem) throws -> Void
 ) throws {
-    let open = try OpenImage(path, with: others.images)
+    let open = try orComplain { () throws(Refusal) in try OpenImage(path, with: others.images) }
     var problems: [String] = []
     do {
         let found = try GuestFileSystem.all(on: DeviceReader(open.disk), name: path, problems: &problems)

@@ -10,7 +10,9 @@ struct ImagesArguments: ParsableArguments {
     @Option(name: .long, help: "Images at a time.")
     var jobs = 4
 
-    @Flag(name: .long, help: "Print JSON; for several images, an array.")
+    @Flag(
+        name: .long, help: "Print JSON, with an error in place of what could not be read; for several images, an array."
+    )
     var json = false
 
     @Flag(name: .long, help: "Show no progress bar.")
@@ -22,41 +24,73 @@ struct ImagesArguments: ParsableArguments {
 
     /// Calls `body` with each image, some at a time: it returns what it found, and whether something was wrong.
     ///
-    /// Returns what was found, in the order of the images, without those that could not be read, and the exit status
-    /// for what was wrong, if anything was.
+    /// Returns what came of each, in the order of the images, and the exit status for what was wrong, if anything was.
     func forEachImage<Found: Sendable>(
-        _ body: @escaping @Sendable (_ image: String, ProgressBar) throws(ExitCode) -> (Found, hasProblems: Bool)
-    ) -> (found: [Found], status: ExitCode?) {
+        _ body: @escaping @Sendable (_ image: String, ProgressBar) throws(Refusal) -> (Found, hasProblems: Bool)
+    ) -> (results: [ImageResult<Found>], status: ExitCode?) {
         let bar = ProgressBar(isEnabled: !noProgress, imageCount: images.count)
         let outcomes = Outcomes<Found>()
         Interruption.watching {
             let pool = IOPool(name: "images", threadCount: min(jobs, images.count))
             for (number, image) in images.enumerated() {
                 pool.submit {
-                    let result = Result { () throws(ExitCode) in try body(image, bar) }
+                    let result = Result { () throws(Refusal) in try body(image, bar) }
+                    if case .failure(let refusal) = result {
+                        bar.clear()
+                        refusal.say()
+                    }
                     outcomes.byNumber.withLock { $0[number] = result }
                 }
             }
             pool.shutDown()
         }
-        var (found, status): ([Found], ExitCode?) = ([], nil)
-        for (_, outcome) in outcomes.byNumber.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
+        var (results, status): ([ImageResult<Found>], ExitCode?) = ([], nil)
+        for (number, outcome) in outcomes.byNumber.withLock({ $0 }).sorted(by: { $0.key < $1.key }) {
             var own: ExitCode?
             switch outcome {
             case .success((let value, let hasProblems)):
-                found.append(value)
+                results.append(.found(value))
                 if hasProblems { own = ExitStatus.problems }
-            case .failure(let code): own = code
+            case .failure(let refusal):
+                results.append(.refused(image: images[number], refusal))
+                own = refusal.status
             }
             if let own, own.rawValue > status?.rawValue ?? 0 { status = own }
         }
-        return (found, status)
+        return (results, status)
     }
 }
 
-/// What came of each image.
+/// What came of an image.
+enum ImageResult<Found: Sendable>: Sendable {
+    case found(Found)
+    case refused(image: String, Refusal)
+
+    /// What was found, if it could be read.
+    var found: Found? {
+        if case .found(let found) = self { found } else { nil }
+    }
+}
+
+extension ImageResult: Encodable where Found: Encodable {
+    private enum Key: String, CodingKey {
+        case image, error
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        switch self {
+        case .found(let found): try found.encode(to: encoder)
+        case .refused(let image, let refusal):
+            var object = encoder.container(keyedBy: Key.self)
+            try object.encode(image, forKey: .image)
+            try object.encode(refusal.message, forKey: .error)
+        }
+    }
+}
+
+/// What came of each image, by its number.
 private final class Outcomes<Found: Sendable>: Sendable {
-    typealias Outcome = Result<(Found, hasProblems: Bool), ExitCode>
+    typealias Outcome = Result<(Found, hasProblems: Bool), Refusal>
 
     let byNumber = Mutex<[Int: Outcome]>([:])
 }

@@ -1,4 +1,6 @@
 import ArgumentParser
+import BlockStorage
+import Glibc
 
 @main
 struct IntrospectScan: ParsableCommand {
@@ -20,6 +22,16 @@ struct IntrospectScan: ParsableCommand {
             DiffCommand.self, MapCommand.self, ExportCommand.self,
         ],
         defaultSubcommand: SummaryCommand.self)
+
+    /// Takes arguments that are not UTF-8, too: as the commands show names, which is how they take paths of guests.
+    static func main() {
+        let arguments = (1..<max(1, Int(CommandLine.argc))).compactMap { CommandLine.unsafeArgv[$0] }
+        main(
+            arguments.map { argument in
+                let bytes = ByteString(UnsafeRawBufferPointer(start: argument, count: strlen(argument)))
+                return bytes.json
+            })
+    }
 }
 
 /// The exit statuses that the help documents.

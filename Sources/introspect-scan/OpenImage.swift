@@ -1,16 +1,13 @@
-import ArgumentParser
 import BlockStorage
 import DiskImages
-import Glibc
 
 /// The image that a command works on.
 struct OpenImage {
     let image: DiskImage
     let disk: VirtualDisk
 
-    /// Opens the image at `path` with the `others` that belong to it, or says on standard error why one cannot be read
-    /// and ends the command.
-    init(_ path: String, with others: [String] = []) throws(ExitCode) {
+    /// Opens the image at `path` with the `others` that belong to it.
+    init(_ path: String, with others: [String] = []) throws(Refusal) {
         let first = try Self.identify(path)
         guard !others.isEmpty else {
             image = first
@@ -20,14 +17,13 @@ struct OpenImage {
         var images = [first]
         for other in others { images.append(try Self.identify(other)) }
         guard let joined = DiskImage(joining: images) else {
-            complain("\(path): given twice, expected each image once")
-            throw ExitStatus.unreadable
+            throw Refusal("\(path): given twice, expected each image once")
         }
         image = joined
         disk = try Self.open(joined)
     }
 
-    private static func identify(_ path: String) throws(ExitCode) -> DiskImage {
+    static func identify(_ path: String) throws(Refusal) -> DiskImage {
         let image: DiskImage
         do throws(ImageError) {
             if let known = try DiskImage.identify(path: path) {
@@ -36,22 +32,19 @@ struct OpenImage {
                 image = try DiskImage.raw(path: path)
             }
         } catch {
-            complain("\(error)")
-            throw ExitStatus.unreadable
+            throw Refusal("\(error)")
         }
         guard image.size > 0 else {
-            complain("\(path): the image is empty, expected a disk")
-            throw ExitStatus.unreadable
+            throw Refusal("\(path): the image is empty, expected a disk")
         }
         return image
     }
 
-    private static func open(_ image: DiskImage) throws(ExitCode) -> VirtualDisk {
+    private static func open(_ image: DiskImage) throws(Refusal) -> VirtualDisk {
         do throws(StorageError) {
             return try VirtualDisk.open(image, access: .readOnly, mode: .buffered)
         } catch {
-            complain("\(error)")
-            throw ExitStatus.unreadable
+            throw Refusal("\(error)")
         }
     }
 }

@@ -59,26 +59,14 @@ struct OutputBuffer {
     }
 }
 
-/// Makes a file of `bytes`, at one stroke and durably: there is never half of one. Ends the command when it cannot.
+/// Makes a file of `bytes`, at one stroke and durably. Ends the command when it cannot.
 func save(_ bytes: [UInt8], to path: String) throws(ExitCode) {
-    var status = stat()
-    // What is there and no plain file, such as /dev/stdout, is written to as it is.
-    let isSpecial = stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
-    let target = isSpecial ? path : "\(path).\(getpid()).new"
-    let descriptor = open(target, O_WRONLY | O_CREAT | O_CLOEXEC | (isSpecial ? 0 : O_TRUNC), 0o666)
-    guard descriptor >= 0 else { throw cannotWrite(path) }
-    let isWritten = writeAll(bytes, to: descriptor) && (isSpecial || fsync(descriptor) == 0)
-    let error = errno
-    close(descriptor)
-    guard !isSpecial else {
-        errno = error
-        if !isWritten { throw cannotWrite(path) }
-        return
+    do throws(SavedFile.Failure) {
+        try SavedFile.save(bytes, to: path)
+    } catch {
+        errno = error.errorNumber
+        throw cannotWrite(path)
     }
-    if isWritten, rename(target, path) == 0 { return }
-    if !isWritten { errno = error }
-    defer { unlink(target) }
-    throw cannotWrite(path)
 }
 
 private func cannotWrite(_ what: String) -> ExitCode {

@@ -33,7 +33,7 @@ struct RunListing {
         }
         _ = complain(about: index.problems)
         runs = found
-        disk = try OpenImage(path).disk
+        disk = try orComplain { () throws(Refusal) in try OpenImage(path).disk }
     }
 
     /// The lines of a listing; nil when the first one is none.

@@ -42,7 +42,7 @@ struct RunsCommand: ParsableCommand {
 func makeIndex(
     _ image: String, with others: [String] = [], noProgress: Bool
 ) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
-    let open = try OpenImage(image, with: others)
+    let open = try orComplain { () throws(Refusal) in try OpenImage(image, with: others) }
     let bar = ProgressBar(isEnabled: !noProgress)
     defer { bar.clear() }
     let index: ObjectIndex

@@ -23,7 +23,7 @@ struct Summary: Encodable {
     }
 
     struct ClassLine: Encodable {
-        var name: String
+        var `class`: String
         var bytes: Int
         var share: Double
     }
@@ -70,7 +70,7 @@ struct Summary: Encodable {
         }
         classes = report.status.totals.entries.map { entry in
             ClassLine(
-                name: entry.blockClass.name, bytes: entry.bytes, share: Double(entry.bytes) / Double(image.size))
+                class: entry.blockClass.name, bytes: entry.bytes, share: Double(entry.bytes) / Double(image.size))
         }
         scan = ScanLine(
             seconds: seconds(report.duration), groupSeconds: seconds(report.durations.groups),
@@ -138,10 +138,10 @@ extension Summary {
             ]
         }
         let metadata = classes.filter { line in
-            BlockClass.allCases.contains { $0.name == line.name && $0.isMetadata }
+            BlockClass.allCases.contains { $0.name == line.class && $0.isMetadata }
         }
         let rows =
-            [["class", "blocks", "bytes", "size", "share"]] + classes.map { row($0.name, $0.bytes) }
+            [["class", "blocks", "bytes", "size", "share"]] + classes.map { row($0.class, $0.bytes) }
             + [row("all metadata", metadata.reduce(0) { $0 + $1.bytes })]
         return "Classes, in blocks of \(blockSize) bytes\n" + table(rows, indentation: "  ")
     }

@@ -26,40 +26,40 @@ struct SummaryCommand: ParsableCommand {
 
     func run() throws {
         let (parallelism, others) = (parallelism, others.images)
-        let (summaries, status) = arguments.forEachImage { (image, bar) throws(ExitCode) in
+        let (results, status) = arguments.forEachImage { (image, bar) throws(Refusal) in
             let summary = try Self.summary(of: image, with: others, parallelism, bar)
             return (summary, complain(about: summary.problems))
         }
-        if arguments.json, arguments.images.count > 1 {
-            try printJSON(summaries)
-        } else if arguments.json, let summary = summaries.first {
-            try printJSON(summary)
-        } else if !summaries.isEmpty {
-            try printLine(summaries.map(\.text).joined(separator: "\n\n"))
+        let texts = results.compactMap(\.found?.text)
+        if arguments.json, results.count > 1 {
+            try printJSON(results)
+        } else if arguments.json, let result = results.first {
+            try printJSON(result)
+        } else if !texts.isEmpty {
+            try printLine(texts.joined(separator: "\n\n"))
         }
         if let status { throw status }
     }
 
     private static func summary(
         of path: String, with others: [String], _ parallelism: Int, _ bar: ProgressBar
-    ) throws(ExitCode) -> Summary {
+    ) throws(Refusal) -> Summary {
         let open = try OpenImage(path, with: others)
         let layout: DiskLayout
         do throws(StorageError) {
             layout = try DiskLayout.read(from: open.disk, members: open.image.members)
         } catch {
-            complain("\(error)")
-            throw ExitStatus.unreadable
+            throw Refusal("\(error)")
         }
         let (_, report) = try scan(open, path, parallelism: parallelism, bar)
         return Summary(path: path, open.image, layout, report)
     }
 }
 
-/// Scans the disk for the commands that tell of classes; ends the command when it cannot be read.
+/// Scans the disk for the commands that tell of classes.
 func scan(
     _ open: OpenImage, _ path: String, parallelism: Int, _ bar: ProgressBar
-) throws(ExitCode) -> (DiskIntrospector, ScanReport) {
+) throws(Refusal) -> (DiskIntrospector, ScanReport) {
     defer { bar.clear() }
     let introspector = DiskIntrospector(name: path, diskSize: open.disk.size)
     let report: ScanReport
@@ -68,10 +68,8 @@ func scan(
             DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0, of: path) },
             isCancelled: { Interruption.isRequested })
     } catch {
-        bar.clear()
-        complain("\(error)")
-        throw ExitStatus.unreadable
+        throw Refusal("\(error)")
     }
-    guard !report.wasCancelled else { throw ExitStatus.interrupted }
+    guard !report.wasCancelled else { throw .interrupted }
     return (introspector, report)
 }

@@ -24,7 +24,7 @@ struct ReportFiles {
                     lines += "\(volume) \(inode) \(range.offset) \(range.length)\n"
                 }
                 introspector.forEachName(reader) { volume, inode, path in
-                    lines += "\(volume) \(inode) \(path.map(printable) ?? "?")\n"
+                    lines += "\(volume) \(inode) \(path.map { "\($0)" } ?? "?")\n"
                 }
                 let name = URL(fileURLWithPath: path).lastPathComponent + ".files"
                 try? Data(lines.utf8).write(to: folder.appendingPathComponent(name), options: .atomic)

@@ -81,7 +81,7 @@ private func readFiles(_ reader: DeviceReader) {
     }
     for fileSystem in fileSystems {
         for path in ["/mapped", "/a/b/../many", "/a/slow-link"] {
-            if let file = try? fileSystem.file(at: path) { readContents(of: file, in: fileSystem) }
+            if let file = try? fileSystem.file(at: ByteString(path)) { readContents(of: file, in: fileSystem) }
         }
         var inodes: [UInt32] = [2, 8]
         var next = 0

@@ -1,3 +1,4 @@
+import BlockStorage
 import Foundation
 
 /// Which inode's contents are where on a disk, and all names of all inodes.
@@ -41,7 +42,10 @@ struct FileListing {
             contents.append((offset..<offset + length, inode))
         }
         join()
-        names = Set(try JSONDecoder().decode([Name].self, from: Data(json.utf8)).map { "\($0.inode) /\($0.name)" })
+        names = Set(
+            try JSONDecoder().decode([Name].self, from: Data(json.utf8)).map { name in
+                "\(name.inode) /\(ByteString(name.name))"
+            })
     }
 
     private mutating func join() {

@@ -65,6 +65,35 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
         }
     }
 
+    /// A volume from byte 0 and a sector 0 that counts as a boot record share bytes: the sector is a partition table, and
+    /// all the rest the file system's.
+    @Test func aFileSystemBehindABootRecordIsTold() throws {
+        try withTemporaryDirectory { directory in
+            let image = directory + "/disk.img"
+            for options in [["-b", "1024"], ["-b", "4096"]] {
+                try runTool("mke2fs", ["-q", "-F", "-t", "ext4"] + options + [image, "8M"])
+                let copy = directory + "/copy.img"
+                try overwrite(image, at: 510, with: [0x55, 0xAA])
+                var bytes: [String: Int] = [:]
+                for line in try introspectScan(["runs", image]).output.split(separator: "\n") {
+                    let words = line.split(separator: " ").map(String.init)
+                    bytes[words[2], default: 0] += try #require(Int(words[1]))
+                }
+                let json = try introspectScan(["--json", image])
+                let object = try JSONSerialization.jsonObject(with: json.bytes) as? [String: Any]
+                let classes = try #require(object?["classes"] as? [[String: Any]])
+                let expected = classes.map { ($0["class"] as? String ?? "", $0["bytes"] as? Int ?? -1) }
+                #expect(bytes == Dictionary(uniqueKeysWithValues: expected))
+                #expect(bytes["partition-table"] == 512)
+                #expect(bytes["inode-table"] ?? 0 > 100_000)
+                try runTool("cp", [image, copy])
+                try runTool("debugfs", ["-w", "-R", "mkdir /new", copy])
+                let difference = try introspectScan(["diff", image, copy])
+                #expect(difference.output.contains("inode-table") && difference.output.contains("directory"))
+            }
+        }
+    }
+
     @Test func explainNamesTheFile() throws {
         try withImage { image in
             let block = try runTool("debugfs", ["-R", "bmap /etc/passwd 3", image])

@@ -42,6 +42,35 @@ import Testing
         }
     }
 
+    /// Holes are not read: neither where both disks have them, nor where one has.
+    @Test func holesAreComparedWithoutReadingThem() throws {
+        try withTemporaryDirectory { directory in
+            let (before, after) = (directory + "/before.img", directory + "/after.img")
+            // 4 TiB take half an hour to read.
+            for path in [before, after] { try makeSparseFile(path, size: 4 << 40) }
+            let sector = [UInt8](repeating: 7, count: 512)
+            func put(_ bytes: [UInt8], _ offset: Int, _ path: String) throws {
+                let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+                try handle.seek(toOffset: UInt64(offset))
+                try handle.write(contentsOf: Data(bytes))
+                try handle.close()
+            }
+            // Alike in both; zeros in one and a hole in the other; in one alone, over a hole; different in both.
+            for path in [before, after] { try put(sector, 1 << 30, path) }
+            try put([UInt8](repeating: 0, count: 3 << 20), 1 << 40, before)
+            try put(sector + sector, (2 << 40) + 512, after)
+            try put(sector, (4 << 40) - 512, before)
+            try put([UInt8](repeating: 8, count: 512), (4 << 40) - 512, after)
+            try put(sector, (3 << 40) + 1024, before)
+            let outcome = try introspectScan(["diff", before, after, "--runs"])
+            #expect(outcome.status == 3)
+            let places = outcome.output.split(separator: "\n").map {
+                $0.split(separator: " ").prefix(2).joined(separator: " ")
+            }
+            #expect(places == ["\((2 << 40) + 512) 1024", "\((3 << 40) + 1024) 512", "\((4 << 40) - 512) 512"])
+        }
+    }
+
     @Test func listingsTellWhatChangedItsClass() throws {
         try withImages { before, after in
             let listing = before + ".runs"

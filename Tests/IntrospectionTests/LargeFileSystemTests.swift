@@ -58,9 +58,9 @@ import Testing
         for (path, blocks) in zip(paths, files).suffix(8) {
             let last = try #require(blocks.last)
             let found = introspector.explain(offset: Int(last) * Self.blockSize, reader)
-            #expect(found.path == path && found.blockClass == .data && found.block == last)
+            #expect(found.path == ByteString(path) && found.blockClass == .data && found.block == last)
             #expect(found.fileOffset == (blocks.count - 1) * Self.blockSize)
-            let places = try introspector.places(of: path, volume: nil, reader)
+            let places = try introspector.places(of: ByteString(path), volume: nil, reader)
             #expect(places.contains { $0.range.contains(ByteRange(offset: Int(last) * Self.blockSize, length: 1)) })
         }
         let parents = paths.map { String($0.dropLast(2)) }
@@ -69,7 +69,7 @@ import Testing
         for (path, blocks) in far.prefix(8) {
             let block = try #require(blocks.first)
             let found = introspector.explain(offset: Int(block) * Self.blockSize, reader)
-            #expect(found.path == path && found.blockClass == .directory && found.block == block)
+            #expect(found.path == ByteString(path) && found.blockClass == .directory && found.block == block)
         }
         var random = SplitMix64(seed: 4)
         var near: [UInt64] = []

@@ -54,7 +54,7 @@ import Testing
                 let blocks = try runTool("debugfs", ["-R", "bmap \(path) 0", image])
                 let block = try #require(Int(blocks.trimmingCharacters(in: .whitespacesAndNewlines)))
                 let explanation = index.explain(offset: block * recipe.blockSize + 77)
-                #expect(explanation.path == path)
+                #expect(explanation.path == ByteString(path))
                 #expect(explanation.blockClass == blockClass)
                 #expect(explanation.block == UInt64(block))
                 #expect(explanation.volume == "disk")

@@ -12,6 +12,9 @@ extern const int linux_at_empty_path;
 
 /// O_DIRECT, whose value differs between architectures.
 extern const int linux_o_direct;
+/// SEEK_DATA and SEEK_HOLE.
+extern const int linux_seek_data;
+extern const int linux_seek_hole;
 
 /// O_PATH.
 extern const int linux_o_path;

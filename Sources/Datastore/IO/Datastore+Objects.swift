@@ -19,7 +19,7 @@ extension Datastore {
     ///   - file: the path of the guest's file in its file system.
     ///   - volume: the name of the file system's volume; nil where there is one file system only.
     public func places(
-        path: String, of file: String, volume: String? = nil
+        path: String, of file: ByteString, volume: String? = nil
     ) throws(DatastoreError) -> [GuestFilePlace] {
         let session = try session(ofImage: path)
         do throws(GuestFileError) {

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// An entry of a directory.
 public struct ExtDirectoryEntry: Hashable, Sendable {
     /// The inode; never 0.
@@ -16,9 +18,9 @@ public struct ExtDirectoryEntry: Hashable, Sendable {
         return bytes.bytes(in: nameRange)
     }
 
-    /// The name in the bytes of the entry's block; what is not UTF-8 is replaced.
-    public func name(in bytes: RawSpan) -> String {
-        String(decoding: nameBytes(in: bytes), as: UTF8.self)
+    /// The name in the bytes of the entry's block.
+    public func name(in bytes: RawSpan) -> ByteString {
+        ByteString(nameBytes(in: bytes))
     }
 }
 

@@ -40,6 +40,8 @@ public struct ExtInode: Sendable {
         /// The flags of a raw `i_flags`.
         public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+        /// The contents are encrypted; of a directory the names, of a symbolic link the target.
+        public static let encrypted = Self(rawValue: 0x800)
         /// The directory has a hash tree.
         public static let hashTree = Self(rawValue: 0x1000)
         /// The blocks are found by an extent tree.
@@ -48,6 +50,8 @@ public struct ExtInode: Sendable {
         public static let attributeValue = Self(rawValue: 0x20_0000)
         /// The contents are in the inode.
         public static let inlineData = Self(rawValue: 0x1000_0000)
+        /// The directory ignores the case of names.
+        public static let caseFolded = Self(rawValue: 0x4000_0000)
     }
 
     /// Well-known inodes.

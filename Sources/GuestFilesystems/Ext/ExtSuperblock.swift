@@ -83,6 +83,8 @@ public struct ExtSuperblock: Hashable, Sendable {
     public let orphanFileInode: UInt32
     /// The value that metadata checksums start with.
     public let checksumSeed: UInt32
+    /// `s_encoding`: how names are encoded in directories that ignore case; nil when there are none.
+    public let nameEncoding: UInt16?
 
     /// The number of block groups.
     public let groupCount: Int
@@ -148,6 +150,8 @@ public struct ExtSuperblock: Hashable, Sendable {
         checksumSeed =
             incompatible.contains(.checksumSeed)
             ? bytes.uint32(at: 624) : ExtChecksum.crc32c(bytes.extracting(104..<120), seed: ~0)
+
+        nameEncoding = incompatible.contains(.caseFolding) ? bytes.uint16(at: 636) : nil
 
         blockSize = try Field.logBlockSize.powerOfTwo(in: bytes, shift: 10, allowed: 0...6)
         let hasClusters = readOnlyCompatible.contains(.bigAllocation)

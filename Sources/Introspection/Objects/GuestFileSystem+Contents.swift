@@ -73,9 +73,12 @@ extension GuestFileSystem {
     }
 
     /// Calls `body` with the contents of `file` from its start to its end, a piece at a time; holes are zeros.
+    ///
+    /// Throws ``GuestFileError`` for an encrypted file: what the disk has of it is not its contents.
     public func forEachPiece<Failure: Error>(
         of file: GuestFile, _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
     ) throws {
+        guard !file.isEncrypted else { throw error("inode \(file.number): is encrypted, and the key not here") }
         if file.inode.flags.contains(.inlineData) {
             let contents = try inlineContents(of: file)
             return try contents.withUnsafeBytes(body)

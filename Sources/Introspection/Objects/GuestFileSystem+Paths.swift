@@ -3,10 +3,12 @@ import GuestFilesystems
 
 /// A name in a guest's directory.
 public struct GuestDirectoryEntry: Hashable, Sendable {
-    /// The name; what is not UTF-8 is replaced.
-    public let name: String
+    /// The name, as it is stored.
+    public let name: ByteString
     /// The inode that it names.
     public let inode: UInt32
+    /// Whether what is stored is the name in encrypted form.
+    public let isEncrypted: Bool
 }
 
 extension GuestFileSystem {
@@ -14,13 +16,15 @@ extension GuestFileSystem {
     private static let linkLimit = 40
 
     /// The file at `path`, from the root of the file system; symbolic links are followed, the last one too.
-    public func file(at path: String) throws(GuestFileError) -> GuestFile {
+    ///
+    /// A directory that ignores case is looked up as ``ExtCaseFolding`` says; an encrypted one by what it stores.
+    public func file(at path: ByteString) throws(GuestFileError) -> GuestFile {
         var names = Self.names(of: path)
         var directory = try file(inode: ExtInode.Number.root)
         var linksLeft = Self.linkLimit
         while let name = names.popLast() {
             guard directory.kind == .directory else { throw error("\(path): \(name) is not in a directory") }
-            guard let inode = try self.inode(named: Array(name.utf8), in: directory) else {
+            guard let inode = try self.inode(named: name, in: directory) else {
                 throw error("\(path): there is no \(name)")
             }
             let next = try file(inode: inode)
@@ -29,7 +33,7 @@ extension GuestFileSystem {
                 linksLeft -= 1
                 let target = try self.target(of: next)
                 names += Self.names(of: target)
-                if target.hasPrefix("/") { directory = try file(inode: ExtInode.Number.root) }
+                if target.bytes.first == UInt8(ascii: "/") { directory = try file(inode: ExtInode.Number.root) }
             } else {
                 directory = next
             }
@@ -38,48 +42,75 @@ extension GuestFileSystem {
     }
 
     /// The names of a path, the last one first.
-    private static func names(of path: String) -> [Substring] {
-        path.split(separator: "/").filter { $0 != "." }.reversed()
+    private static func names(of path: ByteString) -> [ByteString] {
+        path.bytes.split(separator: UInt8(ascii: "/")).map { ByteString($0) }.filter { $0 != "." }.reversed()
     }
 
-    /// The target of a symbolic link; what is not UTF-8 is replaced.
-    public func target(of link: GuestFile) throws(GuestFileError) -> String {
+    /// The target of a symbolic link.
+    public func target(of link: GuestFile) throws(GuestFileError) -> ByteString {
         guard link.kind == .symbolicLink, link.size < UInt64(geometry.blockSize) else {
             throw error("inode \(link.number) is no symbolic link")
+        }
+        guard !link.isEncrypted else {
+            throw error("inode \(link.number): the target is encrypted, and the key not here")
         }
         let length = Int(link.size)
         if link.inode.isFastSymbolicLink(in: geometry.superblock) {
             let map = link.inode.map
-            return String(decoding: (0..<min(length, ExtInode.mapSize)).map { map[$0] }, as: UTF8.self)
+            return ByteString((0..<min(length, ExtInode.mapSize)).map { map[$0] })
         }
         if link.inode.flags.contains(.inlineData) {
-            return String(decoding: try inlineContents(of: link), as: UTF8.self)
+            return ByteString(try inlineContents(of: link))
         }
         guard let run = try blockRuns(of: link).first else { throw error("inode \(link.number) has no target") }
-        return String(decoding: try bytes(ofBlock: run.block, as: .symlink).prefix(length), as: UTF8.self)
+        return ByteString(try bytes(ofBlock: run.block, as: .symlink).prefix(length))
     }
 
     /// The names in `directory`, in its own order; `.` and `..` are among them where the directory stores them.
     public func entries(of directory: GuestFile) throws(GuestFileError) -> [GuestDirectoryEntry] {
         var entries: [GuestDirectoryEntry] = []
         try forEachEntry(of: directory) { bytes, entry in
-            entries.append(GuestDirectoryEntry(name: entry.name(in: bytes), inode: entry.inode))
+            let name = entry.name(in: bytes)
+            entries.append(
+                GuestDirectoryEntry(
+                    name: name, inode: entry.inode,
+                    isEncrypted: directory.isEncrypted && name != "." && name != ".."))
             return true
         }
         return entries
     }
 
-    private func inode(named name: [UInt8], in directory: GuestFile) throws(GuestFileError) -> UInt32? {
-        if name == Array("..".utf8), directory.inode.flags.contains(.inlineData) {
+    private func inode(named name: ByteString, in directory: GuestFile) throws(GuestFileError) -> UInt32? {
+        if name == "..", directory.inode.flags.contains(.inlineData) {
             // Instead of `.` and `..` the first four bytes name the parent.
             return directory.inode.pointer(0)
         }
-        var found: UInt32?
+        let folding = try caseFolding(of: name, in: directory)
+        var (found, sameButForCase): (UInt32?, UInt32?) = (nil, nil)
         try forEachEntry(of: directory) { bytes, entry in
-            if entry.nameRange.count == name.count, entry.nameBytes(in: bytes) == name { found = entry.inode }
+            if entry.nameRange.count == name.bytes.count, entry.nameBytes(in: bytes) == name.bytes {
+                found = entry.inode
+            } else if sameButForCase == nil, folding?.isSame(entry.nameBytes(in: bytes)) == true {
+                sameButForCase = entry.inode
+            }
             return found == nil
         }
-        return found
+        return found ?? sameButForCase
+    }
+
+    /// How `directory` compares names with `name`; nil where they are the same bytes or not the same.
+    private func caseFolding(
+        of name: ByteString, in directory: GuestFile
+    ) throws(GuestFileError) -> ExtCaseFolding? {
+        guard directory.inode.flags.contains(.caseFolded), !directory.isEncrypted,
+            let encoding = geometry.superblock.nameEncoding
+        else { return nil }
+        guard encoding == ExtCaseFolding.utf8 else {
+            throw error(
+                "inode \(directory.number): a directory that ignores the case of names in encoding \(encoding), expected "
+                    + "1 (UTF-8 as of Unicode 12.1)")
+        }
+        return ExtCaseFolding(name.bytes)
     }
 
     /// Calls `body` with each entry and the bytes that it is in, until it returns false.

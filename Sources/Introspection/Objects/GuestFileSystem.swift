@@ -102,6 +102,10 @@ public struct GuestFile: Sendable {
     public var mode: UInt16 { inode.mode }
     /// The size in bytes.
     public var size: UInt64 { inode.size }
+    /// Whether its contents, a directory's names or a symbolic link's target are encrypted.
+    public var isEncrypted: Bool { inode.flags.contains(.encrypted) }
+    /// Whether it is a directory that ignores the case of names.
+    public var ignoresCase: Bool { kind == .directory && inode.flags.contains(.caseFolded) }
     /// The number of names it has.
     public var linkCount: Int { Int(inode.linkCount) }
     /// The owner.

@@ -72,7 +72,8 @@ public struct ObjectIndex: Sendable {
             body(Run(range: ByteRange(offset: next, length: end - next), blockClass: .unknown))
             next = end
         }
-        for segment in segments(in: range) where segment.range.offset >= next {
+        for whole in segments(in: range) {
+            guard let segment = whole.from(next) else { continue }
             fill(to: segment.range.offset)
             switch segment.content {
             case .structure(let blockClass):
@@ -101,21 +102,49 @@ public struct ObjectIndex: Sendable {
 
         var range: ByteRange
         var content: Content
+
+        /// What of it is at `offset` or behind; nil when nothing is.
+        func from(_ offset: Int) -> Segment? {
+            guard range.end > offset else { return nil }
+            let skipped = max(0, offset - range.offset)
+            var rest = self
+            rest.range = ByteRange(offset: range.offset + skipped, length: range.length - skipped)
+            if case .fileSystem(let number, let start) = content {
+                rest.content = .fileSystem(number, offset: start + skipped)
+            }
+            return rest
+        }
     }
 
-    /// Structures and volumes with file systems in `range`, sorted; where two share bytes the first one counts.
+    /// Structures and volumes with file systems in `range`, sorted. Where a volume reaches over a structure, the structure
+    /// has the bytes; where two volumes share some, the first one.
     private func segments(in range: ByteRange) -> [Segment] {
-        var segments: [Segment] = []
-        for structure in scan.layout.structures {
-            guard let part = structure.range.intersection(range) else { continue }
-            segments.append(Segment(range: part, content: .structure(BlockClass(structure.kind))))
+        let structures = scan.layout.structures.compactMap { structure in
+            structure.range.intersection(range).map {
+                Segment(range: $0, content: .structure(BlockClass(structure.kind)))
+            }
         }
+        var segments = structures
         for (number, found) in scan.fileSystems.enumerated() {
+            var next = 0
+            // In the order of the disk, as the structures are.
             found.volume.map.forEachVolumeRange(ofDisk: range) { volumeRange, diskOffset in
-                segments.append(
-                    Segment(
-                        range: ByteRange(offset: diskOffset, length: volumeRange.length),
-                        content: .fileSystem(number, offset: volumeRange.offset)))
+                var rest: Segment? = Segment(
+                    range: ByteRange(offset: diskOffset, length: volumeRange.length),
+                    content: .fileSystem(number, offset: volumeRange.offset))
+                while next < structures.count, let part = rest, structures[next].range.offset < part.range.end {
+                    let structure = structures[next].range
+                    if part.range.offset < structure.offset {
+                        var before = part
+                        before.range = ByteRange(
+                            offset: part.range.offset, length: structure.offset - part.range.offset)
+                        segments.append(before)
+                    }
+                    rest = part.from(structure.end)
+                    // One that reaches further meets the volume's next range, too.
+                    if structure.end <= part.range.end { next += 1 } else { break }
+                }
+                if let rest { segments.append(rest) }
             }
         }
         return segments.sorted { $0.range.offset < $1.range.offset }

@@ -5,7 +5,7 @@ import GuestFilesystems
 struct PathFinder {
     private struct Link {
         var parent: UInt32
-        var name: String
+        var name: ByteString
     }
 
     /// Directories below directories that are followed; deeper ones have no path.
@@ -20,17 +20,17 @@ struct PathFinder {
     }
 
     /// A path of `inode` from `/`; nil when no directory leads to it. What cannot be read is passed over.
-    func path(of inode: UInt32) -> String? {
+    func path(of inode: UInt32) -> ByteString? {
         guard inode != ExtInode.Number.root else { return "/" }
         let links = links(to: inode)
-        var names: [String] = []
+        var names: [ByteString] = []
         var next = inode
         while next != ExtInode.Number.root {
             guard let link = links[next], names.count < Self.depthLimit else { return nil }
             names.append(link.name)
             next = link.parent
         }
-        return "/" + names.reversed().joined(separator: "/")
+        return ByteString(path: names.reversed())
     }
 
     /// How directories, and `inode`, are reached: for each the first entry that names it.

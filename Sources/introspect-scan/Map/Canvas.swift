@@ -18,6 +18,6 @@ struct Colour: Hashable {
 protocol Canvas {
     mutating func fill(x: Int, y: Int, width: Int, height: Int, with colour: Colour)
 
-    /// Writes a line whose upper left corner is at `x`, `y`, 14 pixels high.
-    mutating func write(_ text: String, x: Int, y: Int)
+    /// Writes a line, 14 pixels high from `y`, that begins at `x`, or ends there.
+    mutating func write(_ text: String, x: Int, y: Int, endsAtX: Bool)
 }

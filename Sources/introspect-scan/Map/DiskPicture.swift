@@ -5,14 +5,18 @@ import Introspection
 /// A disk as a grid of cells, each coloured by the class that fills most of it.
 struct DiskPicture {
     /// The picture's width in pixels.
-    static let width = 1200
+    static let width = left + columns * cellSize + margin
 
     private static let cellSize = 4
-    private static let columns = 280
-    private static let rowLimit = 200
+    /// A power of two, as is a cell's size: each row begins at a round offset.
+    private static let columns = 256
+    private static let rowLimit = 256
+    /// Rows from one offset to the next.
+    private static let rowsPerLabel = 16
     private static let margin = 20
-    /// Where the grid begins: offsets stand to its left.
-    private static let left = width - margin - columns * cellSize
+    /// Where the grid begins: offsets stand to its left, of no more than five characters.
+    private static let left = 80
+    private static let gap = 8
     private static let top = 48
     private static let legendLine = 22
     private static let legendColumns = 2
@@ -31,16 +35,17 @@ struct DiskPicture {
     init(of introspector: DiskIntrospector, title: String) {
         self.title = printable(title)
         size = introspector.diskSize
-        let shared = (size + Self.columns * Self.rowLimit - 1) / (Self.columns * Self.rowLimit)
-        let cell = max(Self.smallestCell, (shared + Self.smallestCell - 1) / Self.smallestCell * Self.smallestCell)
+        var cell = Self.smallestCell
+        while (size - 1) / cell >= Self.columns * Self.rowLimit { cell *= 2 }
         bytesPerCell = cell
-        let count = (size + cell - 1) / cell
+        let count = (size - 1) / cell + 1
         let classes = BlockClass.allCases
         var weights = [Int](repeating: 0, count: count * classes.count)
         introspector.forEachClass(in: ByteRange(offset: 0, length: size)) { range, blockClass in
             let weight = blockClass.isMetadata ? Self.metadataWeight : 1
             for index in range.offset / cell...(range.end - 1) / cell {
-                let own = ByteRange(offset: index * cell, length: cell).intersection(range)
+                let length = min(cell, introspector.diskSize - index * cell)
+                let own = ByteRange(offset: index * cell, length: length).intersection(range)
                 weights[index * classes.count + Int(blockClass.rawValue)] += (own?.length ?? 0) * weight
             }
         }
@@ -84,8 +89,11 @@ struct DiskPicture {
 
     /// Draws title, cells and legend.
     func draw(on canvas: inout some Canvas) {
-        canvas.write(
-            "\(title): \(formatted(bytes: size)), \(formatted(bytes: bytesPerCell)) a cell", x: Self.margin, y: 16)
+        let figures = ": \(formatted(bytes: size)), \(formatted(bytes: bytesPerCell)) a cell"
+        let room = (Self.width - 2 * Self.margin - PixelFont.width(of: figures)) / PixelFont.width(of: "m")
+        // The end of a path tells more than its beginning.
+        let name = title.count > room ? "..." + title.suffix(room - 3) : title
+        canvas.write(name + figures, x: Self.margin, y: 16, endsAtX: false)
         drawCells(on: &canvas)
         drawLegend(on: &canvas)
     }
@@ -93,7 +101,9 @@ struct DiskPicture {
     private func drawCells(on canvas: inout some Canvas) {
         for row in 0..<rows {
             let y = Self.top + row * Self.cellSize
-            if row % 10 == 0 { canvas.write(offsetLabel(ofRow: row), x: 4, y: y) }
+            if row % Self.rowsPerLabel == 0 {
+                canvas.write(offsetLabel(ofRow: row), x: Self.left - Self.gap, y: y, endsAtX: true)
+            }
             let line = cells[row * Self.columns..<min((row + 1) * Self.columns, cells.count)]
             var start = line.startIndex
             while start < line.endIndex {
@@ -106,14 +116,12 @@ struct DiskPicture {
         }
     }
 
-    /// Short enough for the margin: whole units.
+    /// All in the largest unit that is in the steps from one to the next: even, exact, and all different.
     private func offsetLabel(ofRow row: Int) -> String {
-        var value = row * Self.columns * bytesPerCell
-        for unit in ["", "K", "M", "G", "T"] {
-            if value < 10_000 { return "\(value)\(unit)" }
-            value = (value + 512) / 1024
-        }
-        return "\(value)P"
+        guard row > 0 else { return "0" }
+        var (step, unit) = (Self.rowsPerLabel * Self.columns * bytesPerCell, 0)
+        while step.isMultiple(of: 1024) { (step, unit) = (step / 1024, unit + 1) }
+        return "\(row / Self.rowsPerLabel * step)\(["", "K", "M", "G", "T", "P", "E"][unit])"
     }
 
     private func drawLegend(on canvas: inout some Canvas) {
@@ -125,7 +133,8 @@ struct DiskPicture {
             canvas.fill(x: x, y: y, width: 14, height: 14, with: .ink)
             canvas.fill(x: x + 1, y: y + 1, width: 12, height: 12, with: .init(entry.blockClass))
             let share = decimal(Double(entry.bytes) / Double(max(size, 1)) * 100, places: 2)
-            canvas.write("\(entry.blockClass.name) \(formatted(bytes: entry.bytes)) \(share)%", x: x + 22, y: y)
+            canvas.write(
+                "\(entry.blockClass.name) \(formatted(bytes: entry.bytes)) \(share)%", x: x + 22, y: y, endsAtX: false)
         }
     }
 }

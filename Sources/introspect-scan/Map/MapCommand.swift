@@ -34,9 +34,11 @@ struct MapCommand: ParsableCommand {
 
     func run() throws {
         let bar = ProgressBar(isEnabled: !noProgress)
-        let open = try OpenImage(image, with: others.images)
-        let (introspector, report) = try Interruption.watching { () throws(ExitCode) in
-            try scan(open, image, parallelism: 16, bar)
+        let (introspector, report) = try orComplain { () throws(Refusal) in
+            let open = try OpenImage(image, with: others.images)
+            return try Interruption.watching { () throws(Refusal) in
+                try scan(open, image, parallelism: 16, bar)
+            }
         }
         let picture = DiskPicture(of: introspector, title: image)
         let bytes: [UInt8]

@@ -22,8 +22,9 @@ struct PNGCanvas: Canvas {
         }
     }
 
-    mutating func write(_ text: String, x: Int, y: Int) {
-        let scale = 2
+    mutating func write(_ text: String, x: Int, y: Int, endsAtX: Bool) {
+        let scale = PixelFont.scale
+        let x = endsAtX ? x - PixelFont.width(of: text) : x
         for (number, character) in text.enumerated() {
             for (column, bits) in PixelFont.columns(of: character).enumerated() {
                 for row in 0..<PixelFont.height where bits >> row & 1 != 0 {

@@ -4,6 +4,11 @@ enum PixelFont {
     static let height = 8
     /// Columns from one letter to the next.
     static let advance = 6
+    /// Pixels that a dot is wide and high.
+    static let scale = 2
+
+    /// The width of a line in pixels.
+    static func width(of text: String) -> Int { text.count * advance * scale }
 
     /// The columns of a letter from the left, the top row in the lowest bit; a box for what there is no letter for.
     static func columns(of character: Character) -> [UInt8] {

@@ -14,7 +14,7 @@ struct SVGCanvas: Canvas {
             #"<rect x="\#(x)" y="\#(y)" width="\#(width)" height="\#(height)" fill="\#(colour.hex)"/>"#)
     }
 
-    mutating func write(_ text: String, x: Int, y: Int) {
+    mutating func write(_ text: String, x: Int, y: Int, endsAtX: Bool) {
         let escaped = text.map { character in
             switch character {
             case "&": "&amp;"
@@ -23,7 +23,8 @@ struct SVGCanvas: Canvas {
             default: String(character)
             }
         }.joined()
-        shapes.append(#"<text x="\#(x)" y="\#(y + 12)">\#(escaped)</text>"#)
+        let anchor = endsAtX ? #" text-anchor="end""# : ""
+        shapes.append(#"<text x="\#(x)" y="\#(y + 12)"\#(anchor)>\#(escaped)</text>"#)
     }
 
     /// The whole document.
