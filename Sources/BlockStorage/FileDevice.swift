@@ -62,6 +62,7 @@ public final class FileDevice: BlockDevice {
     /// Fills `buffer` from `offset`.
     public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
         guard !buffer.isEmpty else { return }
+        LockRank.willWait(for: "a read")
         let range = ByteRange(offset: offset, length: buffer.count)
         guard isDirect, !Self.isAligned(UnsafeRawBufferPointer(buffer), at: offset) else {
             return try readFully(into: buffer, at: offset)
@@ -90,6 +91,7 @@ public final class FileDevice: BlockDevice {
     ///
     /// A direct device writes whole aligned blocks only; what is not aligned goes through the page cache.
     public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        LockRank.willWait(for: "a write")
         let range = ByteRange(offset: offset, length: bytes.count)
         guard access == .readWrite else {
             throw StorageError(.readOnly, operation: "write", device: name, range: range)
@@ -107,6 +109,7 @@ public final class FileDevice: BlockDevice {
 
     /// `fdatasync`.
     public func flush() throws(StorageError) {
+        LockRank.willWait(for: "a flush")
         guard fdatasync(descriptor) == 0 else {
             throw StorageError.lastSystemError(operation: "flush", device: name)
         }

@@ -8,9 +8,17 @@ public import Glibc
 public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
     @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
     @usableFromInline let value: UnsafeMutablePointer<Value>
+    #if DEBUG
+        @usableFromInline let rank: LockRank?
+    #else
+        @usableFromInline var rank: LockRank? { nil }
+    #endif
 
-    /// Locks `value` away.
-    @inlinable public init(_ value: consuming sending Value) {
+    /// Locks `value` away; `rank` is the lock's place in the order in which a thread takes several.
+    @inlinable public init(_ value: consuming sending Value, _ rank: LockRank? = nil) {
+        #if DEBUG
+            self.rank = rank
+        #endif
         mutex = .allocate(capacity: 1)
         Self.initialize(mutex)
         self.value = .allocate(capacity: 1)
@@ -39,9 +47,13 @@ public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
     @inlinable public borrowing func withLock<Result: ~Copyable, Failure: Error>(
         _ body: (inout sending Value) throws(Failure) -> sending Result
     ) throws(Failure) -> sending Result {
+        LockRank.willLock(rank)
         let status = pthread_mutex_lock(mutex)
         precondition(status == 0, "locked by the same thread already")
-        defer { pthread_mutex_unlock(mutex) }
+        defer {
+            pthread_mutex_unlock(mutex)
+            LockRank.didUnlock(rank)
+        }
         return try body(&value.pointee)
     }
 
@@ -50,7 +62,11 @@ public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
         _ body: (inout sending Value) throws(Failure) -> sending Result
     ) throws(Failure) -> sending Result? {
         guard pthread_mutex_trylock(mutex) == 0 else { return nil }
-        defer { pthread_mutex_unlock(mutex) }
+        LockRank.willLock(rank)
+        defer {
+            pthread_mutex_unlock(mutex)
+            LockRank.didUnlock(rank)
+        }
         return try body(&value.pointee)
     }
 }

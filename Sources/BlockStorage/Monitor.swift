@@ -4,9 +4,11 @@ import Glibc
 public final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let rank: LockRank?
 
-    /// An unlocked monitor.
-    public init() {
+    /// An unlocked monitor; `rank` is its place in the order in which a thread takes several locks.
+    public init(_ rank: LockRank? = nil) {
+        self.rank = rank
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(condition, nil)
     }
@@ -20,15 +22,25 @@ public final class Monitor: @unchecked Sendable {
 
     /// Runs `body` while holding the lock.
     public func withLock<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        LockRank.willLock(rank)
         pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
+        defer {
+            pthread_mutex_unlock(mutex)
+            LockRank.didUnlock(rank)
+        }
         return try body()
     }
 
     /// Gives the lock up until a signal comes, then takes it again. To be called inside ``withLock(_:)``; may return
     /// without a signal, so the caller tests its condition again.
     public func wait() {
+        LockRank.willWait(for: "a monitor", holding: rank)
         pthread_cond_wait(condition, mutex)
+    }
+
+    /// As ``wait()``, for as long as `condition` holds; returns at once when it does not.
+    public func wait(while condition: () -> Bool) {
+        while condition() { wait() }
     }
 
     /// Wakes one waiter.

@@ -21,7 +21,7 @@ public final class Datastore: Sendable {
     let handles: HandleCodec
     let impersonation = Impersonation()
     let groups = GroupDirectory()
-    let locks = StripedLocks()
+    let turns = Turns()
     let logger: Logger
     let verifier = WriteVerifier()
     /// The fast device, if there is one.
@@ -126,6 +126,7 @@ public final class Datastore: Sendable {
     /// Puts everything on stable storage and ends the work in the background. No other method is called after this.
     public func close() {
         readAheadPool.shutDown()
+        files.finishFarewells()
         tier.stop()
         guard files.close() else { return }
         settleLateTimes()

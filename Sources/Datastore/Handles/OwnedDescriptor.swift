@@ -34,7 +34,7 @@ final class OwnedDescriptor: Sendable {
     }
 
     deinit {
-        close(rawValue)
+        LateClose.close(rawValue, type)
     }
 
     /// What kind of object this is.

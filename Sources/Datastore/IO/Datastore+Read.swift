@@ -13,7 +13,11 @@ extension Datastore {
         _ handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
     ) throws(DatastoreError) -> ReadResult? {
         guard let file = files.file(for: handle) else { return nil }
-        let (range, attributes) = try prepareRead(of: file, offset: offset, count: count, as: credentials)
+        let attributes = try file.descriptor.attributes()
+        file.markUsed()
+        // What has to be done then may wait for the disk.
+        guard attributes.linkCount > 0, !file.mayBeChanged(attributes) else { return nil }
+        let range = try prepareRead(of: file, attributes, offset: offset, count: count, as: credentials)
         guard !range.isEmpty else { return result(of: range, attributes) }
         var isRead = false
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
@@ -33,7 +37,11 @@ extension Datastore {
         _ handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
     ) throws(DatastoreError) -> ReadResult {
         let file = try openFile(handle)
-        let (range, attributes) = try prepareRead(of: file, offset: offset, count: count, as: credentials)
+        let attributes = try currentAttributes(of: file)
+        if file.mayBeChanged(attributes), files.noteExternalChange(of: file), file.redirects?.isRefused == true {
+            throw DatastoreError(.io, "\(file.path): was changed by another program")
+        }
+        let range = try prepareRead(of: file, attributes, offset: offset, count: count, as: credentials)
         guard !range.isEmpty else { return result(of: range, attributes) }
         var failure: StorageError?
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
@@ -58,16 +66,12 @@ extension Datastore {
 
     /// Checks a read and cuts it off at the end of the file.
     private func prepareRead(
-        of file: OpenFile, offset: UInt64, count: Int, as credentials: Credentials
-    ) throws(DatastoreError) -> (ByteRange, FileAttributes) {
-        let attributes = try currentAttributes(of: file)
+        of file: OpenFile, _ attributes: FileAttributes, offset: UInt64, count: Int, as credentials: Credentials
+    ) throws(DatastoreError) -> ByteRange {
         try checkRead(attributes, as: credentials)
-        if files.noteForeignChange(of: file, attributes), file.redirects?.isRefused == true {
-            throw DatastoreError(.io, "\(file.path): was changed by another program")
-        }
         let start = Int(clamping: min(offset, attributes.size))
         let length = min(max(count, 0), Int(clamping: attributes.size) - start)
-        return (ByteRange(offset: start, length: length), attributes)
+        return ByteRange(offset: start, length: length)
     }
 
     private func result(of range: ByteRange, _ attributes: FileAttributes) -> ReadResult {

@@ -12,7 +12,8 @@ extension Datastore {
     ///
     /// The steps, and what protects each:
     /// 1. The range is noted in the file's ``RangeTable``: overlapping writes follow one another, and no read that
-    ///    began earlier may put what it read into the cache (invariant 2).
+    ///    began earlier may put what it read into the cache (invariant 2). The first of writes that overlap in time finds
+    ///    out whether another program has written to the file: what the log has is never laid over that.
     /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again.
     /// 3. A stable write asks the kernel for `RWF_DSYNC`, or for `RWF_SYNC` where the time of change must not be late
     ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
@@ -24,16 +25,22 @@ extension Datastore {
         _ handle: FileHandle, offset: UInt64, bytes: ByteBuffer, stability: WriteStability, as credentials: Credentials
     ) throws(MutationFailure) -> WriteResult {
         let verifier = writeVerifier
-        let file = try openFileForChange(handle, as: credentials)
+        let (file, attributes) = try openFileForChange(handle, as: credentials)
         // Before the cache or the log hear of it: what the file system would refuse must not get there first.
         guard let range = file.limits.range(offset: offset, length: UInt64(bytes.readableBytes)) else {
             throw MutationFailure(
                 DatastoreError(.fileTooBig, "\(file.path): write at \(offset)"),
                 wcc: WeakCacheConsistency(after: try? currentAttributes(of: file)))
         }
-        let ticket = file.ranges.beginWrite(range.aligned(to: PageCache.pageSize))
-        let before = try? currentAttributes(of: file)
-        let writer = writer(for: credentials, before, in: file.descriptor.root)
+        let change: OpenFile.OwnChange
+        do throws(StorageError) {
+            change = try files.beginChange(of: file, range)
+        } catch {
+            throw MutationFailure(
+                DatastoreError(error), wcc: WeakCacheConsistency(after: try? currentAttributes(of: file)))
+        }
+        let ticket = change.ticket
+        let writer = writer(for: credentials, change.before ?? attributes, in: file.descriptor.root)
         var failure: StorageError?
         do throws(StorageError) {
             try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
@@ -50,27 +57,11 @@ extension Datastore {
         } catch {
             failure = error
         }
-        let wcc = finishWrite(ticket, of: file, before: before)
+        let wcc = files.endChange(change, of: file, isDurable: false)
         if let failure {
             throw MutationFailure(noteFailedWrite(failure, stability), wcc: wcc)
         }
         return WriteResult(count: range.length, committed: stability, verifier: verifier, wcc: wcc)
-    }
-
-    private func finishWrite(
-        _ ticket: RangeTable.WriteTicket, of file: OpenFile, before: FileAttributes?
-    ) -> WeakCacheConsistency {
-        var wcc = WeakCacheConsistency()
-        var foreignChange: UInt64?
-        file.ranges.endWrite(ticket) { wasAlone in
-            wcc.after = try? currentAttributes(of: file)
-            if wasAlone { wcc.before = before?.consistency }
-            guard let after = wcc.after else { return }
-            foreignChange = file.noteOwnChange(
-                after, since: wcc.before, hasGrown: after.size > before?.size ?? 0, isDurable: false)
-        }
-        if let foreignChange { files.forgetChangedContents(of: file, foreignChange) }
-        return wcc
     }
 
     /// What the kernel could not write it may have dropped: other unstable data of clients with it.
@@ -85,8 +76,7 @@ extension Datastore {
     public func commit(
         _ handle: FileHandle, offset: UInt64, count: UInt32, as credentials: Credentials
     ) throws(MutationFailure) -> CommitResult {
-        let file = try openFileForChange(handle, as: credentials)
-        let before = try? currentAttributes(of: file)
+        let (file, before) = try openFileForChange(handle, as: credentials)
         do throws(StorageError) {
             // What no file can have was never written: then, too, all is flushed.
             let range = count > 0 ? file.limits.range(offset: offset, length: UInt64(count)) : nil
@@ -94,18 +84,18 @@ extension Datastore {
         } catch {
             verifier.renew()
             logger.error("\(error): clients are told to send their unstable writes again")
-            throw MutationFailure(DatastoreError(error), wcc: WeakCacheConsistency(before: before?.consistency))
+            throw MutationFailure(DatastoreError(error), wcc: WeakCacheConsistency(before: before.consistency))
         }
         let after = try? currentAttributes(of: file)
         return CommitResult(
             verifier: writeVerifier,
-            wcc: WeakCacheConsistency(before: before == after ? before?.consistency : nil, after: after))
+            wcc: WeakCacheConsistency(before: before == after ? before.consistency : nil, after: after))
     }
 
-    /// The open file of a handle, if the caller may change it.
+    /// The open file of a handle and what it looks like, if the caller may change it.
     private func openFileForChange(
         _ handle: FileHandle, as credentials: Credentials
-    ) throws(MutationFailure) -> OpenFile {
+    ) throws(MutationFailure) -> (OpenFile, FileAttributes) {
         let file: OpenFile
         let attributes: FileAttributes
         do throws(DatastoreError) {
@@ -120,7 +110,7 @@ extension Datastore {
             throw MutationFailure(
                 error, wcc: WeakCacheConsistency(before: attributes.consistency, after: attributes))
         }
-        return file
+        return (file, attributes)
     }
 }
 
@@ -132,12 +122,13 @@ extension OpenFile {
     /// only what is the log's newest while it holds the range: no older block comes over a newer one in the file
     /// (invariant 3).
     func write(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, under ticket: RangeTable.WriteTicket,
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability,
+        under ticket: RangeTable.WriteTicket,
         for writer: DataWriter? = nil
     ) throws(StorageError) {
         guard !bytes.isEmpty else { return }
         let member = member
-        if let member { cacheWrite(bytes, at: offset, member: member) }
+        cacheWrite(bytes, at: offset, member: member)
         do throws(StorageError) {
             writer?.clearSpecialBits(of: descriptor.rawValue)
             switch try redirect(bytes, at: offset, member: member, under: ticket) {
@@ -154,7 +145,9 @@ extension OpenFile {
             member?.session.requestScan()
             throw error
         }
-        member?.session.recordWrite(bytes, file: member?.index ?? 0, at: offset)
+        // What the file is part of by now: a session that has just begun may have read what was there before.
+        guard let member = self.member else { return }
+        member.session.recordWrite(bytes, file: member.index, at: offset)
     }
 
     /// Lets the redirect log take a write, if it is to.

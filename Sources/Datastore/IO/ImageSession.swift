@@ -74,7 +74,7 @@ final class ImageSession: Sendable {
         image: DiskImage, files: [OpenFile], map: SavedMapFile?, cache: PageCache, background: BackgroundWork,
         logger: Logger
     ) {
-        state = Locked(State(map: map))
+        state = Locked(State(map: map), .session)
         self.image = image
         self.files = files
         self.cache = cache
@@ -216,7 +216,7 @@ final class ImageSession: Sendable {
         }
         if isRecognised { reclassifyCachedPages() }
         for file in files where file.member?.session === self {
-            file.setCached(isRecognised)
+            file.setCached(isRecognised, for: self)
             if !isRecognised { file.returnCacheNumber() }
         }
         for problem in report.problems {

@@ -19,6 +19,8 @@ final class OpenFiles: Sendable {
     private static let roundInterval = 0.5
     private static let deepestWalk = 16
     private static let longestWalk = 100_000
+    /// How often a change looks for external modifications before it goes on beside them.
+    private static let mostLooks = 3
 
     private struct Entry {
         let file: OpenFile
@@ -47,8 +49,10 @@ final class OpenFiles: Sendable {
     private let verifier: WriteVerifier
     private let fileState: @Sendable (OwnedDescriptor) -> FileState?
     private let buffers = BufferPool()
-    private let table = Locked(Table())
+    private let table = Locked(Table(), .openFiles)
     private let rounds = IOPool(name: "open-files", threadCount: 1)
+    /// Does what follows when a file is gone, which may take long and wait for writes: no client waits for that.
+    private let farewells = IOPool(name: "removed-files", threadCount: 1)
 
     /// An empty table.
     ///
@@ -81,8 +85,11 @@ final class OpenFiles: Sendable {
     /// Enters a file that has just been opened for `handle`, or returns the one that was open already.
     func enter(_ descriptor: OwnedDescriptor, for handle: FileHandle?) -> OpenFile {
         let identity = OpenFile.Identity(device: descriptor.device, inode: descriptor.inode)
+        // Made without the lock: that opens files. If somebody else is faster, his is taken.
+        let known = file(device: descriptor.device, inode: descriptor.inode)
+        let made = known ?? makeFile(descriptor)
         return table.withLock { table in
-            let file = table.byIdentity[identity]?.file ?? makeFile(descriptor)
+            let file = table.byIdentity[identity]?.file ?? made
             table.byIdentity[identity, default: Entry(file: file, lastUse: .now, handles: [])].lastUse = .now
             if let handle {
                 table.byHandle[handle] = file
@@ -97,28 +104,34 @@ final class OpenFiles: Sendable {
         table.withLock { $0.byIdentity[OpenFile.Identity(device: device, inode: inode)]?.file }
     }
 
-    /// Runs `change`, which sets the size of `descriptor`'s file to `size`, with nothing else under way where the file
-    /// ends now or then, and with nothing cached of it afterwards.
-    func changeSize(
-        of descriptor: OwnedDescriptor, to size: Int, _ change: () throws(DatastoreError) -> Void
+    /// Runs `body`, which changes attributes of the file, or sets its size to `size`: with nothing else under way where the
+    /// file ends now or then, nothing redirected before it, and nothing cached of that afterwards.
+    ///
+    /// - Parameter wasAlone: set to whether no other change was under way at any time during this one.
+    func changeAttributes(
+        of file: OpenFile, size: Int?, wasAlone: inout Bool, _ body: () throws(DatastoreError) -> Void
     ) throws(DatastoreError) {
-        guard let file = file(device: descriptor.device, inode: descriptor.inode) else {
-            let redirects = fileState(descriptor)?.redirects
-            try drain(redirects, ByteRange(offset: size, length: Int.max - size))
-            return try change()
+        var affected = ByteRange(offset: 0, length: 0)
+        if let size {
+            let start = min(size, (try? file.size()) ?? 0)
+            affected = ByteRange(offset: start, length: Int.max - start)
         }
-        let start = min(size, (try? file.size()) ?? 0)
-        let affected = ByteRange(offset: start, length: Int.max - start)
-        let ticket = file.ranges.beginWrite(affected.aligned(to: PageCache.pageSize))
-        defer {
-            file.ranges.endWrite(ticket) { _ in
-                file.forgetPages(of: affected)
-                guard let attributes = try? descriptor.attributes() else { return }
-                file.noteOwnChange(attributes, hasGrown: true, isDurable: false)
+        let change: OpenFile.OwnChange
+        do throws(StorageError) {
+            change = try beginChange(of: file, affected)
+        } catch {
+            throw DatastoreError(error)
+        }
+        let ticket = change.ticket
+        let outcome = Result { () throws(DatastoreError) in
+            if size != nil {
+                try file.ranges.lending(ticket) { () throws(DatastoreError) in try drain(file.redirects, affected) }
             }
+            try body()
         }
-        try file.ranges.lending(ticket) { () throws(DatastoreError) in try drain(file.redirects, affected) }
-        try change()
+        if size != nil { file.forgetPages(of: affected) }
+        wasAlone = endChange(change, of: file, isDurable: size == nil).before != nil
+        try outcome.get()
     }
 
     /// Moves redirected blocks of `range` to the file before it is cut there.
@@ -131,16 +144,55 @@ final class OpenFiles: Sendable {
         }
     }
 
-    /// Takes note that the attributes of `descriptor`'s file were set by a client, so that a new time of change is not
-    /// taken for a change behind our back.
-    func noteAttributeChange(of descriptor: OwnedDescriptor) {
-        guard let file = file(device: descriptor.device, inode: descriptor.inode),
-            let attributes = try? descriptor.attributes()
-        else { return }
-        file.noteOwnChange(attributes, hasGrown: false, isDurable: true)
+    // MARK: Changes
+
+    /// Notes a change of ours of `range` once nothing else is under way there, and sees to it that what another program
+    /// has written before is not overlooked; see ``OpenFile/beginChange(_:)``. Waits; ends with ``endChange(_:of:isDurable:)``.
+    ///
+    /// - Throws: when the image is refused because another program has changed it.
+    func beginChange(of file: OpenFile, _ range: ByteRange) throws(StorageError) -> OpenFile.OwnChange {
+        for _ in 0..<Self.mostLooks {
+            let change = file.beginChange(range)
+            guard let external = change.external else { return try unlessRefused(change, file) }
+            // Not in the change's place: what is done here waits for others.
+            file.abandonChange(change)
+            forgetChangedContents(of: file, external)
+        }
+        // Somebody writes to the file all the time; what is known was forgotten a moment ago.
+        return try unlessRefused(file.beginChange(range), file)
     }
 
-    /// Closes a file whose last name is gone.
+    private func unlessRefused(
+        _ change: consuming OpenFile.OwnChange, _ file: OpenFile
+    ) throws(StorageError) -> OpenFile.OwnChange {
+        guard !file.isRefused else {
+            file.abandonChange(change)
+            throw StorageError(.system(EIO), operation: "write: was changed by another program", device: file.path)
+        }
+        return change
+    }
+
+    /// Ends a change of ours; a file that has lost its last name meanwhile is gone for clients.
+    func endChange(
+        _ change: consuming OpenFile.OwnChange, of file: OpenFile, isDurable: Bool
+    ) -> WeakCacheConsistency {
+        var wcc = file.endChange(change, isDurable: isDurable)
+        if wcc.after?.linkCount == 0 {
+            wcc.after = nil
+            forget(file.identity)
+        }
+        return wcc
+    }
+
+    /// Takes note that `descriptor`'s file got or lost a name by our doing, so that its new time of change is not taken
+    /// for another program's.
+    func noteNameChange(of descriptor: OwnedDescriptor) {
+        file(device: descriptor.device, inode: descriptor.inode)?.noteNameChange()
+    }
+
+    // MARK: Removed files
+
+    /// Forgets a file whose last name is gone; closing it and ending its image's session are done in the background.
     func forget(_ identity: OpenFile.Identity) {
         let session = table.withLock { table -> ImageSession? in
             guard let entry = table.byIdentity[identity] else { return nil }
@@ -151,12 +203,28 @@ final class OpenFiles: Sendable {
             table.remove(session)
             return session
         }
-        session?.close()
+        guard let session else { return }
+        farewells.submit { session.close() }
     }
 
-    /// Forgets the redirected blocks of `descriptor`'s file, whose last name is gone.
-    func forgetRedirects(of descriptor: OwnedDescriptor) {
+    /// Forgets a file whose last name is gone, and in the background what the log has of it.
+    ///
+    /// - Parameter isDurable: whether the removal is on stable storage. The log's blocks go only then: a file that is
+    ///   there again after a power failure needs them.
+    func forgetRemoved(_ descriptor: OwnedDescriptor, isDurable: Bool) {
         let file = file(device: descriptor.device, inode: descriptor.inode)
+        forget(OpenFile.Identity(device: descriptor.device, inode: descriptor.inode))
+        farewells.submit { [weak self] in
+            guard isDurable || (try? descriptor.syncRemoval()) != nil else { return }
+            self?.forgetRedirects(of: descriptor, file)
+        }
+    }
+
+    /// Ends what follows removals.
+    func finishFarewells() { farewells.shutDown() }
+
+    /// Forgets the redirected blocks of `descriptor`'s file, whose last name is gone.
+    private func forgetRedirects(of descriptor: OwnedDescriptor, _ file: OpenFile?) {
         guard let redirects = file?.redirects ?? fileState(descriptor)?.redirects else { return }
         if let file { redirects.remove(file.ranges) }
         do throws(StorageError) {
@@ -166,27 +234,32 @@ final class OpenFiles: Sendable {
         }
     }
 
-    /// Finds out whether the file was changed behind our back.
+    // MARK: External modification
+
+    /// Finds out whether another program has changed the file, and forgets what was known of its contents then.
     ///
-    /// - Parameter attributes: what it looks like now; nil to ask.
-    /// - Returns: whether it was.
-    @discardableResult func noteForeignChange(of file: OpenFile, _ attributes: FileAttributes? = nil) -> Bool {
-        guard let attributes = attributes ?? (try? file.descriptor.attributes()),
-            let change = file.foreignChange(attributes)
+    /// - Returns: whether it has.
+    @discardableResult func noteExternalChange(of file: OpenFile) -> Bool {
+        guard let attributes = try? file.descriptor.attributes(), file.mayBeChanged(attributes),
+            let change = file.externalChange()
         else { return false }
         forgetChangedContents(of: file, change)
         return true
     }
 
-    /// The file was changed behind our back: nothing that is known of its contents holds, and it may be refused.
+    /// Another program has changed the file: nothing that is known of its contents holds, and it may be refused.
     ///
     /// Whoever finds the change does all of this before going on, also beside others: it may be done twice.
-    func forgetChangedContents(of file: OpenFile, _ change: UInt64) {
-        logger.notice("\(file.path): was changed by another program, its contents are read again")
+    private func forgetChangedContents(of file: OpenFile, _ change: ExternalChanges.Change) {
+        LockRank.willWait(for: "what follows an external modification")
+        if change.isCertain {
+            logger.notice("\(file.path): was changed by another program, its contents are read again")
+        }
         // First: a reader may still put into the cache what it finds in the log.
-        let isRefused = file.redirects?.noteForeignChange(path: file.path) == true
+        let isRefused = change.isCertain && file.redirects?.noteForeignChange(path: file.path) == true
+        if isRefused { file.refuse() }
         forgetContents(of: file)
-        file.endForeignChange(change)
+        file.endExternalChange(change)
         guard isRefused else { return }
         _ = flush(file)
         forget(file.identity)
@@ -279,7 +352,7 @@ final class OpenFiles: Sendable {
                 file.redirects?.noteRename(to: file.path)
             }
             // Of others the next access finds out.
-            if file.redirects?.hasAny == true { noteForeignChange(of: file) }
+            if file.redirects?.hasAny == true { noteExternalChange(of: file) }
             if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
                 identify(file)
             }
@@ -295,8 +368,7 @@ final class OpenFiles: Sendable {
     /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.
     private func forgetIfRemoved(_ file: OpenFile) -> Bool {
         guard let attributes = try? file.descriptor.attributes(), attributes.linkCount == 0 else { return false }
-        forgetRedirects(of: file.descriptor)
-        forget(file.identity)
+        forgetRemoved(file.descriptor, isDurable: false)
         return true
     }
 
@@ -306,10 +378,14 @@ final class OpenFiles: Sendable {
     }
 
     private func closeIdleFiles() {
+        let files = table.withLock { $0.byIdentity.values.map(\.file) }
+        let withRedirects = Set(files.filter { $0.redirects?.hasAny == true }.map(\.identity))
         let idle = table.withLock { table -> [OpenFile] in
             let limit = ContinuousClock.now - Self.idleTime
+            // A file with redirected blocks stays: nobody else would know how it looked when they were written.
             let idle = table.byIdentity.values.filter {
                 $0.lastUse < limit && !$0.file.isCached && $0.file.member?.session.isBusy != true
+                    && !withRedirects.contains($0.file.identity)
             }
             for entry in idle {
                 entry.file.noteForgotten()

@@ -60,6 +60,15 @@ struct PageKinds {
         forEachClassRun(of: pages) { body($0, $1.pageKind) }
     }
 
+    /// The runs of pages of one kind that are to be cached, in order.
+    func runs(of pages: ByteRange) -> [(ByteRange, PageKind)] {
+        var runs: [(ByteRange, PageKind)] = []
+        forEachRun(of: pages) { run, kind in
+            if let kind { runs.append((run, kind)) }
+        }
+        return runs
+    }
+
     /// Counts `pages` as misses of their classes, if a client asked for them.
     func countMisses(of pages: ByteRange, image: UInt32, in cache: PageCache) {
         guard admission == .read else { return }

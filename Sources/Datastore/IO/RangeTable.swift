@@ -4,6 +4,8 @@ import BlockStorage
 ///
 /// - Writes that touch the same page run one after the other, so that the order in which they reach the file is the
 ///   order in which they reach the cache and the introspection.
+/// - Before the first of a group of writes that overlap in time, and after the last, the file is looked at while no write
+///   is under way and none begins: what it looks like then is nobody's doing but that of other programs, or of ours.
 /// - A fill (reading from the file to put the bytes into the cache) never waits for a write and never makes one wait.
 ///   If a write touched its range at any moment between the start of the read and the insertion, what was read may be
 ///   older than what the cache must show, and is not inserted.
@@ -13,6 +15,9 @@ import BlockStorage
 ///
 /// Together with ``OpenFile``, which updates the cache after the write is noted here and before it is acknowledged,
 /// this is invariant 2 for what RAM holds: a read gives the last acknowledged write.
+///
+/// The table's lock is held for bookkeeping alone: nothing that waits or takes another file's lock is called under it. A
+/// thread that has a ticket waits for no other, and for the destager only while it lends its range.
 final class RangeTable: @unchecked Sendable {
     struct WriteTicket {
         fileprivate let id: UInt64
@@ -45,42 +50,100 @@ final class RangeTable: @unchecked Sendable {
         var isStale: Bool
     }
 
-    private let monitor = Monitor()
+    private let monitor = Monitor(.ranges)
     private var writes: [Write] = []
     private var fills: [Fill] = []
     private var destagings: [Destaging] = []
     private var nextID: UInt64 = 0
     private var startedWrites: UInt64 = 0
+    /// Whether somebody looks at the file while no write is under way: none begins until that is done.
+    private var isLookedAt = false
+
+    // MARK: Writes
 
     /// Notes a write of `range` (whole pages), once no other write of these pages is under way.
-    func beginWrite(_ range: ByteRange) -> WriteTicket {
-        monitor.withLock {
-            while writes.contains(where: { $0.range.overlaps(range) })
-                || destagings.contains(where: { $0.range.overlaps(range) })
-            {
-                monitor.wait()
+    ///
+    /// - Parameter look: looks at the file if no other write is under way; until it returns none begins.
+    func beginWrite(_ range: ByteRange, look: () -> Void = {}) -> WriteTicket {
+        let (ticket, isFirst) = monitor.withLock {
+            monitor.wait {
+                isLookedAt || writes.contains { $0.range.overlaps(range) }
+                    || destagings.contains { $0.range.overlaps(range) }
             }
-            for index in fills.indices where fills[index].range.overlaps(range) {
-                fills[index].isStale = true
-            }
+            markStale { $0.overlaps(range) }
             nextID += 1
             startedWrites += 1
+            isLookedAt = writes.isEmpty
             let ticket = WriteTicket(id: nextID, wasAlone: writes.isEmpty, startedWrites: startedWrites)
             writes.append(Write(id: nextID, range: range))
-            return ticket
+            return (ticket, isLookedAt)
+        }
+        guard isFirst else { return ticket }
+        look()
+        endLook()
+        return ticket
+    }
+
+    /// Ends a write, and runs `body`: if no other write is under way, before one may begin.
+    ///
+    /// - Parameter body: is given whether no other write is under way, and whether none was at any time during this one.
+    func endWrite<Result>(
+        _ ticket: WriteTicket, _ body: (_ isLast: Bool, _ wasAlone: Bool) -> Result
+    ) -> Result {
+        let (isLast, wasAlone) = monitor.withLock {
+            let isLast = writes.count == 1
+            isLookedAt = isLast
+            if !isLast { remove(ticket) }
+            return (isLast, ticket.wasAlone && ticket.startedWrites == startedWrites)
+        }
+        let result = body(isLast, wasAlone)
+        if isLast { endLook(removing: ticket) }
+        return result
+    }
+
+    /// Ends a write that has not touched the file.
+    func endWrite(_ ticket: WriteTicket) {
+        monitor.withLock { remove(ticket) }
+    }
+
+    /// Runs `look` while no write is under way and none begins.
+    ///
+    /// - Parameter waits: whether to wait for another that looks at the file.
+    /// - Returns: false when a write was under way, and `look` was not run.
+    func whileIdle(waits: Bool, _ look: () -> Void) -> Bool {
+        let isIdle = monitor.withLock {
+            if waits { monitor.wait { isLookedAt } }
+            guard writes.isEmpty, !isLookedAt else { return false }
+            isLookedAt = true
+            return true
+        }
+        guard isIdle else { return false }
+        look()
+        endLook()
+        return true
+    }
+
+    /// Waits until the writes have ended that are under way now; others may begin meanwhile.
+    func waitForWrites() {
+        monitor.withLock {
+            let last = nextID
+            monitor.wait { writes.contains { $0.id <= last } }
         }
     }
 
-    /// Ends a write, running `body` first, in one step with respect to the other calls.
-    ///
-    /// - Parameter body: is given whether no other write was under way at any time during this one.
-    func endWrite(_ ticket: WriteTicket, _ body: (_ wasAlone: Bool) -> Void = { _ in }) {
+    private func endLook(removing ticket: WriteTicket? = nil) {
         monitor.withLock {
-            body(ticket.wasAlone && ticket.startedWrites == startedWrites)
-            writes.removeAll { $0.id == ticket.id }
-            monitor.broadcast()
+            isLookedAt = false
+            if let ticket { remove(ticket) } else { monitor.broadcast() }
         }
     }
+
+    private func remove(_ ticket: WriteTicket) {
+        writes.removeAll { $0.id == ticket.id }
+        monitor.broadcast()
+    }
+
+    // MARK: Destaging
 
     /// Runs `body`, which may wait for the destager and writes neither to the log nor to the file itself; the destager
     /// may write to the range of `ticket` meanwhile. Nobody else's write gets in between.
@@ -88,16 +151,19 @@ final class RangeTable: @unchecked Sendable {
         _ ticket: WriteTicket, _ body: () throws(Failure) -> Result
     ) throws(Failure) -> Result {
         setLent(ticket, true)
-        defer { setLent(ticket, false) }
+        // The destager, which may be this thread, has places among the writes of its own.
+        let wasHeld = LockRank.suspend(.write)
+        defer {
+            LockRank.resume(.write, wasHeld)
+            setLent(ticket, false)
+        }
         return try body()
     }
 
     private func setLent(_ ticket: WriteTicket, _ isLent: Bool) {
         monitor.withLock {
             guard let range = writes.first(where: { $0.id == ticket.id })?.range else { return }
-            while !isLent, destagings.contains(where: { $0.isUnderWay && $0.range.overlaps(range) }) {
-                monitor.wait()
-            }
+            if !isLent { monitor.wait { destagings.contains { $0.isUnderWay && $0.range.overlaps(range) } } }
             for index in writes.indices where writes[index].id == ticket.id { writes[index].isLent = isLent }
             monitor.broadcast()
         }
@@ -126,13 +192,13 @@ final class RangeTable: @unchecked Sendable {
             nextID += 1
             let id = nextID
             destagings.append(Destaging(id: id, range: range))
-            while writes.contains(where: { !$0.isLent && $0.range.overlaps(range) }) {
-                monitor.wait()
-            }
+            monitor.wait { writes.contains { !$0.isLent && $0.range.overlaps(range) } }
             for index in destagings.indices where destagings[index].id == id { destagings[index].isUnderWay = true }
             return id
         }
     }
+
+    // MARK: Fills
 
     /// Notes a fill of `range` (whole pages).
     ///
@@ -158,37 +224,32 @@ final class RangeTable: @unchecked Sendable {
         }
     }
 
-    /// Runs `body`; what the fills under way have read is not inserted.
-    func dropFills(_ body: () -> Void) {
+    /// What the fills under way have read is not inserted.
+    func dropFills() {
+        monitor.withLock { markStale { _ in true } }
+    }
+
+    /// Runs `body`, in one step with respect to the other calls, unless a write or a fill is under way.
+    func ifUnused(_ body: () -> Void) {
         monitor.withLock {
-            for index in fills.indices {
-                fills[index].isStale = true
-            }
+            guard writes.isEmpty, fills.isEmpty else { return }
             body()
         }
     }
 
-    /// Runs `body` while no write is under way.
-    func whileNoWrite(_ body: () -> Void) {
-        monitor.withLock {
-            while !writes.isEmpty {
-                monitor.wait()
-            }
-            body()
+    private func markStale(where isMeant: (ByteRange) -> Bool) {
+        for index in fills.indices where isMeant(fills[index].range) {
+            fills[index].isStale = true
         }
-    }
-
-    /// Runs `body`, which is told whether no write is under way, in one step with respect to the other calls.
-    func inspect<Result>(_ body: (_ isIdle: Bool) -> Result) -> Result {
-        monitor.withLock { body(writes.isEmpty) }
     }
 
     /// Waits until no fill touches `range`; returns whether there was one.
     private func waitForFill(of range: ByteRange) -> Bool {
         var waited = false
-        while fills.contains(where: { $0.range.overlaps(range) }) {
-            waited = true
-            monitor.wait()
+        monitor.wait {
+            let isFilled = fills.contains { $0.range.overlaps(range) }
+            waited = waited || isFilled
+            return isFilled
         }
         return waited
     }

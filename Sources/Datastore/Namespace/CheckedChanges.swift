@@ -35,16 +35,14 @@ extension Datastore {
         if found.size == 0 || changes.size == 0 { ExclusiveCreation.forget(in: file) }
     }
 
-    /// Changes the size of `file`, which was opened by ``openForResizing(_:as:)``, with what that means for
+    /// Changes the size of `file`, inside ``changingAttributes(of:size:_:)``, which was opened by ``openForResizing(_:as:)``, with what that means for
     /// set-user-id bits, quotas and reserves when it is `user` who does it.
     func changeSize(
         of file: OwnedDescriptor, to size: UInt64, as user: Credentials
     ) throws(DatastoreError) {
         let size = try Self.checkedSize(size, of: file)
-        try files.changeSize(of: file, to: size) { () throws(DatastoreError) in
-            try impersonation.run(as: user, mayTakeSpace: true) { () throws(DatastoreError) in
-                guard ftruncate(file.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("truncate") }
-            }
+        try impersonation.run(as: user, mayTakeSpace: true) { () throws(DatastoreError) in
+            guard ftruncate(file.rawValue, size) == 0 else { throw DatastoreError.lastSystemError("truncate") }
         }
     }
 

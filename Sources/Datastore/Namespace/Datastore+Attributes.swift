@@ -34,13 +34,12 @@ extension Datastore {
         } catch {
             throw MutationFailure(error)
         }
-        let wcc = try changingAttributes(of: file) { () throws(DatastoreError) in
+        let wcc = try changingAttributes(of: file, size: changes.size) { () throws(DatastoreError) in
             if let guardTime, guardTime != (try file.attributes().changeTime) {
                 throw DatastoreError(.notSync, "the change time is another")
             }
             guard !changes.isEmpty else { return }
             try change(file, changes, as: effective(credentials, on: file.root))
-            files.noteAttributeChange(of: file)
         }
         guard !changes.isEmpty else { return wcc }
         do throws(DatastoreError) {
@@ -51,28 +50,27 @@ extension Datastore {
         return wcc
     }
 
-    /// Calls `body`, and leaves out what it found when a WRITE was under way meanwhile: that holds no lock, but a
-    /// place in the file's ``RangeTable``. A change of size has one as well, and counts as company.
-    private func changingAttributes(
-        of file: OwnedDescriptor, _ body: () throws(DatastoreError) -> Void
+    /// Calls `body`, which changes attributes of `file`, and its size if that is to be `size`, in the file's turn and with
+    /// a place among its WRITEs; leaves out what it found when one was under way meanwhile.
+    ///
+    /// A file whose size is to change is opened for that: its first WRITE may come at the same time.
+    func changingAttributes(
+        of file: OwnedDescriptor, size: UInt64?, _ body: () throws(DatastoreError) -> Void
     ) throws(MutationFailure) -> WeakCacheConsistency {
-        guard let ranges = files.file(device: file.device, inode: file.inode)?.ranges else {
-            return try changing(file, body).wcc
-        }
-        let ticket = ranges.beginWrite(ByteRange(offset: 0, length: 0))
-        let outcome: Result<WeakCacheConsistency, MutationFailure>
+        var wasAlone = true
         do throws(MutationFailure) {
-            outcome = .success(try changing(file, body).wcc)
-        } catch {
-            outcome = .failure(error)
-        }
-        var wasAlone = false
-        ranges.endWrite(ticket) { wasAlone = $0 }
-        switch outcome {
-        case .success(var wcc):
+            var wcc = try changing(file) { () throws(DatastoreError) in
+                let size = file.type == .regular ? size.flatMap { Int(exactly: $0) } : nil
+                let open =
+                    try size == nil
+                    ? files.file(device: file.device, inode: file.inode) : openFile(handles.handle(of: file))
+                guard let open else { return try body() }
+                try files.changeAttributes(of: open, size: size, wasAlone: &wasAlone, body)
+            }.wcc
             if !wasAlone { wcc.before = nil }
             return wcc
-        case .failure(var failure):
+        } catch {
+            var failure = error
             if !wasAlone { failure.wcc.before = nil }
             throw failure
         }

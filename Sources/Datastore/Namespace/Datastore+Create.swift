@@ -161,12 +161,12 @@ extension Datastore {
         return file
     }
 
-    /// Changes the size of a file that was there, without the directory's lock: the file has one of its own.
+    /// Changes the size of a file that was there, outside of the directory's turn: the file has its own.
     private func resize(
         _ file: OwnedDescriptor, to size: UInt64, as credentials: Credentials
     ) throws(DatastoreError) {
         do throws(MutationFailure) {
-            _ = try changing(file) { () throws(DatastoreError) in
+            _ = try changingAttributes(of: file, size: size) { () throws(DatastoreError) in
                 let user = effective(credentials, on: file.root)
                 let writable = try openForResizing(file, as: user)
                 try changeSize(of: writable, to: size, as: user)

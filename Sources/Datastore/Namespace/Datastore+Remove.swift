@@ -25,20 +25,22 @@ extension Datastore {
     private func unlink(
         _ handle: FileHandle, _ name: FileName, dots: DatastoreError.Code, flags: Int32, as credentials: Credentials
     ) throws(MutationFailure) -> WeakCacheConsistency {
-        let change = try changingEntry(handle, name, dots: dots) { (directory) throws(DatastoreError) in
+        let change = try changingEntry(handle, name, dots: dots) {
+            (directory) throws(DatastoreError) -> OwnedDescriptor? in
             let entry = try existingEntry(name, of: directory)
             try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
                 guard name.withCString({ unlinkat(directory.rawValue, $0, flags) }) == 0 else {
                     throw DatastoreError.lastSystemError("remove")
                 }
             }
-            if let entry { noteRemoval(of: entry, name, from: directory) }
+            return entry.flatMap { noteRemoval(of: $0, name, from: directory) }
         }
         do throws(DatastoreError) {
             try makeDurable(change.directory)
         } catch {
             throw MutationFailure(error, wcc: change.wcc)
         }
+        if let removed = change.result { files.forgetRemoved(removed, isDurable: true) }
         return change.wcc
     }
 
@@ -55,7 +57,8 @@ extension Datastore {
         do throws(DatastoreError) {
             let source = try openDirectory(sourceHandle)
             let destination = try openDirectory(destinationHandle)
-            try locks.withLocks(of: source, destination) { () throws(DatastoreError) in
+            let replaced = try turns.withTurns(of: source, destination) {
+                () throws(DatastoreError) -> OwnedDescriptor? in
                 result.source.before = try? source.attributes().consistency
                 result.destination.before = try? destination.attributes().consistency
                 defer {
@@ -64,10 +67,11 @@ extension Datastore {
                 }
                 try sourceName.validate(dots: .invalidArgument)
                 try destinationName.validate(dots: .invalidArgument)
-                try rename((source, sourceName), to: (destination, destinationName), as: credentials)
+                return try rename((source, sourceName), to: (destination, destinationName), as: credentials)
             }
             try makeDurable(destination)
             if !source.root.hasOneJournal, !source.isSameFile(as: destination) { try makeDurable(source) }
+            if let replaced { files.forgetRemoved(replaced, isDurable: true) }
         } catch {
             throw RenameFailure(error: error, source: result.source, destination: result.destination)
         }
@@ -76,7 +80,10 @@ extension Datastore {
 
     private typealias Place = (directory: OwnedDescriptor, name: FileName)
 
-    private func rename(_ source: Place, to destination: Place, as credentials: Credentials) throws(DatastoreError) {
+    /// - Returns: the file that had the new name, if that was its last.
+    private func rename(
+        _ source: Place, to destination: Place, as credentials: Credentials
+    ) throws(DatastoreError) -> OwnedDescriptor? {
         let root = source.directory.root
         guard root === destination.directory.root else {
             throw DatastoreError(.crossDevice, "rename: two exports")
@@ -92,13 +99,17 @@ extension Datastore {
             }
             guard status == 0 else { throw DatastoreError.lastSystemError("rename") }
         }
-        guard let file else { return }
+        guard let file else { return nil }
+        files.noteNameChange(of: file)
+        var removed: OwnedDescriptor?
         if let replaced {
-            guard !replaced.isSameFile(as: file) else { return }
-            noteRemoval(of: replaced, destination.name, from: destination.directory)
+            guard !replaced.isSameFile(as: file) else { return nil }
+            removed = noteRemoval(of: replaced, destination.name, from: destination.directory)
         }
-        guard !root.issuesKernelHandles else { return }
-        root.inodes.record(file.inode, parent: destination.directory.inode, name: destination.name)
+        if !root.issuesKernelHandles {
+            root.inodes.record(file.inode, parent: destination.directory.inode, name: destination.name)
+        }
+        return removed
     }
 
     /// LINK (RFC 1813 section 3.3.15): one name more for a file, durably.
@@ -141,5 +152,6 @@ extension Datastore {
             }
             guard status == 0 else { throw DatastoreError.lastSystemError("link") }
         }
+        files.noteNameChange(of: file)
     }
 }

@@ -10,11 +10,11 @@ extension Datastore {
         return (try? directory.reopened(O_RDONLY | O_DIRECTORY)) ?? directory
     }
 
-    /// Calls `body` with the lock of `file` held, and tells what it found and left.
+    /// Calls `body` when it is this call's turn at `file`, and tells what it found and left.
     func changing<R>(
         _ file: OwnedDescriptor, _ body: () throws(DatastoreError) -> R
     ) throws(MutationFailure) -> (result: R, wcc: WeakCacheConsistency) {
-        try locks.withLock(of: file) { () throws(MutationFailure) in
+        try turns.withTurn(of: file) { () throws(MutationFailure) in
             var wcc = WeakCacheConsistency(before: try? file.attributes().consistency)
             let result: R
             do throws(DatastoreError) {
@@ -31,7 +31,8 @@ extension Datastore {
 
     /// Changes the entry `name` of the directory `handle`; `.` and `..` throw `dots`.
     ///
-    /// `body` runs with the directory's lock held and as the server's own user.
+    /// `body` has the directory's turn and runs as the server's own user. It waits for no call on a file, nor closes one:
+    /// all others of the directory stand behind it.
     func changingEntry<R>(
         _ handle: FileHandle, _ name: FileName, dots: DatastoreError.Code,
         _ body: (OwnedDescriptor) throws(DatastoreError) -> R
@@ -51,7 +52,7 @@ extension Datastore {
 
     /// Makes the changes of entries of `directory` durable, and a new or changed object with them.
     ///
-    /// Called without locks: the kernel makes one commit of those that wait at the same time.
+    /// Called outside of turns: the kernel makes one commit of those that wait at the same time.
     func makeDurable(
         _ directory: OwnedDescriptor, object: OwnedDescriptor? = nil
     ) throws(DatastoreError) {
@@ -69,12 +70,19 @@ extension Datastore {
     }
 
     /// Takes note that the entry `name` of `directory`, which was `file`, is gone.
-    func noteRemoval(of file: OwnedDescriptor, _ name: FileName, from directory: OwnedDescriptor) {
+    ///
+    /// - Returns: the file, if that was its last name: for ``OpenFiles/forgetRemoved(_:isDurable:)``, when the turn is
+    ///   over and the removal durable.
+    func noteRemoval(
+        of file: OwnedDescriptor, _ name: FileName, from directory: OwnedDescriptor
+    ) -> OwnedDescriptor? {
         file.root.inodes.forget(file.inode, parent: directory.inode, name: name)
-        guard let attributes = try? file.attributes(), attributes.linkCount == 0 else { return }
+        guard let attributes = try? file.attributes(), attributes.linkCount == 0 else {
+            files.noteNameChange(of: file)
+            return nil
+        }
         file.root.inodes.recordAbsence(of: file.identity)
-        files.forgetRedirects(of: file)
-        files.forget(OpenFile.Identity(device: file.device, inode: file.inode))
+        return file
     }
 }
 
@@ -91,6 +99,12 @@ extension OwnedDescriptor {
     func syncAttributes() throws(DatastoreError) {
         if root.hasOneJournal, try root.commitJournal() { return }
         try sync()
+    }
+
+    /// Makes it durable that the file has lost its last name, whoever removed it.
+    func syncRemoval() throws(DatastoreError) {
+        if root.hasOneJournal, try root.commitJournal() { return }
+        guard linux_syncfs(root.descriptor) == 0 else { throw DatastoreError.lastSystemError("sync") }
     }
 
     /// Makes data and attributes durable.

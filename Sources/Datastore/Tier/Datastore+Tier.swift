@@ -166,7 +166,7 @@ extension Datastore {
             let path = tier.register.entries[image] ?? "\(handle)"
             throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: path)
         }
-        guard !files.noteForeignChange(of: file) else {
+        guard !files.noteExternalChange(of: file) else {
             throw StorageError(.system(ESTALE), operation: "open for destaging", device: file.path)
         }
         return try DestagedFile(file)

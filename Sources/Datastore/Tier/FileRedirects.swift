@@ -131,7 +131,8 @@ final class FileRedirects: Sendable {
 
     /// The file is gone: no more of its writes are taken; the writes under way in `ranges` end first.
     func remove(_ ranges: RangeTable) {
-        ranges.whileNoWrite { isRemoved.store(true, ordering: .releasing) }
+        isRemoved.store(true, ordering: .releasing)
+        ranges.waitForWrites()
     }
 }
 
@@ -159,16 +160,17 @@ struct DestagedFile: DestageTarget {
         try file.ranges.whileDestaging(range.aligned(to: PageCache.pageSize), body)
     }
 
-    /// Writes, and takes note that the new time of change is the server's doing.
+    /// Writes, unless another program has changed the image, and takes note that the new time of change is the server's
+    /// doing.
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
-        let ticket = file.ranges.beginWrite(ByteRange(offset: 0, length: 0))
-        defer {
-            file.ranges.endWrite(ticket) { _ in
-                guard let attributes = try? file.descriptor.attributes() else { return }
-                file.noteOwnChange(attributes, hasGrown: false, isDurable: true)
-            }
+        let change = file.beginChange(ByteRange(offset: 0, length: 0))
+        guard change.external == nil, !file.isRefused else {
+            file.abandonChange(change)
+            throw StorageError(.system(ESTALE), operation: "destage: changed by another program", device: file.path)
         }
-        try device.write(bytes, at: offset)
+        let outcome = Result { () throws(StorageError) in try device.write(bytes, at: offset) }
+        _ = file.endChange(change, isDurable: true)
+        try outcome.get()
     }
 
     func flush() throws(StorageError) {

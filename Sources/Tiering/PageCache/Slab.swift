@@ -32,7 +32,7 @@ final class Shards: @unchecked Sendable {
         for number in 0..<count {
             let shard = PageCacheShard(
                 layout.memory(ofShard: number, in: slab), shardCount: count, images: images, boundary: boundary)
-            (locks + number).initialize(to: Locked(shard))
+            (locks + number).initialize(to: Locked(shard, .cache))
         }
     }
 

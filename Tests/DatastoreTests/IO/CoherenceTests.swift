@@ -1,4 +1,5 @@
 import BlockStorage
+import Foundation
 import Glibc
 import Logging
 import NIOCore
@@ -11,7 +12,7 @@ import Testing
 /// Reads give the last acknowledged write, whatever the cache, scans and other clients do at the same time.
 @Suite(.serialized)
 struct CoherenceTests {
-    private static let imageSize = 8 << 20
+    fileprivate static let imageSize = 8 << 20
     private static let sectorSize = 512
     private static let clientCount = 4
 
@@ -27,7 +28,7 @@ struct CoherenceTests {
         }
     }
 
-    private func runClients(_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws {
+    private func runClients(_ datastore: Datastore, _ handle: HandleAlias, _ path: String) throws {
         let pool = IOPool(name: "clients", threadCount: Self.clientCount)
         let failures = Mutex<[String]>([])
         let versions = Mutex([[Int: UInt32]](repeating: [:], count: Self.clientCount))
@@ -56,6 +57,74 @@ struct CoherenceTests {
         }
     }
 
+    /// The image's session ends and another begins, again and again: the descriptor that names the flat file is replaced.
+    @Test(arguments: [nil, .writeback] as [DatastoreConfiguration.TierMode?])
+    func everyClientReadsItsLastWriteWhenSessionsAreReplaced(tier: DatastoreConfiguration.TierMode?) throws {
+        try withImage(introspects: true, tier: tier) { datastore, handle, path in
+            let directory = path.dropLast("/disk.img".count)
+            let isDone = Atomic(false)
+            let replacer = IOPool(name: "replacer", threadCount: 1)
+            replacer.submit {
+                while !isDone.load(ordering: .relaxed) {
+                    try? Self.descriptor.write(toFile: "\(directory)/new", atomically: false, encoding: .utf8)
+                    rename("\(directory)/new", "\(directory)/disk.vmdk")
+                    if let descriptor = try? self.handle(of: "disk.vmdk", in: datastore) {
+                        _ = try? self.read(0, 512, descriptor, datastore)
+                    }
+                    usleep(400_000)
+                }
+            }
+            defer {
+                isDone.store(true, ordering: .relaxed)
+                replacer.shutDown()
+            }
+            // Also where no client has written: every page is read again and again.
+            let old = try read(0, Self.imageSize / 2, handle, datastore)
+            for round in 0..<6 {
+                try writePages(UInt8(round), handle, datastore)
+                for page in stride(from: Self.imageSize / 2, to: Self.imageSize, by: 4096) {
+                    let bytes = try read(page, 4096, handle, datastore)
+                    #expect(bytes.allSatisfy { $0 == UInt8(round) }, "page \(page / 4096) in round \(round)")
+                }
+            }
+            #expect(try read(0, Self.imageSize / 2, handle, datastore) == old)
+            isDone.store(true, ordering: .relaxed)
+            replacer.shutDown()
+            datastore.close()
+        }
+    }
+
+    private static let descriptor = """
+        # Disk DescriptorFile
+        version=1
+        CID=fffffffe
+        parentCID=ffffffff
+        createType="monolithicFlat"
+        RW 16384 FLAT "disk.img" 0
+
+        """
+
+    /// Writes the second half of the image, page by page, while others read it.
+    private func writePages(_ value: UInt8, _ handle: HandleAlias, _ datastore: Datastore) throws {
+        let readers = IOPool(name: "readers", threadCount: 3)
+        let isDone = Atomic(false)
+        for number in 0..<3 {
+            readers.submit {
+                var random = SplitMix64(seed: UInt64(number))
+                while !isDone.load(ordering: .relaxed) {
+                    let page = Self.imageSize / 2 + Int(random.next() % UInt64(Self.imageSize / 8192)) * 4096
+                    _ = try? self.read(page, 4096, handle, datastore)
+                }
+            }
+        }
+        defer { readers.shutDown() }
+        defer { isDone.store(true, ordering: .relaxed) }
+        let bytes = ByteBuffer(repeating: value, count: 4096)
+        for page in stride(from: Self.imageSize / 2, to: Self.imageSize, by: 4096) {
+            _ = try datastore.write(handle, offset: UInt64(page), bytes: bytes, stability: .fileSync, as: .root)
+        }
+    }
+
     @Test(arguments: [nil, .writeback] as [DatastoreConfiguration.TierMode?])
     func shrunkAndRegrownImageReadsAsZerosWhereItWasCut(tier: DatastoreConfiguration.TierMode?) throws {
         try withImage(introspects: true, tier: tier) { datastore, handle, _ in
@@ -76,20 +145,96 @@ struct CoherenceTests {
         }
     }
 
-    @Test func changeByAnotherProgramIsSeen() throws {
+    /// Whatever a client calls first: what the server's own call leaves does not hide what came before it.
+    @Test(arguments: FirstCall.allCases) func changeByAnotherProgramIsSeen(after call: FirstCall) throws {
         try withImage(introspects: true) { datastore, handle, path in
             _ = try read(0, 4096, handle, datastore)
             let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
             try [UInt8](repeating: 7, count: 4096).withUnsafeBytes { try device.write($0, at: 0) }
+            try call.make(handle, datastore)
             #expect(try read(0, 4096, handle, datastore) == [UInt8](repeating: 7, count: 4096))
             datastore.close()
+        }
+    }
+
+    /// As `cp -p` or `touch -r` do.
+    @Test func changeWhoseTimeIsSetBackIsSeen() throws {
+        try withImage(introspects: true) { datastore, handle, path in
+            _ = try read(0, 4096, handle, datastore)
+            var before = stat()
+            stat(path, &before)
+            let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
+            try [UInt8](repeating: 7, count: 4096).withUnsafeBytes { try device.write($0, at: 0) }
+            utimensat(AT_FDCWD, path, [before.st_atim, before.st_mtim], 0)
+            #expect(try read(0, 4096, handle, datastore) == [UInt8](repeating: 7, count: 4096))
+            datastore.close()
+        }
+    }
+
+    /// The scan has read the image, and no client yet.
+    @Test func changeBeforeTheFirstReadIsSeen() throws {
+        try withImage(introspects: false) { first, _, path in
+            first.close()
+            let directory = path.dropLast("/export/disk.img".count)
+            let datastore = try makeDatastore(String(directory), introspects: true, tier: nil)
+            datastore.openImages()
+            for _ in 0..<400 where datastore.report().images.first?.scan == nil { usleep(25_000) }
+            let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
+            try [UInt8](repeating: 7, count: 4096).withUnsafeBytes { try device.write($0, at: 4096) }
+            let handle = try handle(of: "disk.img", in: datastore)
+            #expect(try read(4096, 4096, handle, datastore) == [UInt8](repeating: 7, count: 4096))
+            datastore.close()
+        }
+    }
+
+    /// Names come and go, and attributes change, by the server's doing: nothing is read again for that.
+    @Test func ownChangesOfNamesAndAttributesAreNoExternalOnes() throws {
+        try withImage(introspects: true) { datastore, handle, _ in
+            let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
+            let file = try datastore.openFile(handle)
+            for _ in 0..<5 {
+                _ = try datastore.link(handle, root, "second", as: .root)
+                _ = try datastore.remove(root, "second", as: .root)
+                _ = try datastore.rename(root, "disk.img", to: root, "other.img", as: .root)
+                _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+                _ = try datastore.setAttributes(handle, AttributeChanges(mode: 0o640), guard: nil, as: .root)
+                _ = try datastore.write(
+                    handle, offset: 5000, bytes: ByteBuffer(bytes: [1]), stability: .unstable, as: .root)
+                #expect(try !file.mayBeChanged(file.descriptor.attributes()))
+            }
+            datastore.close()
+        }
+    }
+
+    enum FirstCall: CaseIterable {
+        case read, write, mode, owner, times, size, create
+
+        func make(_ handle: HandleAlias, _ datastore: Datastore) throws {
+            let now = AttributeChanges.Time.now
+            func set(_ changes: AttributeChanges) throws {
+                _ = try datastore.setAttributes(handle, changes, guard: nil, as: .root)
+            }
+            switch self {
+            case .read: break
+            case .write:
+                let bytes = ByteBuffer(bytes: [7])
+                _ = try datastore.write(handle, offset: 4095, bytes: bytes, stability: .fileSync, as: .root)
+            case .mode: try set(AttributeChanges(mode: 0o600))
+            case .owner: try set(AttributeChanges(uid: 1, gid: 1))
+            case .times: try set(AttributeChanges(accessTime: now, modificationTime: now))
+            case .size: try set(AttributeChanges(size: UInt64(CoherenceTests.imageSize) - 4096))
+            case .create:
+                let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
+                let mode = CreateMode.unchecked(AttributeChanges(size: UInt64(CoherenceTests.imageSize) - 4096))
+                _ = try datastore.create(root, "disk.img", mode, as: .root)
+            }
         }
     }
 
     /// Calls `body` with a datastore that serves one image with an ext3 in it, known to introspection if that is on.
     private func withImage(
         introspects: Bool, tier: DatastoreConfiguration.TierMode? = nil,
-        _ body: (_ datastore: Datastore, _ handle: FileHandle, _ path: String) throws -> Void
+        _ body: (_ datastore: Datastore, _ handle: HandleAlias, _ path: String) throws -> Void
     ) throws {
         try withTemporaryDirectory { directory in
             mkdir("\(directory)/export", 0o755)
@@ -118,12 +263,12 @@ struct CoherenceTests {
         return try Datastore(configuration: configuration, logger: logger)
     }
 
-    private func handle(of name: String, in datastore: Datastore) throws -> FileHandle {
+    private func handle(of name: String, in datastore: Datastore) throws -> HandleAlias {
         let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
         return try datastore.lookup(root, FileName(name), as: .root).handle
     }
 
-    private func waitUntilCached(_ handle: FileHandle, _ datastore: Datastore) throws {
+    private func waitUntilCached(_ handle: HandleAlias, _ datastore: Datastore) throws {
         _ = try read(0, 1, handle, datastore)
         for _ in 0..<200 {
             if datastore.files.file(for: handle)?.isCached == true { return }
@@ -132,7 +277,7 @@ struct CoherenceTests {
         Issue.record("the image was not recognised within ten seconds")
     }
 
-    private func read(_ offset: Int, _ count: Int, _ handle: FileHandle, _ datastore: Datastore) throws -> [UInt8] {
+    private func read(_ offset: Int, _ count: Int, _ handle: HandleAlias, _ datastore: Datastore) throws -> [UInt8] {
         var buffer = ByteBuffer()
         _ = try datastore.read(handle, offset: UInt64(offset), count: count, as: .root, into: &buffer)
         return Array(buffer.readableBytesView)
@@ -143,12 +288,12 @@ struct CoherenceTests {
 private struct Client {
     let number: Int
     let datastore: Datastore
-    let handle: FileHandle
+    let handle: HandleAlias
     let imageSize: Int
     private(set) var versions: [Int: UInt32] = [:]
     private var random: UInt64
 
-    init(number: Int, datastore: Datastore, handle: FileHandle, imageSize: Int) {
+    init(number: Int, datastore: Datastore, handle: HandleAlias, imageSize: Int) {
         self.number = number
         self.datastore = datastore
         self.handle = handle

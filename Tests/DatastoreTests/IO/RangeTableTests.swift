@@ -41,12 +41,81 @@ struct RangeTableTests {
         let table = RangeTable()
         var answers: [Bool] = []
         let lone = table.beginWrite(first)
-        table.endWrite(lone) { answers.append($0) }
+        table.endWrite(lone) { answers.append($1) }
         let long = table.beginWrite(first)
         let short = table.beginWrite(second)
-        table.endWrite(short) { answers.append($0) }
-        table.endWrite(long) { answers.append($0) }
+        table.endWrite(short) { answers.append($1) }
+        table.endWrite(long) { answers.append($1) }
         #expect(answers == [true, false, false])
+    }
+
+    /// Nobody begins between the look at the file and what it is compared with.
+    @Test func theFileIsLookedAtBeforeTheFirstAndAfterTheLastOfAGroup() {
+        let table = RangeTable()
+        let pool = IOPool(name: "test", threadCount: 8)
+        let writing = Atomic(0)
+        let looks = Atomic(0)
+        let wrong = Atomic(0)
+        for number in 0..<400 {
+            pool.submit {
+                let range = number.isMultiple(of: 3) ? second : ByteRange(offset: number * 8192, length: 4096)
+                let ticket = table.beginWrite(range) {
+                    looks.add(1, ordering: .relaxed)
+                    if writing.load(ordering: .relaxed) != 0 { wrong.add(1, ordering: .relaxed) }
+                }
+                writing.add(1, ordering: .relaxed)
+                if number.isMultiple(of: 7) { usleep(100) }
+                writing.subtract(1, ordering: .relaxed)
+                table.endWrite(ticket) { isLast, _ in
+                    guard isLast else { return }
+                    looks.subtract(1, ordering: .relaxed)
+                    if writing.load(ordering: .relaxed) != 0 { wrong.add(1, ordering: .relaxed) }
+                }
+            }
+        }
+        pool.shutDown()
+        let found = (wrong.load(ordering: .relaxed), looks.load(ordering: .relaxed))
+        #expect(found == (0, 0))
+    }
+
+    @Test func nobodyLooksWhileAWriteIsUnderWay() {
+        let table = RangeTable()
+        let write = table.beginWrite(first)
+        let isIdle = table.whileIdle(waits: true) { Issue.record("a write is under way") }
+        #expect(!isIdle)
+        table.endWrite(write)
+        var looks = 0
+        let wasIdle = table.whileIdle(waits: false) { if !table.whileIdle(waits: false, {}) { looks += 1 } }
+        #expect(wasIdle && looks == 1)
+    }
+
+    /// Who waits for the writes under way does not wait for those that come after.
+    @Test func waitingForWritesEndsThoughOthersGoOn() {
+        let table = RangeTable()
+        let pool = IOPool(name: "test", threadCount: 3)
+        let waited = Atomic(false)
+        let old = table.beginWrite(first)
+        for number in 0..<2 {
+            pool.submit {
+                var (page, last) = (0, table.beginWrite(ByteRange(offset: (number + 1) << 20, length: 1)))
+                while !waited.load(ordering: .relaxed) {
+                    page ^= 4096
+                    let next = table.beginWrite(ByteRange(offset: (number + 1) << 20 + page, length: 1))
+                    table.endWrite(last)
+                    last = next
+                    sched_yield()
+                }
+                table.endWrite(last)
+            }
+        }
+        pool.submit {
+            table.waitForWrites()
+            waited.store(true, ordering: .relaxed)
+        }
+        table.endWrite(old)
+        pool.shutDown()
+        let hasEnded = waited.load(ordering: .relaxed)
+        #expect(hasEnded)
     }
 
     @Test func overlappingWritesRunOneAfterTheOther() {
@@ -144,6 +213,7 @@ struct RangeTableTests {
         let write = table.beginWrite(first)
         table.lending(write) { table.whileDestaging(first) {} }
         table.endWrite(write)
-        #expect(table.inspect { $0 })
+        let isIdle = table.whileIdle(waits: false) {}
+        #expect(isIdle)
     }
 }

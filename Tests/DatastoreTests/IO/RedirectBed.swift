@@ -79,6 +79,12 @@ final class RedirectBed: Sendable {
         return Array(buffer.readableBytesView)
     }
 
+    /// What the log has of files that are gone is forgotten in the background.
+    func expectEmptyLog(_ datastore: Datastore) {
+        for _ in 0..<400 where datastore.tierStatus().liveBytes != 0 { usleep(25_000) }
+        #expect(datastore.tierStatus().liveBytes == 0)
+    }
+
     func readFile(_ offset: Int, _ name: String = "disk.img") throws -> [UInt8] {
         let file = try FileDevice(path: path(name), access: .readOnly, mode: .buffered)
         return try file.read(ByteRange(offset: offset, length: 4096))

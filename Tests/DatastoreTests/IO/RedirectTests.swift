@@ -70,7 +70,7 @@ struct RedirectTests {
             _ = try bed.redirect(datastore, handle)
             let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
             _ = try datastore.remove(root, FileName("disk.img"), as: .root)
-            #expect(datastore.tierStatus().liveBytes == 0)
+            bed.expectEmptyLog(datastore)
         }
         let log = try RedirectLog(recovering: LogFile(directory: "\(bed.directory)/ssd", size: 0))
         #expect(log.liveByteCount == 0)

@@ -53,7 +53,7 @@ struct RedirectedFilesTests {
             let linked = try bed.handle("link.img", datastore)
             try #expect(bed.read(offset, linked, datastore) == RedirectBed.content)
             _ = try datastore.remove(root, FileName("link.img"), as: .root)
-            #expect(datastore.tierStatus().liveBytes == 0)
+            bed.expectEmptyLog(datastore)
         }
     }
 
@@ -64,7 +64,7 @@ struct RedirectedFilesTests {
             let before = try bed.readFile(offset, "other.img")
             let root = try bed.root(datastore)
             _ = try datastore.rename(root, FileName("other.img"), to: root, FileName("disk.img"), as: .root)
-            #expect(datastore.tierStatus().liveBytes == 0)
+            bed.expectEmptyLog(datastore)
             let renamed = try bed.handle("disk.img", datastore)
             try #expect(bed.read(offset, renamed, datastore) == before)
         }
