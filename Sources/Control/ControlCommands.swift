@@ -50,6 +50,10 @@ struct ControlCommands: Sendable {
                 }
                 try datastore.resolve(try path(name), keepingLog: keepsLog)
                 reply.tier = datastore.tierStatus()
+            case .forget:
+                guard let name = request.image else { return ControlReply(.badRequest, "forget needs an image") }
+                try datastore.forget(name)
+                reply.tier = datastore.tierStatus()
             }
         } catch {
             return ControlReply(error.code == .noEntry ? .noImage : .failed, error.message)

@@ -56,7 +56,7 @@ public struct ControlReply: Codable, Sendable {
     public var status: Status?
     /// The answer to `statistics`.
     public var statistics: DatastoreReport?
-    /// The answer to `tier`, `drain`, `attach`, `detach` and `resolve`: how the redirect log does afterwards.
+    /// The answer to `tier`, `drain`, `attach`, `detach`, `resolve` and `forget`: how the redirect log does afterwards.
     public var tier: TierStatus?
     /// The answer to `warm`.
     public var warmed: Warmed?

@@ -18,6 +18,8 @@ public struct ControlRequest: Codable, Sendable {
         case attach
         /// Serve an image again that another program has changed.
         case resolve
+        /// Forget what the redirect log has of an image whose file cannot be opened.
+        case forget
     }
 
     /// The longest line that a server reads, in bytes.
@@ -25,8 +27,8 @@ public struct ControlRequest: Codable, Sendable {
 
     /// What is asked.
     public var command: Command
-    /// For ``Command/drain``, ``Command/warm`` and ``Command/resolve``: the image, by its path or by as much of the path's end as no other
-    /// image shares.
+    /// For ``Command/drain``, ``Command/warm``, ``Command/resolve`` and ``Command/forget``: the image, by its path or by as
+    /// much of the path's end as no other image shares.
     public var image: String?
     /// For ``Command/detach``: whether blocks that are out of reach are given up.
     public var givesUp: Bool?

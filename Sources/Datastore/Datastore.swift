@@ -28,12 +28,14 @@ public final class Datastore: Sendable {
     let tier: RedirectTier
     /// How images are named in the tier's log.
     let images: ImageIdentities
+    private let serverLocks: ServerLocks
     /// The files whose times of change a crash may set back.
     let lateTimes: FileRegister
     /// What clients read and write now.
     let files: OpenFiles
     let readAheadPool = IOPool(name: "read-ahead", threadCount: 2)
 
+    private static let keyName = "handle-key"
     private static let keyCount = 32
 
     /// Opens the exports and reads the handle key, or makes one on the first start.
@@ -57,16 +59,19 @@ public final class Datastore: Sendable {
                 .invalidArgument,
                 "state directory \(state.path): lies in the export \(export.path), whose clients could read it")
         }
-        handles = HandleCodec(key: try Self.readKey(state))
+        serverLocks = try ServerLocks(state, opened, logger)
+        let registers = try Registers(in: state)
+        lateTimes = registers.lateTimes
+        handles = HandleCodec(key: try Self.readKey(state, mayMake: registers.areEmpty))
+        try registers.check(handles, served: opened)
+        try registers.upgrade()
         guard let cache = PageCache(byteCount: configuration.cacheSize) else {
             throw DatastoreError(.noSpace, "no memory for a cache of \(configuration.cacheSize) bytes")
         }
         let reference = DatastoreReference()
-        let tier = try Self.openTier(configuration, state, reference, logger)
+        let tier = try Self.openTier(configuration, registers.redirects, reference, logger)
         self.tier = tier
-        let lateTimes = try FileRegister(LateTimes.registerName, in: state)
-        self.lateTimes = lateTimes
-        let handles = handles
+        let (handles, lateTimes) = (handles, lateTimes)
         let images = ImageIdentities(handles, roots: opened, known: tier.knownImages)
         self.images = images
         files = OpenFiles(
@@ -89,19 +94,33 @@ public final class Datastore: Sendable {
             logger.notice("not root: all clients act as user \(impersonation.server.uid)")
         }
         reference.datastore = self
-        tier.noteStart(contents(of:))
+        settleRemovals()
+        tier.compareStopped()
         restoreTimes()
         tier.start()
     }
 
-    private static func readKey(_ state: StateDirectory) throws(DatastoreError) -> [UInt8] {
-        let key = try state.readOrCreate("handle-key") {
+    /// The key of the handles, made on the first start.
+    ///
+    /// - Parameter mayMake: whether nothing is known by handles of the key.
+    private static func readKey(_ state: StateDirectory, mayMake: Bool) throws(DatastoreError) -> [UInt8] {
+        let isThere = try state.read(name: keyName) != nil
+        guard isThere || mayMake else {
+            throw DatastoreError(
+                .serverFault,
+                """
+                \(state.path)/\(keyName) is missing: files are known by it, of some the newest blocks may be in the redirect \
+                log alone; put it back from a copy of the state directory, or use another directory (--state) to begin anew \
+                without them
+                """)
+        }
+        let key = try state.readOrCreate(keyName) {
             var generator = SystemRandomNumberGenerator()
             return (0..<keyCount).map { _ in UInt8.random(in: 0 ... .max, using: &generator) }
         }
         guard key.count == keyCount else {
             throw DatastoreError(
-                .serverFault, "\(state.path)/handle-key: \(key.count) bytes instead of \(keyCount)")
+                .serverFault, "\(state.path)/\(keyName): \(key.count) bytes instead of \(keyCount)")
         }
         return key
     }
@@ -125,12 +144,13 @@ public final class Datastore: Sendable {
 
     /// Puts everything on stable storage and ends the work in the background. No other method is called after this.
     public func close() {
+        defer { serverLocks.release() }
         readAheadPool.shutDown()
         files.finishFarewells()
         tier.stop()
         guard files.close() else { return }
         settleLateTimes()
-        tier.noteStop(contents(of:))
+        tier.noteStop { contents(of: $0, durably: true) }
     }
 
     static func path(_ path: String, isIn directory: String) -> Bool {

@@ -45,7 +45,7 @@ struct WarmCommand: ParsableCommand {
 struct TierCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tier", abstract: "Look at the redirect log, and take it out of use or into use.",
-        subcommands: [List.self, Detach.self, Attach.self, Resolve.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Detach.self, Attach.self, Resolve.self, Forget.self], defaultSubcommand: List.self)
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -103,6 +103,26 @@ struct TierCommand: ParsableCommand {
         }
     }
 
+    struct Forget: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "forget", abstract: "Lose what the log has of an image whose file cannot be opened.",
+            discussion: """
+                A file that was removed on the server cannot be told from one that its disk does not give at the moment: \
+                its blocks are kept until you say that it is gone. IMAGE is a path as tier list shows it, or an identity \
+                as tier list --json does.
+                """)
+
+        @OptionGroup var control: ControlArguments
+
+        @Argument(help: "The image.")
+        var image: String
+
+        func run() throws {
+            let tier = try control.ask(ControlRequest(.forget, image: image), \.tier)
+            if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
+        }
+    }
+
     struct Attach: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "attach", abstract: "Take the redirect log into use, after detach or a failure.")
@@ -135,9 +155,9 @@ enum TierTable {
         let rows = tier.images.map { image in
             [
                 image.path, image.liveBytes.map { formatted(bytes: $0) } ?? "unknown",
-                image.isRefused ? "refused" : "served",
+                image.isOrphaned ? "orphaned" : image.isRefused ? "refused" : "served", image.reason ?? "",
             ]
         }
-        try say(rows: [["IMAGE", "IN THE LOG", ""]] + rows)
+        try say(rows: [["IMAGE", "IN THE LOG", "STATE", "REASON"]] + rows)
     }
 }

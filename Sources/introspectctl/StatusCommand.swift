@@ -34,7 +34,8 @@ struct ImagesCommand: ParsableCommand {
     func run() throws {
         let report = try control.ask(ControlRequest(.statistics), \.statistics)
         guard !control.json else { return try printJSON(report.images) }
-        guard !report.images.isEmpty else { return try say("no images") }
+        let refused = try control.ask(ControlRequest(.tier), \.tier).images.filter { $0.isRefused || $0.isOrphaned }
+        guard !report.images.isEmpty || !refused.isEmpty else { return try say("no images") }
         var rows = [["IMAGE", "FORMAT", "SIZE", "STATE", "FILE SYSTEMS", "CACHED"]]
         for image in report.images {
             let kinds = image.fileSystems.map(\.kind)
@@ -44,7 +45,13 @@ struct ImagesCommand: ParsableCommand {
                 formatted(bytes: image.cache.resident.values.reduce(0, +) * report.cache.pageSize),
             ])
         }
+        for image in refused {
+            rows.append([image.path, "-", "-", image.isOrphaned ? "orphaned" : "refused", "-", "-"])
+        }
         try say(rows: rows)
+        for image in refused {
+            if let reason = image.reason { try say("\(image.path): \(reason)") }
+        }
     }
 }
 

@@ -177,6 +177,7 @@ struct ControlTests {
         try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)
             let export = try temporary.makeDirectory("export")
+            let export2 = try temporary.makeDirectory("export2")
             let socket = temporary.file("ctl")
             let first = try LocalServer(serving: export, ["--control", socket], in: temporary, on: bed)
             var status = stat()
@@ -185,7 +186,7 @@ struct ControlTests {
             #expect(status.st_mode & 0o7777 == 0o600)
             let second = try Command(
                 [
-                    try Executable.path(of: "introspectd"), "serve", export, "--port", "0", "--mount-port", "0",
+                    try Executable.path(of: "introspectd"), "serve", export2, "--port", "0", "--mount-port", "0",
                     "--no-rpcbind", "--state", temporary.file("other"), "--control", socket,
                 ], timeLimit: 20
             ).result()
@@ -203,7 +204,7 @@ struct ControlTests {
             let file = try temporary.write("text", to: "file")
             let fourth = try Command(
                 [
-                    try Executable.path(of: "introspectd"), "serve", export, "--port", "0", "--mount-port", "0",
+                    try Executable.path(of: "introspectd"), "serve", export2, "--port", "0", "--mount-port", "0",
                     "--no-rpcbind", "--state", temporary.file("other"), "--control", file,
                 ], timeLimit: 20
             ).result()

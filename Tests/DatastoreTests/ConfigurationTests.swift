@@ -48,6 +48,35 @@ import Testing
         }
     }
 
+    /// Who has the key can make handles of any file.
+    @Test func aStateDirectoryThatOthersCouldChangeIsRefused() throws {
+        try withTemporaryDirectory { path in
+            mkdir("\(path)/a", 0o755)
+            mkdir("\(path)/above", 0o755)
+            let state = "\(path)/above/state"
+            mkdir(state, 0o700)
+            #expect(open(["\(path)/a"], state: state) == nil)
+            for mode: mode_t in [0o755, 0o770, 0o701, 0o1777] {
+                chmod(state, mode)
+                #expect(open(["\(path)/a"], state: state)?.message.contains("chmod 700") == true)
+            }
+            chmod(state, 0o700)
+            for mode: mode_t in [0o777, 0o775, 0o757] {
+                chmod("\(path)/above", mode)
+                #expect(open(["\(path)/a"], state: state)?.message.contains("chmod go-w \(path)/above") == true)
+            }
+            chmod("\(path)/above", 0o1777)
+            #expect(open(["\(path)/a"], state: state) == nil)
+            guard isRoot else { return }
+            for name in ["above/state", "above/state/handle-key", "above/state/redirected-images", "above"] {
+                chown("\(path)/\(name)", 1234, 1234)
+                #expect(open(["\(path)/a"], state: state) != nil, "\(name)")
+                chown("\(path)/\(name)", 0, 0)
+            }
+            #expect(open(["\(path)/a"], state: state) == nil)
+        }
+    }
+
     @Test func addressRanges() throws {
         let cases: [(String, inside: [String], outside: [String])] = [
             ("10.0.0.0/8", ["10.0.0.1", "10.255.255.255", "::ffff:10.1.2.3"], ["11.0.0.0", "9.255.255.255", "::1"]),

@@ -56,7 +56,8 @@ import Testing
                 try runTool("cp", ["-r", "\(path)/state", "\(path)/state-then"])
                 return try #require(Int64(onDisk, radix: 16))
             }
-            #expect(try Data(contentsOf: URL(filePath: "\(path)/state/late-times")).isEmpty)
+            let register = try String(contentsOfFile: "\(path)/state/late-times", encoding: .utf8)
+            #expect(register.hasPrefix("introspect late-times 2 0\n"))
             try runTool("umount", [export])
             try runTool("mount", ["-o", "loop", "\(path)/copy", export])
             let next = try Datastore(exports: [.init(path: export)], state: "\(path)/state-then")
@@ -65,6 +66,49 @@ import Testing
             #expect((now.seconds, now.nanoseconds) > (seen.seconds, seen.nanoseconds))
             #expect(next.lateTimes.entries.isEmpty)
         }
+    }
+
+    /// A time that a client has set, and been answered for, is not replaced by that of the start after a power failure.
+    @Test func aTimeThatWasSetOutlivesAPowerFailure() throws {
+        try withFileSystem(hasJournal: true) { export, path, _ in
+            let time = FileTime(seconds: 1_000_000_000, nanoseconds: 5)
+            let file = try setTime(time, export, state: "\(path)/state") {
+                try runTool("cp", ["--sparse=always", "\(path)/image", "\(path)/copy"])
+                try runTool("cp", ["-r", "\(path)/state", "\(path)/state-then"])
+            }
+            try runTool("umount", [export])
+            try runTool("mount", ["-o", "loop", "\(path)/copy", export])
+            let next = try Datastore(exports: [.init(path: export)], state: "\(path)/state-then")
+            defer { next.close() }
+            #expect(try next.getAttributes(file, as: .root).modificationTime == time)
+        }
+    }
+
+    /// Sets the time of a file that is written often, lets `copy` see what a power failure would leave, and writes on.
+    private func setTime(
+        _ time: FileTime, _ export: String, state: String, _ copy: () throws -> Void
+    ) throws -> HandleAlias {
+        let datastore = try Datastore(exports: [.init(path: export)], state: state)
+        defer { datastore.close() }
+        let root = try datastore.mount(export, client: .loopback)
+        let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+        let file = try datastore.create(root, "disk", mode, as: .root).handle
+        let bytes = ByteBuffer(repeating: 0xA7, count: 4096)
+        let write = {
+            for number in 0..<UInt64(100) {
+                _ = try datastore.write(file, offset: number * 4096, bytes: bytes, stability: .fileSync, as: .root)
+            }
+        }
+        try write()
+        #expect(!datastore.lateTimes.entries.isEmpty, "the case that is tested did not come up")
+        let changes = AttributeChanges(modificationTime: .at(time))
+        _ = try datastore.setAttributes(file, changes, guard: nil, as: .root)
+        #expect(datastore.lateTimes.entries.isEmpty)
+        try copy()
+        // What is written after that makes it late again, and later.
+        try write()
+        #expect(!datastore.lateTimes.entries.isEmpty)
+        return file
     }
 
     /// Writes to a new file, its whole length and, two seconds later, a part again; returns its handle and the time of

@@ -45,6 +45,14 @@ final class TestDatastore {
         datastore = try Self.open(directory, options, scheme)
     }
 
+    /// Runs `body` while another server may have the directories.
+    func whileClosed(_ body: () throws -> Void) throws {
+        datastore.close()
+        let outcome = Result { try body() }
+        datastore = try Self.open(directory, options, scheme)
+        try outcome.get()
+    }
+
     private static func open(
         _ directory: String, _ export: DatastoreConfiguration.Export, _ scheme: DatastoreConfiguration.HandleScheme
     ) throws -> Datastore {

@@ -18,6 +18,7 @@ import Testing
         try withTemporaryDirectory { directory in
             let image = directory + "/export/disk.img"
             try FileManager.default.createDirectory(atPath: directory + "/export", withIntermediateDirectories: true)
+            chmod(directory, 0o755)
             try Data(trace.initial.buffer.bytes).write(to: URL(fileURLWithPath: image))
             var configuration = DatastoreConfiguration(
                 exports: [.init(path: directory + "/export")], stateDirectory: directory + "/state")

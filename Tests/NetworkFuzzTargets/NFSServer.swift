@@ -24,6 +24,7 @@ struct NFSServer {
             let directory = try makeDirectoryOfThisProcess()
             export = directory + "/export"
             try FileManager.default.createDirectory(atPath: export, withIntermediateDirectories: true)
+            chmod(directory, 0o755)
             var configuration = DatastoreConfiguration(
                 exports: [DatastoreConfiguration.Export(path: export)], stateDirectory: directory + "/state")
             configuration.cacheSize = 16 << 20

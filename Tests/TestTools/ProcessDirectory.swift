@@ -7,6 +7,7 @@ private let directories = Mutex<[String]>([])
 public func makeDirectoryOfThisProcess() throws -> String {
     let path = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    chmod(path, 0o755)
     let isFirst = directories.withLock { directories in
         directories.append(path)
         return directories.count == 1

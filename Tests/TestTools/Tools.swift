@@ -44,6 +44,8 @@ public func runTool(
 public func withTemporaryDirectory<Result>(_ body: (String) throws -> Result) throws -> Result {
     let path = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    // A datastore of this process clears its umask, and a state directory must lie where nobody else may write.
+    chmod(path, 0o755)
     defer { try? FileManager.default.removeItem(atPath: path) }
     return try body(path)
 }

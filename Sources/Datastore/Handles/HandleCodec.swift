@@ -21,6 +21,10 @@ struct HandleCodec: Sendable {
         enum Identity: Sendable {
             case kernel(KernelHandle)
             case inode(InodeIdentity)
+
+            var isKernelHandle: Bool {
+                if case .kernel = self { true } else { false }
+            }
         }
 
         let exportID: UInt64

@@ -102,7 +102,11 @@ extension Datastore {
         file.markUsed()
         let attributes = try file.descriptor.attributes()
         guard attributes.linkCount > 0 else {
-            files.forget(file.identity)
+            if file.redirects?.isKnown == true {
+                files.forgetRemoved(file.descriptor, isDurable: false)
+            } else {
+                files.forget(file.identity)
+            }
             throw DatastoreError(.stale, "\(file.path) was removed")
         }
         return attributes

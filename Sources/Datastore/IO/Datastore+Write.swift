@@ -162,6 +162,7 @@ extension OpenFile {
         // Clients tell by the time of change that there is something new.
         _ = lateTimes?.mayBeLate(path: path, atOnce: true)
         _ = futimens(descriptor.rawValue, nil)
+        _ = lateTimes?.mayStillBeLate(path: path)
         return taker
     }
 
@@ -189,5 +190,9 @@ extension OpenFile {
             done += count
         }
         if flags == 0 { try noteUnstableWrite() }
+        guard stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true else {
+            return
+        }
+        try flush()
     }
 }

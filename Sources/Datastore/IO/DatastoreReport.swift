@@ -60,8 +60,10 @@ public struct DatastoreReport: Codable, Sendable {
         public var format: String
         /// The size of the virtual disk in bytes.
         public var size: Int
-        /// How far introspection has come.
+        /// How far introspection has come; `incomplete` when it is current but for what was damaged, or not understood.
         public var state: String
+        /// What was damaged, or not understood, in the last scan.
+        public var problems: [String]
         /// Why the map is behind, if it is.
         public var staleReason: String?
         /// Whether a scan or digest runs or is due.
@@ -145,7 +147,8 @@ extension DatastoreReport.Image {
         path = session.image.path
         format = session.image.format.rawValue
         size = session.image.size
-        state = status.state.rawValue
+        problems = session.lastScan?.problems ?? []
+        state = status.state == .current && !problems.isEmpty ? "incomplete" : status.state.rawValue
         staleReason = status.staleReason
         isBusy = session.isBusy
         fileSystems = status.fileSystems

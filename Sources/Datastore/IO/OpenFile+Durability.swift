@@ -39,6 +39,7 @@ extension OpenFile {
         guard flushed < count || !timeMayBeLate else { return }
         if let range, flushed > 0 || !timeMayBeLate || redirects == nil { return try flush(range) }
         if timeMayBeLate { try synchronize(fdatasync) } else { try flush() }
+        if timeMayBeLate, lateTimes?.mayStillBeLate(path: path) != true { try flush() }
         flushedWrites.max(count, ordering: .acquiringAndReleasing)
     }
 

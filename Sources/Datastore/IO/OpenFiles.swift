@@ -366,6 +366,9 @@ final class OpenFiles: Sendable {
     }
 
     /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.
+    ///
+    /// That it has no name is seen here, which is the only proof that it was removed. Its redirects go when that is durable
+    /// (invariant 11).
     private func forgetIfRemoved(_ file: OpenFile) -> Bool {
         guard let attributes = try? file.descriptor.attributes(), attributes.linkCount == 0 else { return false }
         forgetRemoved(file.descriptor, isDurable: false)

@@ -44,6 +44,7 @@ extension Datastore {
         guard !changes.isEmpty else { return wcc }
         do throws(DatastoreError) {
             if changes.size == nil { try file.syncAttributes() } else { try file.sync() }
+            if changes.modificationTime != nil { try keepTimes(of: file) }
         } catch {
             throw MutationFailure(error, wcc: wcc)
         }

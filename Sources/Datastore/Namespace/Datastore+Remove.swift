@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Tiering
 
 extension Datastore {
     /// REMOVE (RFC 1813 section 3.3.12): takes away a name of anything but a directory, durably.
@@ -25,23 +26,29 @@ extension Datastore {
     private func unlink(
         _ handle: FileHandle, _ name: FileName, dots: DatastoreError.Code, flags: Int32, as credentials: Credentials
     ) throws(MutationFailure) -> WeakCacheConsistency {
-        let change = try changingEntry(handle, name, dots: dots) {
-            (directory) throws(DatastoreError) -> OwnedDescriptor? in
-            let entry = try existingEntry(name, of: directory)
-            try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
-                guard name.withCString({ unlinkat(directory.rawValue, $0, flags) }) == 0 else {
-                    throw DatastoreError.lastSystemError("remove")
+        var wcc = WeakCacheConsistency()
+        var changed: OwnedDescriptor?
+        try removing(name, of: handle, failure: { MutationFailure($0) }) { (announced) throws(MutationFailure) in
+            let change = try changingEntry(handle, name, dots: dots) { (directory) throws(DatastoreError) in
+                let entry = try existingEntry(name, of: directory)
+                guard mayRemove(entry, after: announced) else { return NameRemoval.superseded }
+                try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
+                    guard name.withCString({ unlinkat(directory.rawValue, $0, flags) }) == 0 else {
+                        throw DatastoreError.lastSystemError("remove")
+                    }
                 }
+                return .done(entry.flatMap { noteRemoval(of: $0, name, from: directory) })
             }
-            return entry.flatMap { noteRemoval(of: $0, name, from: directory) }
+            (changed, wcc) = (change.directory, change.wcc)
+            return change.result
+        } makeDurable: { () throws(MutationFailure) in
+            do throws(DatastoreError) {
+                if let changed { try makeDurable(changed) }
+            } catch {
+                throw MutationFailure(error, wcc: wcc)
+            }
         }
-        do throws(DatastoreError) {
-            try makeDurable(change.directory)
-        } catch {
-            throw MutationFailure(error, wcc: change.wcc)
-        }
-        if let removed = change.result { files.forgetRemoved(removed, isDurable: true) }
-        return change.wcc
+        return wcc
     }
 
     /// RENAME (RFC 1813 section 3.3.14): gives an object another name, perhaps in another directory, at one stroke
@@ -57,21 +64,24 @@ extension Datastore {
         do throws(DatastoreError) {
             let source = try openDirectory(sourceHandle)
             let destination = try openDirectory(destinationHandle)
-            let replaced = try turns.withTurns(of: source, destination) {
-                () throws(DatastoreError) -> OwnedDescriptor? in
-                result.source.before = try? source.attributes().consistency
-                result.destination.before = try? destination.attributes().consistency
-                defer {
-                    result.source.after = try? source.attributes()
-                    result.destination.after = try? destination.attributes()
+            try removing(destinationName, of: destinationHandle, failure: { $0 }) {
+                (announced) throws(DatastoreError) in
+                try turns.withTurns(of: source, destination) { () throws(DatastoreError) -> NameRemoval in
+                    result.source.before = try? source.attributes().consistency
+                    result.destination.before = try? destination.attributes().consistency
+                    defer {
+                        result.source.after = try? source.attributes()
+                        result.destination.after = try? destination.attributes()
+                    }
+                    try sourceName.validate(dots: .invalidArgument)
+                    try destinationName.validate(dots: .invalidArgument)
+                    return try rename(
+                        (source, sourceName), to: (destination, destinationName), after: announced, as: credentials)
                 }
-                try sourceName.validate(dots: .invalidArgument)
-                try destinationName.validate(dots: .invalidArgument)
-                return try rename((source, sourceName), to: (destination, destinationName), as: credentials)
+            } makeDurable: { () throws(DatastoreError) in
+                try makeDurable(destination)
+                if !source.root.hasOneJournal, !source.isSameFile(as: destination) { try makeDurable(source) }
             }
-            try makeDurable(destination)
-            if !source.root.hasOneJournal, !source.isSameFile(as: destination) { try makeDurable(source) }
-            if let replaced { files.forgetRemoved(replaced, isDurable: true) }
         } catch {
             throw RenameFailure(error: error, source: result.source, destination: result.destination)
         }
@@ -80,10 +90,9 @@ extension Datastore {
 
     private typealias Place = (directory: OwnedDescriptor, name: FileName)
 
-    /// - Returns: the file that had the new name, if that was its last.
     private func rename(
-        _ source: Place, to destination: Place, as credentials: Credentials
-    ) throws(DatastoreError) -> OwnedDescriptor? {
+        _ source: Place, to destination: Place, after announced: ImageIdentity?, as credentials: Credentials
+    ) throws(DatastoreError) -> NameRemoval {
         let root = source.directory.root
         guard root === destination.directory.root else {
             throw DatastoreError(.crossDevice, "rename: two exports")
@@ -91,6 +100,7 @@ extension Datastore {
         try root.checkWritable()
         let file = try existingEntry(source.name, of: source.directory)
         let replaced = try existingEntry(destination.name, of: destination.directory)
+        guard mayRemove(replaced, after: announced) else { return .superseded }
         try impersonation.run(as: effective(credentials, on: root), mayTakeSpace: true) { () throws(DatastoreError) in
             let status = source.name.withCString { from in
                 destination.name.withCString { to in
@@ -99,17 +109,17 @@ extension Datastore {
             }
             guard status == 0 else { throw DatastoreError.lastSystemError("rename") }
         }
-        guard let file else { return nil }
+        guard let file else { return .done(nil) }
         files.noteNameChange(of: file)
         var removed: OwnedDescriptor?
         if let replaced {
-            guard !replaced.isSameFile(as: file) else { return nil }
+            guard !replaced.isSameFile(as: file) else { return .done(nil) }
             removed = noteRemoval(of: replaced, destination.name, from: destination.directory)
         }
         if !root.issuesKernelHandles {
             root.inodes.record(file.inode, parent: destination.directory.inode, name: destination.name)
         }
-        return removed
+        return .done(removed)
     }
 
     /// LINK (RFC 1813 section 3.3.15): one name more for a file, durably.

@@ -1,79 +1,89 @@
 import BlockStorage
-import Glibc
 import Tiering
 
 /// Files that the next start must know of, however this one ends.
 ///
-/// A line for each file, its identity in hexadecimal and the path that it had. A file stands there durably before
-/// what the register is kept for happens to it, and all go when a clean stop has seen to them.
+/// A file stands there durably, with the path that it had, before what the register is kept for happens to it, and all
+/// go when a clean stop has seen to them.
 final class FileRegister: Sendable {
-    private let name: String
-    private let state: StateDirectory
-    private let files: Locked<[ImageIdentity: String]>
+    /// A line for each file: `file`, its identity in hexadecimal and its path.
+    private struct Content: RegisterContent {
+        private static let word = Array("file".utf8)
 
-    /// Reads the register `name` of `state`.
-    init(_ name: String, in state: StateDirectory) throws(DatastoreError) {
-        self.name = name
-        self.state = state
-        var files: [ImageIdentity: String] = [:]
-        let bytes = try state.read(name: name) ?? []
-        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") {
-            let parts = line.split(separator: " ", maxSplits: 1)
-            guard let file = parts.first.flatMap({ ImageIdentity(hexadecimal: $0) }) else {
-                throw DatastoreError(.serverFault, "\(state.path)/\(name): no file's identity: \(line)")
-            }
-            files[file] = parts.count > 1 ? String(parts[1]) : ""
+        var files: [ImageIdentity: ByteString] = [:]
+
+        mutating func take(_ line: RegisterForm.Line) -> String? {
+            guard line.words.count == 3, line.words[0] == Self.word, let file = ImageIdentity(hexadecimal: line.text(1))
+            else { return "file, a file's identity and its path" }
+            files[file] = ByteString(line.words[2])
+            return nil
         }
-        self.files = Locked(files)
+
+        /// The identity and the path, with nothing escaped.
+        mutating func takeFirstVersion(_ bytes: [UInt8]) -> (line: Int, expected: String)? {
+            var last: ImageIdentity?
+            for (index, line) in bytes.split(separator: UInt8(ascii: "\n")).enumerated() {
+                let words = line.split(separator: UInt8(ascii: " "), maxSplits: 1, omittingEmptySubsequences: false)
+                if let file = ImageIdentity(hexadecimal: String(decoding: words[0], as: UTF8.self)) {
+                    files[file] = ByteString(words.count > 1 ? words[1] : [])
+                    last = file
+                } else if let last, let path = files[last], path.isBroken {
+                    files[last] = path.continued(by: line)
+                } else {
+                    return (index + 1, "a file's identity and its path")
+                }
+            }
+            return nil
+        }
+
+        var lines: [[[UInt8]]] {
+            files.map { ($0.key.hexadecimal, $0.value) }.sorted { $0.0 < $1.0 }
+                .map { [Self.word, Array($0.0.utf8), $0.1.bytes] }
+        }
     }
 
-    /// The file's path.
-    var path: String { "\(state.path)/\(name)" }
+    private let register: Register<Content>
+
+    /// Reads the register `name` of `state`; see ``Register``.
+    init(_ name: String, in state: StateDirectory, mayBeOld: Bool) throws(DatastoreError) {
+        register = try Register(name, in: state, mayBeOld: mayBeOld)
+    }
+
+    /// See ``Register/upgrade()``.
+    func upgrade() throws(DatastoreError) { try register.upgrade() }
 
     /// The files and their paths.
-    var entries: [ImageIdentity: String] { files.withLock { $0 } }
+    var entries: [ImageIdentity: ByteString] { register.current.files }
+
+    /// The number of files.
+    var count: Int { register.get { $0.files.count } }
+
+    /// Whether a file is entered.
+    func contains(_ file: ImageIdentity) -> Bool { register.get { $0.files[file] != nil } }
 
     /// Enters a file durably, if it is new.
-    func enter(_ file: ImageIdentity, path: String) throws(DatastoreError) {
-        try change { $0.updateValue(path, forKey: file) == nil }
+    func enter(_ file: ImageIdentity, path: ByteString) throws(DatastoreError) {
+        try register.change { content in
+            if content.files[file] == nil { content.files[file] = path }
+        }
     }
 
     /// Forgets `done`, durably.
     func remove(_ done: some Sequence<ImageIdentity>) throws(DatastoreError) {
-        try change { files in
-            let before = files.count
-            for file in done { files[file] = nil }
-            return files.count != before
+        try register.change { content in
+            for file in done { content.files[file] = nil }
         }
-    }
-
-    private func change(_ body: (inout [ImageIdentity: String]) -> Bool) throws(DatastoreError) {
-        let result: Result<Void, DatastoreError> = files.withLock { files in
-            let before = files
-            guard body(&files) else { return .success(()) }
-            let lines = files.map { "\($0.key.hexadecimal) \($0.value.filter { $0 != "\n" })\n" }.sorted()
-            do throws(DatastoreError) {
-                try state.replace(name, with: Array(lines.joined().utf8))
-                return .success(())
-            } catch {
-                files = before
-                return .failure(error)
-            }
-        }
-        try result.get()
     }
 }
 
-extension ImageIdentity {
-    /// The bytes as text.
-    var hexadecimal: String {
-        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
-    }
+extension ByteString {
+    private static let carriageReturn = UInt8(ascii: "\r")
 
-    /// The identity that ``hexadecimal`` says.
-    init?(hexadecimal text: some StringProtocol) {
-        let digits = text.compactMap(\.hexDigitValue)
-        guard digits.count == text.count, digits.count.isMultiple(of: 2) else { return nil }
-        self.init(stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) })
+    /// Whether the first version of a register may have broken the path in two here: it took a line feed out of a path,
+    /// but not one that came after a carriage return.
+    var isBroken: Bool { bytes.last == Self.carriageReturn }
+
+    func continued(by line: ArraySlice<UInt8>) -> ByteString {
+        ByteString(bytes + [UInt8(ascii: "\n")] + line)
     }
 }

@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 import Synchronization
@@ -20,7 +21,6 @@ final class LateTimes: Sendable {
     private let register: FileRegister
     private let file: ImageIdentity
     private let writes = Atomic(0)
-    private let isEntered = Atomic(false)
 
     init(of file: ImageIdentity, in register: FileRegister) {
         self.file = file
@@ -31,18 +31,28 @@ final class LateTimes: Sendable {
     ///
     /// - Parameter atOnce: whether the file is entered with its first write: its time will be late whatever the answer.
     func mayBeLate(path: @autoclosure () -> String, atOnce: Bool = false) -> Bool {
-        if isEntered.load(ordering: .acquiring) { return true }
+        if register.contains(file) { return true }
         let count = writes.add(1, ordering: .relaxed).newValue
         // A register that cannot be written is asked again after as many writes.
-        guard atOnce || count.isMultiple(of: Self.fewWrites), register.entries.count < Self.mostFiles,
-            (try? register.enter(file, path: path())) != nil
+        guard atOnce || count.isMultiple(of: Self.fewWrites), register.count < Self.mostFiles,
+            (try? register.enter(file, path: ByteString(path()))) != nil
         else { return false }
-        isEntered.store(true, ordering: .releasing)
         return true
     }
+
+    /// Whether the time of a write that has ended may still be durable later: a SETATTR may have taken the file out of the
+    /// register meanwhile, whose time a crash must not leave to a file that was written after it.
+    func mayStillBeLate(path: @autoclosure () -> String) -> Bool { mayBeLate(path: path(), atOnce: true) }
 }
 
 extension Datastore {
+    /// A client has set the time of change of `file`, and it is durable: a crash must not replace it by another. Called before
+    /// the client is answered.
+    func keepTimes(of file: OwnedDescriptor) throws(DatastoreError) {
+        guard let identity = ImageIdentity(try handles.handle(of: file)), lateTimes.contains(identity) else { return }
+        try lateTimes.remove([identity])
+    }
+
     /// Gives the files whose times a crash may have set back the time of now.
     func restoreTimes() {
         settleLateTimes { (handle) throws(DatastoreError) in
@@ -61,7 +71,7 @@ extension Datastore {
         var settled: [ImageIdentity] = []
         for (identity, path) in lateTimes.entries {
             guard let handle = FileHandle(identity.bytes), let content = try? handles.open(handle),
-                roots[content.exportID] != nil
+                roots[content.exportID] != nil, !isYetToBeCompared(handle)
             else { continue }
             do throws(DatastoreError) {
                 try body(handle)
@@ -79,5 +89,10 @@ extension Datastore {
         } catch {
             logger.warning("\(error.message)")
         }
+    }
+
+    /// Whether the time of a file is still to be compared with the one that it had when the server stopped.
+    private func isYetToBeCompared(_ handle: FileHandle) -> Bool {
+        images.identity(of: handle).flatMap(tier.register.entry)?.stopped != nil
     }
 }

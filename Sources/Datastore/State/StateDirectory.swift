@@ -20,7 +20,47 @@ struct StateDirectory {
         }
         defer { free(resolved) }
         path = String(cString: resolved)
+        try Self.checkOwners(of: path)
     }
+
+    /// Throws when another user could read or replace what is in the directory: who has the handle key makes handles of any
+    /// file.
+    private static func checkOwners(of path: String) throws(DatastoreError) {
+        let status = try status(of: path)
+        guard status.st_mode & 0o077 == 0, isTrusted(status.st_uid) else {
+            throw DatastoreError(
+                .access,
+                """
+                state directory \(path): belongs to user \(status.st_uid) and has mode \
+                \(String(status.st_mode & 0o7777, radix: 8)), so that others could forge file handles; give it to user \
+                \(geteuid()) with chown, see that nobody else has put anything there, and chmod 700 it, or name another with \
+                --state
+                """)
+        }
+        var parent = path
+        while let slash = parent.lastIndex(of: "/"), parent != "/" {
+            parent = slash == parent.startIndex ? "/" : String(parent[..<slash])
+            let status = try Self.status(of: parent)
+            // In a sticky directory nobody renames what belongs to another.
+            guard isTrusted(status.st_uid), status.st_mode & 0o022 == 0 || status.st_mode & S_ISVTX != 0 else {
+                throw DatastoreError(
+                    .access,
+                    """
+                    state directory \(path): user \(status.st_uid) or others could put another in its place, since they may \
+                    write to \(parent) (mode \(String(status.st_mode & 0o7777, radix: 8))); chmod go-w \(parent), or name \
+                    another state directory with --state
+                    """)
+            }
+        }
+    }
+
+    private static func status(of path: String) throws(DatastoreError) -> stat {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { throw DatastoreError.lastSystemError("state directory \(path)") }
+        return status
+    }
+
+    private static func isTrusted(_ user: uid_t) -> Bool { user == 0 || user == geteuid() }
 
     /// Reads `name`, or writes what `content` returns there first, durably; several servers may try at once, and all
     /// get the same bytes.
@@ -58,9 +98,12 @@ struct StateDirectory {
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw DatastoreError.lastSystemError(file) }
-        guard status.st_mode & 0o077 == 0 else {
-            throw DatastoreError(.serverFault, "\(file): others may read it, its mode must be 0600")
+        guard status.st_mode & 0o077 == 0, Self.isTrusted(status.st_uid) else {
+            throw DatastoreError(
+                .serverFault,
+                "\(file): others may read it: its mode must be 0600, and its owner user \(geteuid()) or root")
         }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw DatastoreError(.serverFault, "\(file): is no file") }
         var bytes = [UInt8](repeating: 0, count: max(0, status.st_size))
         let count = Glibc.read(descriptor, &bytes, bytes.count)
         guard count == bytes.count else { throw DatastoreError.lastSystemError(file) }

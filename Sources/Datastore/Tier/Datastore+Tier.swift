@@ -16,8 +16,38 @@ extension Datastore {
     /// How the fast device does.
     public func tierStatus() -> TierStatus {
         tier.status { image in
-            FileHandle(image.bytes).flatMap { try? openFile($0).path }
+            do throws(DatastoreError) {
+                guard let handle = FileHandle(image.bytes) else { throw DatastoreError(.badHandle, "not a handle") }
+                return (try open(handle, flags: linux_o_path).currentPath.map { ByteString($0) }, nil)
+            } catch {
+                return (nil, error.message)
+            }
         }
+    }
+
+    /// Forgets what the redirect log has of an image whose file cannot be opened, which the server cannot know to be gone for
+    /// good. Blocks.
+    ///
+    /// - Parameter name: its path, or the end of that after a slash, or its identity, as ``tierStatus()`` has them.
+    /// - Throws: `noEntry` when there is no such image, or several.
+    public func forget(_ name: String) throws(DatastoreError) {
+        let orphans = tierStatus().images.filter(\.isOrphaned)
+        let matches = orphans.filter { $0.identity == name || $0.path == name || $0.path.hasSuffix("/\(name)") }
+        guard let match = matches.first, let image = ImageIdentity(hexadecimal: match.identity) else {
+            throw DatastoreError(
+                .noEntry,
+                "\(name): no image that the redirect log has blocks of, and whose file cannot be opened: see tier list")
+        }
+        guard matches.count == 1 else {
+            throw DatastoreError(
+                .noEntry, "\(name): stands for several: name one by its identity, which tier list --json shows")
+        }
+        do throws(StorageError) {
+            try tier.forgetOrphan(image)
+        } catch {
+            throw DatastoreError(error)
+        }
+        logger.notice("\(match.path): \(match.liveBytes ?? 0) bytes in the redirect log were forgotten, as it was said")
     }
 
     /// Moves what the redirect log has to the image files, durably, and returns when nothing that was written before the
@@ -61,7 +91,8 @@ extension Datastore {
     ///
     /// - Throws: also when the log is in use.
     public func attachTier() throws(DatastoreError) {
-        forgetContents(of: try tier.attach())
+        forgetContents(of: try tier.attach(byAdministrator: true))
+        settleRemovals()
         openImages()
     }
 
@@ -111,13 +142,14 @@ extension Datastore {
 
     /// Opens the tier.
     static func openTier(
-        _ configuration: DatastoreConfiguration, _ state: StateDirectory, _ reference: DatastoreReference,
+        _ configuration: DatastoreConfiguration, _ register: RedirectRegister, _ reference: DatastoreReference,
         _ logger: Logger
     ) throws(DatastoreError) -> RedirectTier {
         try checkTierDirectory(configuration)
         return try RedirectTier(
-            configuration.tier, register: RedirectRegister(in: state), logger: logger,
+            configuration.tier, register: register, logger: logger,
             openImage: { (image) throws(StorageError) in try reference.datastore?.openForDestaging(image) },
+            contents: { reference.datastore?.contents(of: $0) },
             yield: { reference.datastore?.files.background.yieldToReaders() })
     }
 
@@ -148,22 +180,23 @@ extension Datastore {
                 : "the image's newest blocks are in a redirect log that is not at hand")
     }
 
-    /// The device of an image for the destager; nil when the image was removed on the server.
+    /// The device of an image for the destager.
     ///
-    /// Throws when it cannot be opened, also when it is not there and another file system may be: what the log has is
-    /// kept then. A file that clients remove takes its redirects with it at once.
-    private func openForDestaging(_ image: ImageIdentity) throws(StorageError) -> (any DestageTarget)? {
-        guard let handle = FileHandle(image.bytes) else { return nil }
+    /// Throws when it cannot be opened; what the log has is kept then, whatever the reason: an error of the disk, another file
+    /// system in its place, or a file that somebody has removed on the server (invariant 11). A file that clients remove takes
+    /// its redirects with it.
+    private func openForDestaging(_ image: ImageIdentity) throws(StorageError) -> any DestageTarget {
         let file: OpenFile
         do throws(DatastoreError) {
+            guard let handle = FileHandle(image.bytes) else { throw DatastoreError(.badHandle, "not a handle") }
+            if files.file(for: handle) == nil, let reason = unreachability(of: image) {
+                tier.setUnreachable(reason, image)
+                throw DatastoreError(.stale, reason)
+            }
+            tier.setUnreachable(nil, image)
             file = try openFile(handle)
         } catch {
-            if error.code == .stale, wasRemoved(image, handle) {
-                let path = tier.register.entries[image] ?? "\(handle)"
-                logger.warning("\(path): was removed on the server, its blocks in the redirect log are forgotten")
-                return nil
-            }
-            let path = tier.register.entries[image] ?? "\(handle)"
+            let path = tier.register.entries[image]?.description ?? image.hexadecimal
             throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: path)
         }
         guard !files.noteExternalChange(of: file) else {
@@ -172,21 +205,25 @@ extension Datastore {
         return try DestagedFile(file)
     }
 
-    /// What an image looks like now; nil when it cannot be reached.
-    func contents(of image: ImageIdentity) -> RedirectRegister.Contents? {
-        guard let handle = FileHandle(image.bytes), let file = try? open(handle, flags: linux_o_path),
-            let attributes = try? file.attributes()
-        else { return nil }
-        return .init(size: attributes.size, modificationTime: attributes.modificationTime)
+    /// Why the file of an image cannot be opened; nil when it can.
+    private func unreachability(of image: ImageIdentity) -> String? {
+        do throws(DatastoreError) {
+            guard let handle = FileHandle(image.bytes) else { throw DatastoreError(.badHandle, "not a handle") }
+            _ = try open(handle, flags: linux_o_path)
+            return nil
+        } catch {
+            return error.message
+        }
     }
 
-    /// Whether a file that cannot be found is gone for certain: its file system is there, and knows all its files.
-    private func wasRemoved(_ image: ImageIdentity, _ handle: FileHandle) -> Bool {
-        guard let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }), root.issuesKernelHandles else {
-            return false
-        }
-        let mark = root.fileSystemMark
-        return !mark.isEmpty && tier.register.mark(of: image) ?? mark == mark
+    /// What an image looks like now; nil when it cannot be reached.
+    ///
+    /// - Parameter durably: whether it must look so after a power failure, too.
+    func contents(of image: ImageIdentity, durably: Bool = false) -> RedirectRegister.Contents? {
+        guard let handle = FileHandle(image.bytes), let file = try? open(handle, flags: linux_o_path),
+            !durably || (try? file.sync()) != nil, let attributes = try? file.attributes()
+        else { return nil }
+        return .init(size: attributes.size, modificationTime: attributes.modificationTime)
     }
 }
 

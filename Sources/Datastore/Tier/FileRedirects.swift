@@ -64,7 +64,9 @@ final class FileRedirects: Sendable {
 
     /// Lets the log take a write, if it must or `member`'s classes say that it should.
     ///
-    /// When the log fails, what it has is moved to the images, and this one takes the write.
+    /// What the log alone is going to have is the register's to know first, why ever the log takes it: only so is the image
+    /// refused when the log is missing, and its blocks kept when the log is opened (invariant 1). When the log fails, what it
+    /// has is moved to the images, and this one takes the write.
     ///
     /// - Parameters:
     ///   - fileSize: the size of the file; a write past it makes it longer, and is the file's.
@@ -82,17 +84,27 @@ final class FileRedirects: Sendable {
             try lending { () throws(StorageError) in try drain(range) }
             return .file
         }
+        // Asked once: a rename may change it meanwhile.
         let mode = mode.withLock { $0 }
         let (isWanted, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
-        if isWanted, mode == .writeback { try tier.enter(image, path: path, mark: mark, for: log) }
+        if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
+            try tier.enter(image, path: ByteString(path), mark: mark, for: log)
+        }
         do throws(StorageError) {
             let isTaken = try log.write(
                 bytes, to: image, at: offset, priority: label, isWanted: isWanted, whileWaiting: lending)
             return !isTaken ? .file : mode == .writethrough ? .both : .log
         } catch  where log.failure != nil {
-            try lending { () throws(StorageError) in try tier.evacuate() }
+            try lending { () throws(StorageError) in try evacuate(log) }
             return .file
         }
+    }
+
+    /// Has everything moved to the images by a log that has failed; others of its images may have to stay there.
+    private func evacuate(_ log: RedirectLog) throws(StorageError) {
+        do throws(StorageError) {
+            try tier.evacuate()
+        } catch  where !log.hasRedirect(RedirectTier.everything, of: image) {}
     }
 
     /// Whether the log should take a write of `range`, and under what label.
@@ -119,15 +131,15 @@ final class FileRedirects: Sendable {
         do throws(StorageError) {
             try attachment.destager.drain(image, range)
         } catch  where attachment.log.failure != nil {
-            try tier.evacuate()
+            try evacuate(attachment.log)
         }
     }
 
-    /// Forgets all redirects of the file, which is gone.
-    func discard() throws(StorageError) {
-        tier.forgetMode(of: image)
-        try tier.attachment?.destager.discard(image)
-    }
+    /// Whether anything is known of the image that must be forgotten when it goes.
+    var isKnown: Bool { tier.register.contains(image) || hasAny }
+
+    /// Forgets all redirects of the file, whose last name is gone, durably.
+    func discard() throws(StorageError) { try tier.forget(image) }
 
     /// The file is gone: no more of its writes are taken; the writes under way in `ranges` end first.
     func remove(_ ranges: RangeTable) {

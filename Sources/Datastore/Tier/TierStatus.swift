@@ -22,6 +22,12 @@ public struct TierStatus: Codable, Sendable {
         public var liveBytes: Int?
         /// Whether clients are refused, because the log is not at hand, or another program has changed the image.
         public var isRefused: Bool
+        /// Whether its file cannot be opened; what the log has of it is kept until it can, or an administrator forgets it.
+        public var isOrphaned = false
+        /// Why it is refused or orphaned, and what to do.
+        public var reason: String?
+        /// What tells it from others of the same path, in hexadecimal.
+        public var identity = ""
     }
 
     /// Whether the device takes part.

@@ -59,16 +59,27 @@ public final class Destager: @unchecked Sendable {
         log.monitor.withLock { log.state.destageFailures[image] = nil }
     }
 
+    /// Returns when what is being moved now is moved: an image that cannot be opened any more is not written to after that.
+    public func waitForPass() {
+        turn.withLock {
+            while isRunning { turn.wait() }
+        }
+    }
+
     /// Copies what a failed log has to the images; then `record` is called, and the log forgets everything.
+    ///
+    /// When some images cannot be written to it throws, and the log keeps what it has of these alone.
     ///
     /// - Parameters:
     ///   - givingUp: whether what cannot be read, or whose image cannot be opened, is lost; else nothing is forgotten
     ///     when there is such.
     ///   - isNeeded: whether an image lacks what the log has of it.
-    ///   - record: makes durable, elsewhere, that what the device holds no longer counts.
+    ///   - recordImages: makes durable, elsewhere, that what the device holds of these images no longer counts.
+    ///   - record: makes durable, elsewhere, that nothing of what the device holds counts any more.
     /// - Returns: the bytes that were given up.
     @discardableResult public func evacuate(
         givingUp: Bool = false, isNeeded: (ImageIdentity) -> Bool = { _ in true },
+        recordImages: ([ImageIdentity]) throws(StorageError) -> Void = { _ in },
         record: () throws(StorageError) -> Void
     ) throws(StorageError) -> Int {
         var lost = 0
@@ -77,15 +88,21 @@ public final class Destager: @unchecked Sendable {
             // What it brings counts as acknowledged.
             log.waitForCommit()
             var failure: StorageError?
+            var done: [ImageIdentity] = []
             try forEachImage(of: { _ in true }) { regions, image in
-                guard isNeeded(image) else { return }
                 do throws(StorageError) {
-                    lost += try evacuate(regions, of: image, givingUp: givingUp)
+                    if isNeeded(image) { lost += try evacuate(regions, of: image, givingUp: givingUp) }
+                    done.append(image)
                 } catch {
                     failure = failure ?? error
                 }
             }
-            if let failure { throw failure }
+            if let failure {
+                // One image that cannot be written to must not keep the others from being served without the log.
+                try recordImages(done)
+                for image in done { log.forget(image) }
+                throw failure
+            }
             try record()
             log.abandon()
         }

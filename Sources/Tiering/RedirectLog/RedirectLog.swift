@@ -225,7 +225,7 @@ public final class RedirectLog: @unchecked Sendable {
     }
 
     /// Forgets the redirects of an image that is gone, in RAM alone.
-    func forget(_ image: ImageIdentity) {
+    public func forget(_ image: ImageIdentity) {
         monitor.withLock {
             guard let number = state.numbers[image] else { return }
             let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)

@@ -24,6 +24,7 @@ final class RedirectBed: Sendable {
         for name in ["export", "export2", "ssd", "ssd2"] {
             try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true)
         }
+        chmod(directory, 0o755)
         for name in ["disk.img", "other.img"] {
             try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(directory)/export/\(name)", "8192k"])
         }
@@ -31,6 +32,35 @@ final class RedirectBed: Sendable {
 
     deinit {
         try? FileManager.default.removeItem(atPath: directory)
+    }
+
+    /// Runs `body` with the export on a file system of its own, that writes nothing by itself; `namesOnDisk` tells which names
+    /// a power failure would leave in the export.
+    func withFileSystem(_ body: (_ namesOnDisk: @escaping @Sendable () throws -> String) throws -> Void) throws {
+        let image = "\(directory)/image"
+        try makeSparseFile(image, size: 160 << 20)
+        try runTool("mkfs.ext4", ["-q", "-O", "has_journal", image])
+        try runTool("mount", ["-o", "loop,commit=3600", image, "\(directory)/export"])
+        defer { _ = try? runTool("umount", ["--lazy", "\(directory)/export"]) }
+        for name in ["disk.img", "other.img"] {
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-b", "1024", "-F", path(name), "32768k"])
+        }
+        try runTool("sync", ["--file-system", path("disk.img")])
+        try body { [directory] in
+            let copy = "\(directory)/copy-\(UUID().uuidString)"
+            defer { unlink(copy) }
+            try runTool("cp", ["--sparse=always", image, copy])
+            try runTool("e2fsck", ["-p", "-E", "journal_only", copy])
+            return try runTool("debugfs", ["-R", "ls /", copy])
+        }
+    }
+
+    /// What a power failure leaves of the file system of ``withFileSystem(_:)``, in its place.
+    func cutPower() throws {
+        let copy = "\(directory)/left"
+        try runTool("cp", ["--sparse=always", "\(directory)/image", copy])
+        try runTool("umount", ["\(directory)/export"])
+        try runTool("mount", ["-o", "loop", copy, "\(directory)/export"])
     }
 
     /// The path of an exported file.
@@ -41,6 +71,7 @@ final class RedirectBed: Sendable {
         _ mode: DatastoreConfiguration.TierMode?, drainTimeout: Duration = .zero,
         classes: RedirectClasses = .metadata, exports: [String] = ["export"], ssd: [String] = ["ssd"],
         isMirrored: Bool = false, modes: [(String, DatastoreConfiguration.TierMode)] = [],
+        handleOf name: String = "disk.img",
         _ body: (_ datastore: Datastore, _ handle: HandleAlias) throws -> Void
     ) throws {
         var configuration = DatastoreConfiguration(
@@ -61,7 +92,7 @@ final class RedirectBed: Sendable {
         logger.logLevel = .critical
         let datastore = try Datastore(configuration: configuration, logger: logger)
         defer { datastore.close() }
-        try body(datastore, try handle("disk.img", datastore))
+        try body(datastore, try handle(name, datastore))
     }
 
     func handle(_ name: String, _ datastore: Datastore, export: Int = 0) throws -> HandleAlias {
@@ -134,6 +165,8 @@ final class RedirectBed: Sendable {
         let writeError = Atomic(EIO)
         /// How long each flush takes, in microseconds.
         let flushTime = Atomic<UInt32>(0)
+        /// Called before each flush.
+        let atFlush = Mutex<(@Sendable () -> Void)?>(nil)
         /// Called once, after the next read.
         let afterRead = Locked<(@Sendable () -> Void)?>(nil)
     }
@@ -172,6 +205,7 @@ private struct FaultyDevice: BlockDevice {
     }
 
     func flush() throws(StorageError) {
+        faults.atFlush.withLock { $0 }?()
         usleep(faults.flushTime.load(ordering: .relaxed))
         try device.flush()
     }

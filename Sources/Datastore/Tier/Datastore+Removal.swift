@@ -1,0 +1,111 @@
+import CLinux
+import Tiering
+
+/// How the last name of an image's file goes: it is on record that it is about to, the name is removed, the directory is made
+/// durable, and only then what the redirect log has of the image is forgotten. So a power failure at any moment leaves the
+/// file with its blocks, or neither (invariants 1 and 11).
+extension Datastore {
+    /// What became of a name that was to be removed.
+    enum NameRemoval {
+        /// Another image has the name than the one whose removal was announced: nothing was done.
+        case superseded
+        /// It is gone, and this file with it, if it was the last name of one.
+        case done(OwnedDescriptor?)
+    }
+
+    /// The name may have gone to another image since its removal was announced, so often.
+    private static let mostAnnouncements = 16
+
+    /// Removes a name by which an image could go. Called without locks.
+    ///
+    /// - Parameters:
+    ///   - failure: how an error is reported.
+    ///   - remove: removes the name, if ``mayRemove(_:after:)`` says so of the file that has it.
+    ///   - makeDurable: makes the directory durable.
+    func removing<Failure: Error>(
+        _ name: FileName, of directory: FileHandle, failure: (DatastoreError) -> Failure,
+        _ remove: (_ announced: ImageIdentity?) throws(Failure) -> NameRemoval,
+        makeDurable: () throws(Failure) -> Void
+    ) throws(Failure) {
+        for _ in 0..<Self.mostAnnouncements {
+            let announced: ImageIdentity?
+            do throws(DatastoreError) {
+                announced = try announceRemoval(of: name, in: directory)
+            } catch {
+                throw failure(error)
+            }
+            let outcome: NameRemoval
+            do throws(Failure) {
+                outcome = try remove(announced)
+            } catch {
+                withdrawRemoval(announced)
+                throw error
+            }
+            guard case .done(let removed) = outcome else {
+                withdrawRemoval(announced)
+                continue
+            }
+            // When this fails the announcement stays: by it the next start knows whether the file is gone.
+            try makeDurable()
+            guard let removed else { return withdrawRemoval(announced) }
+            return files.forgetRemoved(removed, isDurable: true)
+        }
+        throw failure(DatastoreError(.retryLater, "\(name): goes from one image to the next"))
+    }
+
+    /// Notes, durably, that a name is about to be removed, if by that an image could go that needs the log.
+    private func announceRemoval(
+        of name: FileName, in directory: FileHandle
+    ) throws(DatastoreError) -> ImageIdentity? {
+        guard tier.isInUse, (try? name.validate(dots: .invalidArgument)) != nil,
+            let directory = try? openDirectory(directory), let file = try? existingEntry(name, of: directory),
+            let image = imageThatNeedsLog(file)
+        else { return nil }
+        try tier.beginRemoval(of: image)
+        return image
+    }
+
+    /// Whether `file` may be removed after `announced` was: it is the image that was announced, or needs no record.
+    func mayRemove(_ file: OwnedDescriptor?, after announced: ImageIdentity?) -> Bool {
+        guard let image = file.flatMap(imageThatNeedsLog) else { return true }
+        return image == announced
+    }
+
+    private func imageThatNeedsLog(_ file: OwnedDescriptor) -> ImageIdentity? {
+        guard tier.isInUse, file.type == .regular, let image = images.identity(of: file), tier.register.contains(image)
+        else { return nil }
+        return image
+    }
+
+    private func withdrawRemoval(_ announced: ImageIdentity?) {
+        if let announced { tier.endRemoval(of: announced) }
+    }
+
+    /// Forgets the images that the server was removing when it ended, and that are gone.
+    ///
+    /// Only the record says that they went on purpose; an error when such a file is opened says nothing else than that it is
+    /// not there, which of any other file would be no reason to forget it.
+    func settleRemovals() {
+        for (image, entry) in tier.register.images where entry.isBeingRemoved && !tier.isBeingRemoved(image) {
+            guard let handle = FileHandle(image.bytes) else { continue }
+            do throws(DatastoreError) {
+                _ = try open(handle, flags: linux_o_path)
+                tier.endRemoval(of: image)
+            } catch {
+                guard error.code == .stale, isMounted(handle, entry) else { continue }
+                logger.notice("\(entry.path): was removed, its blocks in the redirect log are forgotten")
+                do {
+                    try tier.forget(image)
+                } catch {
+                    logger.error("\(error)")
+                }
+            }
+        }
+    }
+
+    /// Whether the file system that an image was in is there.
+    private func isMounted(_ handle: FileHandle, _ entry: RedirectRegister.Entry) -> Bool {
+        guard let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }) else { return false }
+        return !entry.mark.isEmpty && entry.mark == root.fileSystemMark
+    }
+}

@@ -1,0 +1,184 @@
+import BlockStorage
+import Glibc
+import Synchronization
+import Tiering
+
+extension RedirectTier {
+    /// Writes over what is in a closed log may come again and again; it is empty after so many passes at the latest.
+    private static let mostClosingPasses = 1000
+
+    /// Opens the log, or makes one, and serves again the images that need it; returns those.
+    ///
+    /// - Parameter byAdministrator: whether it throws when there is none to open.
+    func attach(byAdministrator: Bool = false) throws(DatastoreError) -> [ImageIdentity] {
+        try exclusively { () throws(DatastoreError) in
+            if let log = attachment?.log {
+                guard log.isAbandoned else {
+                    throw DatastoreError(.invalidArgument, "the redirect log is attached: detach it first")
+                }
+                state.withLock { $0 = State(isDetached: true) }
+            }
+            guard let log = try LogOpening(configuration, register, logger).open() else {
+                if byAdministrator { throw noLog }
+                return []
+            }
+            let images = log.images
+            let attachment = Attachment(log: log, destager: Destager(log: log, openImage: openImage, yield: yield))
+            try dropOvertakenBlocks(attachment)
+            compareStopped(with: attachment)
+            state.withLock { $0 = State(attachment: attachment) }
+            isFailureLogged.store(false, ordering: .relaxed)
+            return images
+        }
+    }
+
+    /// Forgets, durably, what the log has of images that the register does not name: they have everything themselves, and
+    /// may have been written to since without the log.
+    ///
+    /// Recovery must never lay an older record over newer data (invariant 3): nobody gets at the log before this is done.
+    private func dropOvertakenBlocks(_ attachment: Attachment) throws(DatastoreError) {
+        if register.mayLackImages { return try register.complete(with: attachment.log.images) }
+        for image in attachment.log.images where !register.contains(image) {
+            do throws(StorageError) {
+                try attachment.destager.discard(image)
+            } catch {
+                guard attachment.log.failure != nil else { throw DatastoreError(error) }
+                // It takes no writes any more: what it is not read for here is dropped again when it is opened next.
+                attachment.log.forget(image)
+            }
+        }
+    }
+
+    /// There is no log that could be attached or detached.
+    private var noLog: DatastoreError {
+        if configuration == nil {
+            return DatastoreError(.invalidArgument, "no redirect log is in use: introspectd was started without --ssd")
+        }
+        if state.withLock({ $0.isDetached }) {
+            return DatastoreError(.invalidArgument, "the redirect log is detached already")
+        }
+        return DatastoreError(
+            .invalidArgument, "no redirect log is in use: none was left at the start, and no mode but off is asked for")
+    }
+
+    func refuse(_ images: [ImageIdentity: ByteString], cause: String) {
+        state.withLock {
+            $0.refused = images
+            $0.cause = cause
+        }
+        let advice =
+            configuration == nil
+            ? "start introspectd with the --ssd options that it had"
+            : "have the device back and run introspectctl tier attach"
+        for path in images.values.map(\.description).sorted() {
+            logger.error(
+                """
+                \(path): refused, its newest blocks are in the redirect log, and \(cause); \(advice), or run \
+                introspectctl tier detach --give-up to serve the image as it was before them
+                """)
+        }
+    }
+
+    /// Moves everything to the images and takes the log out of use.
+    ///
+    /// - Parameter givingUp: whether blocks that cannot be read, or are not at hand, are lost; else it throws, and the
+    ///   log stays in use, when there are such.
+    /// - Returns: whether blocks were given up.
+    func detach(givingUp: Bool) throws(DatastoreError) -> Bool {
+        try exclusively { () throws(DatastoreError) in
+            guard let attachment else {
+                let refused = state.withLock { $0.refused }
+                guard !refused.isEmpty else { throw noLog }
+                guard givingUp else {
+                    throw DatastoreError(
+                        .serverFault,
+                        "the redirect log is not at hand, and \(refused.count) images need it: see tier list")
+                }
+                try register.retire()
+                for path in refused.values.map(\.description).sorted() {
+                    logger.error("\(path): its newest blocks were given up, it is served as it was before them")
+                }
+                state.withLock { $0 = State(isDetached: true) }
+                return !refused.isEmpty
+            }
+            var lost = 0
+            do throws(StorageError) {
+                if attachment.log.failure == nil { try empty(attachment, givingUp: givingUp) }
+                if attachment.log.failure != nil { lost = try evacuate(attachment, givingUp: givingUp) }
+            } catch {
+                throw DatastoreError(.serverFault, "\(error): redirected blocks stay in the log")
+            }
+            try register.retire()
+            state.withLock { $0 = State(isDetached: true) }
+            if lost > 0 { logger.error("\(lost) bytes that were only in the redirect log were given up") }
+            logger.notice("the redirect log is detached")
+            return lost > 0
+        }
+    }
+
+    private func empty(_ attachment: Attachment, givingUp: Bool) throws(StorageError) {
+        attachment.log.close()
+        do throws(StorageError) {
+            for _ in 0..<Self.mostClosingPasses where !attachment.log.isEmpty {
+                try attachment.destager.pass(sparing: 0)
+            }
+            guard attachment.log.isEmpty else {
+                throw StorageError(.system(EBUSY), operation: "empty", device: "redirect log")
+            }
+        } catch {
+            guard givingUp else {
+                attachment.log.reopen()
+                throw error
+            }
+            attachment.log.fail(error)
+        }
+    }
+
+    /// Moves what a failed log has to the images, so that they can be served without it; the log stays failed.
+    func evacuate() throws(StorageError) {
+        let result: Result<Void, StorageError> = administration.withLock { _ in
+            guard let attachment, attachment.log.failure != nil, !attachment.log.isAbandoned else {
+                return .success(())
+            }
+            do throws(StorageError) {
+                _ = try evacuate(attachment, givingUp: false)
+                logger.notice("all blocks of the failed redirect log are in the images, which are served without it")
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func evacuate(_ attachment: Attachment, givingUp: Bool) throws(StorageError) -> Int {
+        func record(_ body: () throws(DatastoreError) -> Void) throws(StorageError) {
+            do throws(DatastoreError) {
+                try body()
+            } catch {
+                throw registerFailure(error)
+            }
+        }
+        return try attachment.destager.evacuate(
+            givingUp: givingUp, isNeeded: register.contains,
+            recordImages: { (images) throws(StorageError) in
+                try record { () throws(DatastoreError) in try register.remove(images) }
+            },
+            record: { () throws(StorageError) in
+                try record { () throws(DatastoreError) in try register.retire() }
+            })
+    }
+
+    func exclusively<Value: Sendable>(
+        _ body: () throws(DatastoreError) -> Value
+    ) throws(DatastoreError) -> Value {
+        let result: Result<Value, DatastoreError> = administration.withLock { _ in
+            do throws(DatastoreError) {
+                return .success(try body())
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}

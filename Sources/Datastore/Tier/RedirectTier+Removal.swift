@@ -1,0 +1,69 @@
+import BlockStorage
+import Tiering
+
+/// Only what the server itself has removed is forgotten: a file that cannot be opened may be there again when its disk is
+/// well (invariant 11).
+extension RedirectTier {
+    /// A name of the file of an image is about to be removed: that is on record from now on until ``endRemoval(of:)`` or
+    /// ``forget(_:)``, if the image needs the log.
+    func beginRemoval(of image: ImageIdentity) throws(DatastoreError) {
+        removals.withLock { $0[image, default: 0] += 1 }
+        do throws(DatastoreError) {
+            try register.setBeingRemoved(true, image)
+        } catch {
+            endRemoval(of: image)
+            throw error
+        }
+    }
+
+    /// The name was removed, and the file has another, or it was not removed.
+    func endRemoval(of image: ImageIdentity) {
+        removals.withLock { removals in
+            let count = removals[image, default: 1] - 1
+            removals[image] = count > 0 ? count : nil
+        }
+        do throws(DatastoreError) {
+            // Another thread may have begun meanwhile: the changes of a register come one after the other.
+            try register.changeImages { images in images[image]?.isBeingRemoved = isBeingRemoved(image) }
+        } catch {
+            // The next start finds the file, and that it was not removed.
+            logger.warning("\(error.message)")
+        }
+    }
+
+    /// Whether the server is about to remove a name of the file of an image.
+    func isBeingRemoved(_ image: ImageIdentity) -> Bool { removals.withLock { $0[image] != nil } }
+
+    /// Forgets, durably, all that the log has of an image whose file is gone, durably.
+    func forget(_ image: ImageIdentity) throws(StorageError) {
+        forgetMode(of: image)
+        try attachment?.destager.discard(image)
+        do throws(DatastoreError) {
+            try register.remove([image])
+        } catch {
+            throw registerFailure(error)
+        }
+        _ = removals.withLock { $0.removeValue(forKey: image) }
+        state.withLock { state in
+            state.refused[image] = nil
+            state.unreachable[image] = nil
+        }
+    }
+
+    /// As ``forget(_:)``, while no log is being attached: it would be found to be needed.
+    func forgetOrphan(_ image: ImageIdentity) throws(StorageError) {
+        let result: Result<Void, StorageError> = administration.withLock { _ in
+            do throws(StorageError) {
+                return .success(try forget(image))
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    /// Notes why the blocks of an image cannot be moved to it, or, with nil, that they can.
+    func setUnreachable(_ reason: String?, _ image: ImageIdentity) {
+        state.withLock { $0.unreachable[image] = reason }
+    }
+}

@@ -1,0 +1,222 @@
+import BlockStorage
+import Foundation
+import Glibc
+import TestTools
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// What the server knows of its images over restarts: with the log, without it, and with what else may be missing.
+@Suite(.serialized)
+struct TierStateTests {
+    private let bed: RedirectBed
+    private var log: String { "\(bed.directory)/ssd/redirect.log" }
+    private var elsewhere: String { "\(bed.directory)/elsewhere" }
+
+    init() throws {
+        bed = try RedirectBed()
+    }
+
+    /// Any client can make such a name.
+    @Test(arguments: ["disk.img\r", "a\r\nlog 1", "a\nb", " "]) func noNameBreaksTheRegister(name: String) throws {
+        #expect(rename(bed.path("other.img"), bed.path(name)) == 0)
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let odd = try bed.handle(name, datastore)
+            let place = try bed.inodeTable(datastore, odd, name) + 8192
+            try #require(place == offset)
+            try bed.write(RedirectBed.content[0], at: offset, odd, datastore)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            try #expect(bed.read(offset, bed.handle(name, datastore), datastore) == RedirectBed.content)
+            #expect(datastore.tierStatus().images.count == 2)
+        }
+        // Without the log both are refused.
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(failure { try bed.read(offset, bed.handle(name, datastore), datastore) } == .io)
+        }
+    }
+
+    /// An image that has everything itself is served while the log is away that others need.
+    @Test(arguments: [false, true]) func whatIsWrittenWithoutTheLogIsNotOvertakenByIt(byAttaching: Bool) throws {
+        let modes = [("disk.img", DatastoreConfiguration.TierMode.writethrough)]
+        var offset = 0
+        try bed.serve(.writeback, modes: modes) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let other = try bed.handle("other.img", datastore)
+            try bed.write(1, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+            #expect(datastore.tierStatus().images.count == 2)
+        }
+        rename(log, elsewhere)
+        try bed.serve(.writeback, modes: modes) { datastore, handle in
+            #expect(failure { try bed.read(0, bed.handle("other.img", datastore), datastore) } == .io)
+            try bed.write(2, at: offset, handle, datastore)
+            rename(elsewhere, log)
+            guard byAttaching else { return }
+            try datastore.attachTier()
+            try #expect(bed.read(offset, handle, datastore).first == 2)
+            try #expect(bed.read(0, bed.handle("other.img", datastore), datastore).count == 4096)
+        }
+        try bed.serve(.writeback, modes: modes) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore).first == 2)
+            try datastore.drain()
+        }
+        try #expect(bed.readFile(offset).first == 2)
+    }
+
+    /// The log takes what touches its blocks whatever the mode is now: then the image needs the log.
+    @Test(arguments: [DatastoreConfiguration.TierMode.off, .writeback])
+    func anImageIsRegisteredBeforeTheLogAloneHasAWrite(mode: DatastoreConfiguration.TierMode) throws {
+        var offset = 0
+        // It is not moved to the image while the test looks at it.
+        bed.faults.flushTime.store(0, ordering: .relaxed)
+        try bed.serve(.writethrough, classes: .metadata, modes: [("moved.img", mode)]) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let file = try #require(datastore.files.file(for: handle))
+            let redirects = try #require(file.redirects)
+            #expect(!datastore.tier.register.contains(redirects.image))
+            redirects.noteRename(to: bed.path("moved.img"))
+            try bed.write(1, at: offset, handle, datastore)
+            // Unless the destager was faster.
+            guard datastore.tierStatus().liveBytes > 0 else { return }
+            #expect(datastore.tier.register.contains(redirects.image))
+        }
+        try bed.serve(.writethrough) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore).first == 1)
+        }
+    }
+
+    @Test func aLostHandleKeyIsNotMadeAnew() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        let key = "\(bed.directory)/state/handle-key"
+        rename(key, "\(key).away")
+        var message = ""
+        for _ in 0..<2 {
+            do {
+                try bed.serve(.writeback) { _, _ in Issue.record("was started") }
+            } catch let error as DatastoreError {
+                message = error.message
+            }
+            #expect(message.contains("\(key) is missing"))
+            #expect(access(key, F_OK) != 0)
+        }
+        // Nor is another taken for it.
+        try Data(repeating: 7, count: 32).write(to: URL(filePath: key))
+        chmod(key, 0o600)
+        do {
+            try bed.serve(.writeback) { _, _ in Issue.record("was started") }
+        } catch let error as DatastoreError {
+            message = error.message
+        }
+        #expect(message.contains("another handle key"))
+        rename("\(key).away", key)
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// A start without the log, in which nobody can compare, must not forget how the images looked.
+    @Test(arguments: [false, true]) func aChangeIsFoundAfterAStartWithoutTheLog(whileServed: Bool) throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        rename(log, elsewhere)
+        let change = {
+            usleep(20_000)
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            if whileServed { change() }
+        }
+        if !whileServed { change() }
+        rename(elsewhere, log)
+        try bed.serve(.writeback, drainTimeout: .seconds(10)) { datastore, handle in
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        }
+        try #expect(bed.readFile(offset) != RedirectBed.content)
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    @Test func anUnchangedImageIsServedAfterAStartWithoutTheLog() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            rename(elsewhere, log)
+            try datastore.attachTier()
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            try bed.write(3, at: offset, handle, datastore)
+        }
+        try bed.serve(.writeback) { datastore, handle in try #expect(bed.read(offset, handle, datastore).first == 3) }
+    }
+
+    /// What the administrator says of an image whose log is away holds when the log comes back.
+    @Test func theFileCountsAlsoWhenTheLogIsAway() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        }
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+            try bed.write(4, at: offset, handle, datastore)
+        }
+        rename(elsewhere, log)
+        try bed.serve(.writeback) { datastore, handle in try #expect(bed.read(offset, handle, datastore).first == 4) }
+    }
+
+    /// What the server itself moved to an image just before it stopped is no change by somebody else.
+    @Test(.enabled(if: isRoot, "mounts a file system")) func aPartialDrainIsNotTakenForAChangeAfterAPowerFailure()
+        throws
+    {
+        try bed.withFileSystem { _ in
+            var offset = 0
+            try bed.serve(.writeback) { datastore, handle in
+                offset = try bed.redirect(datastore, handle)
+                // The inode table of the next group: what is moved, is moved by regions of 4 MiB.
+                try bed.write(5, at: offset + (8 << 20), handle, datastore)
+                try #require(datastore.tierStatus().liveBytes == 8192)
+                try runTool("sync", ["--file-system", bed.path("disk.img")])
+                usleep(20_000)
+                let image = try #require(datastore.tier.register.entries.keys.first)
+                let attachment = try #require(datastore.tier.attachment)
+                try attachment.destager.drain(image, ByteRange(offset: offset + (8 << 20), length: 4096))
+                #expect(datastore.tierStatus().liveBytes == 4096)
+            }
+            try bed.cutPower()
+            try bed.serve(.writeback) { datastore, handle in
+                #expect(datastore.tierStatus().images.map(\.isRefused) == [false])
+                try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+                try #expect(bed.read(offset + (8 << 20), handle, datastore).first == 5)
+            }
+        }
+    }
+
+    /// An image whose mode is off by now, and that cannot be written.
+    @Test(.enabled(if: isRoot, "mounts a file system")) func oneImageThatCannotBeWrittenKeepsNoOtherInTheLog() throws {
+        try bed.withFileSystem { _ in
+            try bed.serve(.writeback, modes: [("off.img", .off)]) { datastore, handle in
+                _ = try bed.redirect(datastore, handle)
+                let other = try bed.handle("other.img", datastore)
+                try bed.write(1, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+                try runTool("chattr", ["+i", bed.path("disk.img")])
+                defer { _ = try? runTool("chattr", ["-i", bed.path("disk.img")]) }
+                datastore.files.file(for: handle)?.redirects?.noteRename(to: bed.path("off.img"))
+                for _ in 0..<600 where datastore.tierStatus().liveBytes > 4096 { usleep(50_000) }
+                #expect(datastore.tierStatus().images.map(\.path) == [bed.path("disk.img")])
+            }
+        }
+    }
+}
