@@ -158,6 +158,10 @@ int linux_punch_hole(int descriptor, off_t offset, off_t length) {
     return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+int linux_writeback_error(int descriptor) {
+    return sync_file_range(descriptor, INT64_MAX - 8191, 4096, SYNC_FILE_RANGE_WAIT_BEFORE);
+}
+
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags) {
     struct iovec vector = {.iov_base = (void *)buffer, .iov_len = count};
     return pwritev2(descriptor, &vector, 1, offset, flags);

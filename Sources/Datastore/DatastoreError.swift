@@ -56,6 +56,10 @@ public struct DatastoreError: Error, Hashable, Sendable {
         case badType
         /// The server is short of something for now, the caller tries again (`NFS3ERR_JUKEBOX`).
         case retryLater
+        /// The store was cut off from the server: an open descriptor says that its file is not there, or that the file
+        /// system is shut down. Nothing is known of any file; clients are to try again, best over a new connection
+        /// (`NFS3ERR_JUKEBOX`).
+        case storeLost
     }
 
     /// Which status the protocol answers with.
@@ -74,6 +78,13 @@ public struct DatastoreError: Error, Hashable, Sendable {
         self.init(Self.code(of: number), "\(operation): \(String(cString: strerror(number)))")
     }
 
+    /// The error that `number` stands for when a call on an open descriptor failed with it, which cannot mean that there
+    /// is no such name.
+    static func ofDescriptor(_ number: Int32, _ operation: String) -> DatastoreError {
+        let error = DatastoreError(errorNumber: number, operation)
+        return number == ENOENT ? DatastoreError(.storeLost, error.message) : error
+    }
+
     /// The error that the last system call of this thread left in `errno`.
     public static func lastSystemError(_ operation: String) -> DatastoreError {
         DatastoreError(errorNumber: errno, operation)
@@ -89,7 +100,8 @@ public struct DatastoreError: Error, Hashable, Sendable {
         EINVAL: .invalidArgument, EFBIG: .fileTooBig, EOVERFLOW: .fileTooBig, ENOSPC: .noSpace, EROFS: .readOnly,
         EMLINK: .tooManyLinks, ENAMETOOLONG: .nameTooLong, ENOTEMPTY: .notEmpty, EDQUOT: .quota, ESTALE: .stale,
         EOPNOTSUPP: .notSupported, ENOSYS: .notSupported, EBUSY: .access, ETXTBSY: .access, ELOOP: .invalidArgument,
-        EMFILE: .retryLater, ENFILE: .retryLater, ENOMEM: .retryLater, EAGAIN: .retryLater,
+        ESHUTDOWN: .storeLost, ENOTCONN: .storeLost, EMFILE: .retryLater, ENFILE: .retryLater, ENOMEM: .retryLater,
+        EAGAIN: .retryLater,
     ]
 }
 

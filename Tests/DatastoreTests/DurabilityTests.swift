@@ -206,7 +206,7 @@ import Testing
             #expect(try datastore.openFile(file) !== before)
             let bytes = [UInt64(8).bigEndian]
             let ticket = before.ranges.beginWrite(ByteRange(offset: 3 * 4096, length: 4096))
-            try bytes.withUnsafeBytes { try before.write($0, at: 3 * 4096, stability: .unstable, under: ticket) }
+            _ = try bytes.withUnsafeBytes { try before.write($0, at: 3 * 4096, stability: .unstable, under: ticket) }
             before.ranges.endWrite(ticket)
             _ = try datastore.commit(file, offset: 0, count: 0, as: .root)
             #expect(blockOnDisk(3) == 8)

@@ -99,6 +99,11 @@ ssize_t linux_preadv2(int descriptor, void *buffer, size_t count, off_t offset, 
 /// fallocate with FALLOC_FL_PUNCH_HOLE and FALLOC_FL_KEEP_SIZE: the range reads as zeros and takes no room.
 int linux_punch_hole(int descriptor, off_t offset, off_t length);
 
+/// Whether writing the file back has failed since this was last asked of the same open file, which must not be one that
+/// is flushed: 0, or -1 and the error. sync_file_range(SYNC_FILE_RANGE_WAIT_BEFORE) where no page can be, so that it waits
+/// for nothing.
+int linux_writeback_error(int descriptor);
+
 /// pwritev2 from one buffer.
 ssize_t linux_pwritev2(int descriptor, const void *buffer, size_t count, off_t offset, int flags);
 

@@ -41,7 +41,7 @@ extension Datastore {
             guard descriptor >= 0 else {
                 // A kernel handle that does not fit the file system: the export's path has another one now.
                 guard errno != EINVAL, errno != EOPNOTSUPP else { throw DatastoreError(.stale, "the file is gone") }
-                throw DatastoreError.lastSystemError("open")
+                throw DatastoreError.ofDescriptor(errno, "open")
             }
             return try OwnedDescriptor(taking: descriptor, in: root)
         }

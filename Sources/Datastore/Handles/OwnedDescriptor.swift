@@ -18,7 +18,7 @@ final class OwnedDescriptor: Sendable {
     init(taking rawValue: Int32, in root: ExportRoot) throws(DatastoreError) {
         var status = stat()
         guard fstat(rawValue, &status) == 0 else {
-            let error = DatastoreError.lastSystemError("stat")
+            let error = DatastoreError.ofDescriptor(errno, "stat")
             close(rawValue)
             throw error
         }
@@ -66,7 +66,7 @@ final class OwnedDescriptor: Sendable {
     /// The file's attributes now.
     func attributes() throws(DatastoreError) -> FileAttributes {
         var status = stat()
-        guard fstat(rawValue, &status) == 0 else { throw DatastoreError.lastSystemError("stat") }
+        guard fstat(rawValue, &status) == 0 else { throw DatastoreError.ofDescriptor(errno, "stat") }
         guard let attributes = FileAttributes(status, fsid: root.export.id) else {
             throw DatastoreError(.serverFault, "an object of an unknown type, mode \(status.st_mode)")
         }

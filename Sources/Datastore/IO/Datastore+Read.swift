@@ -3,6 +3,9 @@ import Glibc
 public import NIOCore
 
 extension Datastore {
+    /// A READ finds the file shorter than it was a moment ago so often at most.
+    private static let mostTruncations = 64
+
     /// Reads without waiting, for callers on an event loop: from the cache of image blocks, or what the kernel has in
     /// memory.
     ///
@@ -37,6 +40,17 @@ extension Datastore {
         _ handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
     ) throws(DatastoreError) -> ReadResult {
         let file = try openFile(handle)
+        for _ in 0..<Self.mostTruncations {
+            let result = try read(file, offset: offset, count: count, as: credentials, into: &buffer)
+            if let result { return result }
+        }
+        throw DatastoreError(.retryLater, "\(file.path): is truncated again and again while it is read")
+    }
+
+    /// Reads from the cache or the disk; nil when the file was cut off meanwhile, where it is read.
+    private func read(
+        _ file: OpenFile, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
+    ) throws(DatastoreError) -> ReadResult? {
         let attributes = try currentAttributes(of: file)
         if file.mayBeChanged(attributes), files.noteExternalChange(of: file), file.redirects?.isRefused == true {
             throw DatastoreError(.io, "\(file.path): was changed by another program")
@@ -57,6 +71,7 @@ extension Datastore {
             }
         }
         if let failure {
+            if failure.code == .unexpectedEnd { return nil }
             logger.error("\(failure)")
             throw DatastoreError(failure)
         }
@@ -94,7 +109,7 @@ extension Datastore {
     func openFile(_ handle: FileHandle) throws(DatastoreError) -> OpenFile {
         if let file = files.file(for: handle) { return file }
         try checkIsWhole(handle)
-        return files.enter(try openForData(handle), for: handle)
+        return files.enter(try open(handle, flags: O_RDONLY), for: handle)
     }
 
     /// The attributes of an open file now; a file without a name is gone for clients.
@@ -111,20 +126,10 @@ extension Datastore {
         }
         return attributes
     }
-
-    /// For reading and writing where that is possible; who may do which is checked call by call.
-    private func openForData(_ handle: FileHandle) throws(DatastoreError) -> OwnedDescriptor {
-        do throws(DatastoreError) {
-            return try open(handle, flags: O_RDWR)
-        } catch {
-            guard [.access, .readOnly, .notOwner].contains(error.code) else { throw error }
-            return try open(handle, flags: O_RDONLY)
-        }
-    }
 }
 
 extension DatastoreError {
     init(_ error: StorageError) {
-        self.init(errorNumber: error.errorNumber, "\(error.device): \(error.operation)")
+        self = .ofDescriptor(error.errorNumber, "\(error.device): \(error.operation)")
     }
 }

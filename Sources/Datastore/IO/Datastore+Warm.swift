@@ -16,7 +16,7 @@ extension Datastore {
         guard let session = files.sessions.first(where: { $0.image.path == path }) else {
             throw DatastoreError(.noEntry, "\(path): no image that introspection follows")
         }
-        while session.lastScan == nil, session.isBusy, !files.background.isStopping {
+        while session.lastScan == nil, session.isBusy, !session.hasFailed, !files.background.isStopping {
             usleep(Self.pollInterval)
         }
         do throws(StorageError) {

@@ -14,7 +14,8 @@ extension Datastore {
     /// 1. The range is noted in the file's ``RangeTable``: overlapping writes follow one another, and no read that
     ///    began earlier may put what it read into the cache (invariant 2). The first of writes that overlap in time finds
     ///    out whether another program has written to the file: what the log has is never laid over that.
-    /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again.
+    /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again. Where there is
+    ///    room for a part of the bytes that part is written, and the answer says how much.
     /// 3. A stable write asks the kernel for `RWF_DSYNC`, or for `RWF_SYNC` where the time of change must not be late
     ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
     /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
@@ -34,6 +35,7 @@ extension Datastore {
         }
         let change: OpenFile.OwnChange
         do throws(StorageError) {
+            _ = try file.writer()
             change = try files.beginChange(of: file, range)
         } catch {
             throw MutationFailure(
@@ -42,33 +44,24 @@ extension Datastore {
         let ticket = change.ticket
         let writer = writer(for: credentials, change.before ?? attributes, in: file.descriptor.root)
         var failure: StorageError?
+        var count = 0
         do throws(StorageError) {
-            try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
+            count = try bytes.withUnsafeReadableBytes { (source) throws(StorageError) in
                 let write = { () throws(StorageError) in
                     try file.write(
                         source, at: range.offset, stability: stability, under: ticket, for: writer)
                 }
-                if stability == .unstable {
-                    try write()
-                } else {
-                    try files.background.whileWriteWaits(for: file, write)
-                }
+                return stability == .unstable ? try write() : try files.background.whileWriteWaits(for: file, write)
             }
         } catch {
             failure = error
         }
         let wcc = files.endChange(change, of: file, isDurable: false)
         if let failure {
-            throw MutationFailure(noteFailedWrite(failure, stability), wcc: wcc)
+            logger.error("\(failure)")
+            throw MutationFailure(DatastoreError(failure), wcc: wcc)
         }
-        return WriteResult(count: range.length, committed: stability, verifier: verifier, wcc: wcc)
-    }
-
-    /// What the kernel could not write it may have dropped: other unstable data of clients with it.
-    private func noteFailedWrite(_ failure: StorageError, _ stability: WriteStability) -> DatastoreError {
-        if failure.errorNumber == EIO || stability != .unstable { verifier.renew() }
-        logger.error("\(failure)")
-        return DatastoreError(failure)
+        return WriteResult(count: count, committed: stability, verifier: verifier, wcc: wcc)
     }
 
     /// Makes the unstable writes of a range durable; `count` 0 means to the end of the file. Blocks, but not for
@@ -82,7 +75,6 @@ extension Datastore {
             let range = count > 0 ? file.limits.range(offset: offset, length: UInt64(count)) : nil
             try files.background.whileWriteWaits(for: file) { () throws(StorageError) in try file.commit(range) }
         } catch {
-            verifier.renew()
             logger.error("\(error): clients are told to send their unstable writes again")
             throw MutationFailure(DatastoreError(error), wcc: WeakCacheConsistency(before: before.consistency))
         }
@@ -115,40 +107,60 @@ extension Datastore {
 }
 
 extension OpenFile {
-    /// Writes to the cache and the file, and lets introspection know; the caller has noted the write in `ranges`, and got
-    /// `ticket` for it.
+    /// Writes to the cache and the file, and lets introspection know; returns how many bytes were written, fewer than all
+    /// where there was no room for more. Opens the file for writing if need be; the caller has noted the write in
+    /// `ranges`, and got `ticket` for it.
     ///
     /// In `writethrough` the log has the bytes first, then the file. The range is held over both, and the destager moves
     /// only what is the log's newest while it holds the range: no older block comes over a newer one in the file
     /// (invariant 3).
-    func write(
+    @discardableResult func write(
         _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability,
         under ticket: RangeTable.WriteTicket,
         for writer: DataWriter? = nil
-    ) throws(StorageError) {
-        guard !bytes.isEmpty else { return }
+    ) throws(StorageError) -> Int {
+        guard !bytes.isEmpty else { return 0 }
         let member = member
         cacheWrite(bytes, at: offset, member: member)
+        var written = bytes.count
         do throws(StorageError) {
             writer?.clearSpecialBits(of: descriptor.rawValue)
             switch try redirect(bytes, at: offset, member: member, under: ticket) {
-            case .file: try writeFully(bytes, at: offset, stability: stability, for: writer)
+            case .file: written = try writeFile(bytes, at: offset, stability: stability, for: writer, mayBeShort: true)
             case .log: break
-            case .both: try writeFully(bytes, at: offset, stability: max(stability, .dataSync), for: writer)
+            case .both:
+                let stability = max(stability, .dataSync)
+                _ = try writeFile(bytes, at: offset, stability: stability, for: writer, mayBeShort: false)
             }
         } catch {
-            if stability == .unstable {
-                forgetPages(of: ByteRange(offset: offset, length: bytes.count))
-            } else {
-                forgetFailedWrites()
-            }
-            member?.session.requestScan()
+            noteFailedWrite(error, of: ByteRange(offset: offset, length: bytes.count), member)
             throw error
         }
+        if written < bytes.count {
+            forgetPages(of: ByteRange(offset: offset + written, length: bytes.count - written))
+        }
         // What the file is part of by now: a session that has just begun may have read what was there before.
-        guard let member = self.member else { return }
-        member.session.recordWrite(bytes, file: member.index, at: offset)
+        guard let member = self.member else { return written }
+        let part = UnsafeRawBufferPointer(rebasing: bytes[..<written])
+        member.session.recordWrite(part, file: member.index, at: offset)
+        return written
     }
+
+    /// The file has not taken a write, or not all of it. Only what the storage says may have lost what others wrote: a
+    /// client whose writes fail for want of room, or go too far, troubles nobody else.
+    private func noteFailedWrite(_ error: StorageError, of range: ByteRange, _ member: ImageSession.Member?) {
+        guard Self.harmlessFailures.contains(error.errorNumber), !findsLostWrites() else {
+            forgetFailedWrites()
+            member?.session.requestScan()
+            return
+        }
+        forgetPages(of: range)
+    }
+
+    /// Failures of a write that say of themselves that it was not begun.
+    private static let harmlessFailures: Set<Int32> = [
+        EFBIG, ENOSPC, EDQUOT, EPERM, EACCES, EROFS, EBADF, ETXTBSY, EINVAL, EAGAIN, ENOMEM,
+    ]
 
     /// Lets the redirect log take a write, if it is to.
     private func redirect(
@@ -166,9 +178,15 @@ extension OpenFile {
         return taker
     }
 
-    private func writeFully(
-        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, for writer: DataWriter?
-    ) throws(StorageError) {
+    /// Writes to the file; returns how many bytes it has taken.
+    ///
+    /// - Parameter mayBeShort: whether the bytes that there was room for count when there was none for the others. They
+    ///   are as durable as they should be, and the file is no longer than they say.
+    private func writeFile(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int, stability: WriteStability, for writer: DataWriter?,
+        mayBeShort: Bool
+    ) throws(StorageError) -> Int {
+        let file = try self.writer()
         let flags: Int32 =
             switch stability {
             case .unstable: 0
@@ -176,23 +194,28 @@ extension OpenFile {
             case .fileSync: lateTimes?.mayBeLate(path: path) == true ? linux_rwf_dsync : linux_rwf_sync
             }
         var done = 0
+        LockRank.willWait(for: "a write")
         while done < bytes.count {
             let rest = bytes.baseAddress.map { $0 + done }
             let left = bytes.count - done
             let count =
-                writer?.write(descriptor.rawValue, rest, left, at: offset + done, flags: flags)
-                ?? linux_pwritev2(descriptor.rawValue, rest, left, offset + done, flags)
+                writer?.write(file.rawValue, rest, left, at: offset + done, flags: flags)
+                ?? linux_pwritev2(file.rawValue, rest, left, offset + done, flags)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else {
                 let range = ByteRange(offset: offset + done, length: bytes.count - done)
-                throw StorageError.lastSystemError(operation: "write", device: path, range: range)
+                let error = StorageError.lastSystemError(operation: "write", device: path, range: range)
+                closeWriter()
+                guard mayBeShort, done > 0, Self.harmlessFailures.contains(error.errorNumber) else { throw error }
+                if findsLostWrites() {
+                    throw StorageError(.system(EIO), operation: "write", device: path, range: range)
+                }
+                break
             }
             done += count
         }
         if flags == 0 { try noteUnstableWrite() }
-        guard stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true else {
-            return
-        }
-        try flush()
+        if stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true { try flush() }
+        return done
     }
 }

@@ -54,6 +54,8 @@ final class ImageSession: Sendable {
         var nextScan = ContinuousClock.now
         var scanInterval = ImageSession.shortestScanInterval
         var lastScan: ScanReport?
+        /// Whether the last scan could not be ended.
+        var hasFailed = false
     }
 
     private static let shortestScanInterval = Duration.seconds(1)
@@ -86,6 +88,9 @@ final class ImageSession: Sendable {
     /// What the last scan found; nil before the first has ended.
     var lastScan: ScanReport? { state.withLock { $0.lastScan } }
 
+    /// Whether the last scan could not be ended, and is to be tried again.
+    var hasFailed: Bool { state.withLock { $0.hasFailed } }
+
     /// Reads the virtual disk as clients see it, after them.
     var reader: ImageReader { ImageReader(session: self, background: background) }
 
@@ -109,11 +114,13 @@ final class ImageSession: Sendable {
         startDueWork()
     }
 
-    /// Ends the session; work in the background stops soon.
+    /// Ends the session; work in the background stops soon. The files that stay open are looked at again: each may be an
+    /// image by itself.
     func close() {
         state.withLock { $0.isClosed = true }
         for file in files where file.member?.session === self {
             file.setMember(nil)
+            file.requestIdentification()
         }
     }
 
@@ -186,7 +193,13 @@ final class ImageSession: Sendable {
             guard !report.wasCancelled else { return }
             finish(report, "scanned")
         } catch {
-            logger.warning("\(image.path): cannot be scanned: \(error)")
+            // It may be well again soon; the disk is asked ever more rarely.
+            let isFirst = state.withLock { state in
+                state.wantsScan = true
+                defer { state.hasFailed = true }
+                return !state.hasFailed
+            }
+            logger.log(level: isFirst ? .warning : .debug, "\(image.path): cannot be scanned yet: \(error)")
         }
         state.withLock { state in
             // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
@@ -212,6 +225,7 @@ final class ImageSession: Sendable {
         let isRecognised = report.status.state != .unrecognised
         state.withLock {
             $0.lastScan = report
+            $0.hasFailed = false
             $0.wantsDigest = true
         }
         if isRecognised { reclassifyCachedPages() }

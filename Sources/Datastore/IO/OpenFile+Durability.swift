@@ -1,4 +1,5 @@
 import BlockStorage
+import CLinux
 import Glibc
 import Tiering
 
@@ -10,12 +11,15 @@ extension OpenFile {
     func flush(_ range: ByteRange) throws(StorageError) {
         let pages = range.aligned(to: PageCache.pageSize)
         guard !pages.isEmpty else { return }
-        let address = mmap(nil, pages.length, PROT_READ, MAP_SHARED, descriptor.rawValue, pages.offset)
+        let file = try descriptorToFlush()
+        let address = mmap(nil, pages.length, PROT_READ, MAP_SHARED, file.rawValue, pages.offset)
         guard let address, address != MAP_FAILED else { return try flush() }
         defer { munmap(address, pages.length) }
+        LockRank.willWait(for: "a flush")
         guard msync(address, pages.length, MS_SYNC) == 0 else {
-            defer { forgetFailedWrites() }
-            throw StorageError.lastSystemError(operation: "flush", device: path, range: range)
+            let error = StorageError.lastSystemError(operation: "flush", device: path, range: range)
+            forgetFailedWrites()
+            throw error
         }
     }
 
@@ -32,7 +36,16 @@ extension OpenFile {
     /// have missed is never among those that it counts as flushed (invariant 1).
     ///
     /// Where the log takes writes, the first flush is one of the whole file: what comes after it may need none.
+    ///
+    /// The kernel tells of a failed write-back once to each open file, and all flushes share one: whichever comes first
+    /// takes the error from those beside it. Hence each ends with a look at ``writebackFailures``.
     func commit(_ range: ByteRange?) throws(StorageError) {
+        let failures = writebackFailures.withLock { $0 }
+        try flushWrites(range)
+        try checkWriteback(since: failures)
+    }
+
+    private func flushWrites(_ range: ByteRange?) throws(StorageError) {
         let timeMayBeLate = lateTimes?.mayBeLate(path: path) == true
         let count = unstableWrites.load(ordering: .acquiring)
         let flushed = flushedWrites.load(ordering: .acquiring)
@@ -56,18 +69,63 @@ extension OpenFile {
     func noteForgotten() { forgotten.store(true, ordering: .sequentiallyConsistent) }
 
     private func synchronize(_ call: (Int32) -> Int32) throws(StorageError) {
-        guard call(descriptor.rawValue) == 0 else {
-            defer { forgetFailedWrites() }
-            throw StorageError.lastSystemError(operation: "flush", device: path)
+        let file = try descriptorToFlush()
+        LockRank.willWait(for: "a flush")
+        guard call(file.rawValue) == 0 else {
+            let error = StorageError.lastSystemError(operation: "flush", device: path)
+            forgetFailedWrites()
+            throw error
         }
     }
 
-    /// Drops what a failed flush or stable write has left in memory.
+    /// The one that is written to, or one of its own: never ``descriptor``, which must keep what the kernel has to tell.
+    private func descriptorToFlush() throws(StorageError) -> OwnedDescriptor {
+        if let open = openWriter { return open }
+        return try reopened(O_RDONLY, "open for flushing")
+    }
+
+    /// Throws when writing the file back has failed since `failures` were counted, whoever was told.
+    ///
+    /// What is asked is a descriptor that nobody flushes, so that no flush can take the error away; and whoever finds it
+    /// there has the verifier renewed before anybody else can ask. An answer with the old verifier hence comes only from
+    /// those who asked before the failure (invariant 5).
+    private func checkWriteback(since failures: UInt64) throws(StorageError) {
+        let isLost = findsLostWrites()
+        guard isLost || writebackFailures.withLock({ $0 }) != failures else { return }
+        if isLost { dropFailedPages() }
+        throw StorageError(.system(EIO), operation: "flush beside one that failed", device: path)
+    }
+
+    /// Whether the kernel has a failed write-back to tell of; the verifier is renewed then.
+    func findsLostWrites() -> Bool {
+        writebackFailures.withLock { failures in
+            guard linux_writeback_error(descriptor.rawValue) != 0, ![ESPIPE, EINVAL, ENOSYS].contains(errno) else {
+                return false
+            }
+            failures += 1
+            verifier.renew()
+            return true
+        }
+    }
+
+    /// A flush or a stable write has failed, and unstable data may be lost with it: the verifier is renewed, and what was
+    /// left in memory dropped.
+    func forgetFailedWrites() {
+        writebackFailures.withLock { failures in
+            // What is told here need not be told again.
+            _ = linux_writeback_error(descriptor.rawValue)
+            failures += 1
+            verifier.renew()
+        }
+        dropFailedPages()
+    }
+
+    /// Drops what a failed write-back has left in memory.
     ///
     /// The kernel counts such pages as clean. ext4 moreover holds their extents for written: what is written to them
     /// again, and flushed without an error, is zeros after the next mount. Pages that are read anew are safe to write.
-    func forgetFailedWrites() {
-        cache.removeAll(image: cacheID)
+    private func dropFailedPages() {
+        forgetPages()
         posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_DONTNEED)
     }
 

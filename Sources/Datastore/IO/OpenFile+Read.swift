@@ -145,7 +145,7 @@ extension OpenFile {
     private func readFileDirect(
         _ pages: ByteRange, needing needed: Int, into bytes: UnsafeMutableRawBufferPointer
     ) throws(StorageError) {
-        var file = directDescriptor >= 0 ? directDescriptor : descriptor.rawValue
+        var file = directReader()
         guard let base = bytes.baseAddress else { return }
         var done = 0
         while done < bytes.count {

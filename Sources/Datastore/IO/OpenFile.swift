@@ -45,7 +45,17 @@ final class OpenFile: Sendable {
     }
 
     let identity: Identity
+    /// Open for reading. Nobody flushes it: see ``findsLostWrites()``.
     let descriptor: OwnedDescriptor
+    /// Open for writing, as long as somebody writes.
+    private let writable = Locked<OwnedDescriptor?>(nil, .file)
+    private let hasWritten = Atomic(false)
+    private let roundsWithoutWrite = Atomic(0)
+    let verifier: WriteVerifier
+    /// See ``findPath()``.
+    private let foundPath = Locked<String?>(nil, .file)
+    /// How often writing the file back was found to have failed.
+    let writebackFailures = Locked<UInt64>(0, .file)
     let ranges = RangeTable()
     /// The file's blocks on the fast device, if there is one.
     let redirects: FileRedirects?
@@ -63,7 +73,8 @@ final class OpenFile: Sendable {
     let readAheads = Atomic(0)
     /// Calls of clients on this file that wait for the disk; see ``BackgroundWork``.
     let waitingCalls = Atomic(0)
-    let directDescriptor: Int32
+    /// Past the kernel's page cache; -1 where the file system does not allow that, nil before it is needed.
+    private let directDescriptor = Locked<Int32?>(nil, .file)
     let cache: PageCache
     let buffers: BufferPool
     let sequentialReads = Locked(SequentialReads(), .file)
@@ -73,7 +84,10 @@ final class OpenFile: Sendable {
     private let used = Atomic(true)
     private let cacheNumber = Atomic<UInt32>(0)
 
-    init(_ descriptor: OwnedDescriptor, cache: PageCache, buffers: BufferPool, state: FileState?) {
+    init(
+        _ descriptor: OwnedDescriptor, cache: PageCache, buffers: BufferPool, verifier: WriteVerifier, state: FileState?
+    ) {
+        self.verifier = verifier
         redirects = state?.redirects
         lateTimes = state?.lateTimes
         identity = Identity(device: descriptor.device, inode: descriptor.inode)
@@ -81,17 +95,31 @@ final class OpenFile: Sendable {
         self.state = Locked(State(descriptor.openedAttributes), .file)
         self.cache = cache
         self.buffers = buffers
-        directDescriptor = open("/proc/self/fd/\(descriptor.rawValue)", O_RDONLY | O_CLOEXEC | linux_o_direct)
     }
 
     deinit {
         if cacheID > 0 { LateClose.pool.submit { [cache, cacheID] in cache.removeImage(cacheID) } }
-        if directDescriptor >= 0 { LateClose.close(directDescriptor) }
+        if let direct = directDescriptor.withLock({ $0 }), direct >= 0 { LateClose.close(direct) }
     }
 
     /// A path by which the file was known when it was opened or renamed last; for messages and for finding an
     /// image's other files.
-    var path: String { descriptor.currentPath ?? "inode \(identity.inode)" }
+    var path: String {
+        let current = descriptor.currentPath
+        if let current, isInExport(current) { return current }
+        return foundPath.withLock { $0 } ?? current ?? "inode \(identity.inode)"
+    }
+
+    /// Looks the whole export through for the file's name, unless the kernel knows one: of a file that was opened by its
+    /// handle alone it does not. May take long.
+    func findPath() {
+        guard descriptor.currentPath.map(isInExport) != true, foundPath.withLock({ $0 }) == nil else { return }
+        let found = ExportWalk(root: descriptor.root).find(descriptor.identity) { _, _, _ in }
+        guard let path = found?.currentPath, isInExport(path) else { return }
+        foundPath.withLock { $0 = path }
+    }
+
+    private func isInExport(_ path: String) -> Bool { Datastore.path(path, isIn: descriptor.root.export.path) }
 
     /// How large the file may become.
     var limits: FileSystemLimits { descriptor.root.limits }
@@ -128,6 +156,57 @@ final class OpenFile: Sendable {
             throw StorageError.lastSystemError(operation: "stat", device: path)
         }
         return status.st_size
+    }
+
+    /// The descriptor that is written to, if there is one now.
+    var openWriter: OwnedDescriptor? { writable.withLock { $0 } }
+
+    /// The descriptor to write to, opened if need be: a file that nobody writes to can be executed on the server, and its
+    /// file system be made read-only.
+    func writer() throws(StorageError) -> OwnedDescriptor {
+        hasWritten.store(true, ordering: .relaxed)
+        if let open = openWriter { return open }
+        let opened = try reopened(O_RDWR, "open for writing")
+        return writable.withLock { writable in
+            if let other = writable { return other }
+            writable = opened
+            return opened
+        }
+    }
+
+    /// The descriptor for reading past the kernel's page cache; the other one where that cannot be.
+    func directReader() -> Int32 {
+        if let open = directDescriptor.withLock({ $0 }) { return open >= 0 ? open : descriptor.rawValue }
+        let opened = open(descriptor.descriptorPath, O_RDONLY | O_CLOEXEC | linux_o_direct)
+        // Anything but EINVAL may be otherwise the next time.
+        guard opened >= 0 || errno == EINVAL else { return descriptor.rawValue }
+        let taken = directDescriptor.withLock { direct in
+            if let other = direct { return other }
+            direct = opened
+            return opened
+        }
+        if taken != opened, opened >= 0 { close(opened) }
+        return taken >= 0 ? taken : descriptor.rawValue
+    }
+
+    /// Opens the file anew for the next write, which may fare better.
+    func closeWriter() { writable.withLock { $0 = nil } }
+
+    /// Called twice a second: closes the descriptor that is written to when it has not been for `rounds` calls.
+    func closeIdleWriter(after rounds: Int) {
+        if hasWritten.exchange(false, ordering: .relaxed) { roundsWithoutWrite.store(0, ordering: .relaxed) }
+        guard roundsWithoutWrite.add(1, ordering: .relaxed).newValue == rounds else { return }
+        closeWriter()
+    }
+
+    /// The same file, opened once more.
+    func reopened(_ flags: Int32, _ operation: String) throws(StorageError) -> OwnedDescriptor {
+        LockRank.willWait(for: "an open")
+        let rawValue = open(descriptor.descriptorPath, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+        guard rawValue >= 0, let opened = try? OwnedDescriptor(taking: rawValue, in: descriptor.root) else {
+            throw StorageError.lastSystemError(operation: operation, device: path)
+        }
+        return opened
     }
 
     /// Notes a client's access, for ``takeUse()``.

@@ -2,6 +2,7 @@ import BlockStorage
 import DiskImages
 import Glibc
 import Logging
+import Synchronization
 import Tiering
 import Volumes
 
@@ -17,39 +18,25 @@ final class OpenFiles: Sendable {
     private static let quietTime = Duration.seconds(2)
     /// In seconds.
     private static let roundInterval = 0.5
+    private static let roundsUntilWriterCloses = 10
     private static let deepestWalk = 16
     private static let longestWalk = 100_000
     /// How often a change looks for external modifications before it goes on beside them.
     private static let mostLooks = 3
-
-    private struct Entry {
-        let file: OpenFile
-        var lastUse: ContinuousClock.Instant
-        var handles: Set<FileHandle>
-    }
-
-    private struct Table {
-        var byHandle: [FileHandle: OpenFile] = [:]
-        var byIdentity: [OpenFile.Identity: Entry] = [:]
-        var sessions: [String: ImageSession] = [:]
-
-        /// Removes a session, and none of another file that has come to its path.
-        mutating func remove(_ session: ImageSession) {
-            guard sessions[session.image.path] === session else { return }
-            sessions[session.image.path] = nil
-        }
-    }
 
     let cache: PageCache
     let background = BackgroundWork()
     private let introspects: Bool
     /// Where saved maps lie; see ``DatastoreConfiguration/mapsDirectory``.
     private let maps: String?
-    private let logger: Logger
+    let logger: Logger
     private let verifier: WriteVerifier
     private let fileState: @Sendable (OwnedDescriptor) -> FileState?
     private let buffers = BufferPool()
-    private let table = Locked(Table(), .openFiles)
+    let table = Locked(OpenFileTable(), .openFiles)
+    /// How many files may be open, so that descriptors are left for everything else.
+    let mostFiles = Atomic(OpenFiles.affordableFiles())
+    let hasNotedLimit = Atomic(false)
     private let rounds = IOPool(name: "open-files", threadCount: 1)
     /// Does what follows when a file is gone, which may take long and wait for writes: no client waits for that.
     private let farewells = IOPool(name: "removed-files", threadCount: 1)
@@ -79,29 +66,29 @@ final class OpenFiles: Sendable {
 
     /// The open file of a handle; nil when it is not open.
     func file(for handle: FileHandle) -> OpenFile? {
-        table.withLock { $0.byHandle[handle] }
+        table.withLock { $0[handle] }
     }
 
     /// Enters a file that has just been opened for `handle`, or returns the one that was open already.
     func enter(_ descriptor: OwnedDescriptor, for handle: FileHandle?) -> OpenFile {
-        let identity = OpenFile.Identity(device: descriptor.device, inode: descriptor.inode)
-        // Made without the lock: that opens files. If somebody else is faster, his is taken.
-        let known = file(device: descriptor.device, inode: descriptor.inode)
-        let made = known ?? makeFile(descriptor)
-        return table.withLock { table in
-            let file = table.byIdentity[identity]?.file ?? made
-            table.byIdentity[identity, default: Entry(file: file, lastUse: .now, handles: [])].lastUse = .now
-            if let handle {
-                table.byHandle[handle] = file
-                table.byIdentity[identity]?.handles.insert(handle)
-            }
-            return file
+        while true {
+            // Made without the lock: the registers are asked, and closing others takes time. If somebody else is faster,
+            // his is taken.
+            let isKnown = file(device: descriptor.device, inode: descriptor.inode) != nil
+            if !isKnown { makeRoom() }
+            if let file = enter(isKnown ? nil : makeFile(descriptor), descriptor, for: handle) { return file }
         }
+    }
+
+    /// Enters the file of `descriptor` that is open already, or else `made`; nil when there is neither.
+    private func enter(_ made: OpenFile?, _ descriptor: OwnedDescriptor, for handle: FileHandle?) -> OpenFile? {
+        let identity = OpenFile.Identity(device: descriptor.device, inode: descriptor.inode)
+        return table.withLock { $0.enter(made, identity, for: handle) }
     }
 
     /// The open file of an inode, for operations that change it by name; nil when it is not open.
     func file(device: UInt64, inode: UInt64) -> OpenFile? {
-        table.withLock { $0.byIdentity[OpenFile.Identity(device: device, inode: inode)]?.file }
+        table.withLock { $0[OpenFile.Identity(device: device, inode: inode)] }
     }
 
     /// Runs `body`, which changes attributes of the file, or sets its size to `size`: with nothing else under way where the
@@ -195,11 +182,7 @@ final class OpenFiles: Sendable {
     /// Forgets a file whose last name is gone; closing it and ending its image's session are done in the background.
     func forget(_ identity: OpenFile.Identity) {
         let session = table.withLock { table -> ImageSession? in
-            guard let entry = table.byIdentity[identity] else { return nil }
-            entry.file.noteForgotten()
-            table.byIdentity[identity] = nil
-            for handle in entry.handles { table.byHandle[handle] = nil }
-            guard let session = entry.file.member?.session else { return nil }
+            guard let session = table.remove(identity)?.member?.session else { return nil }
             table.remove(session)
             return session
         }
@@ -268,8 +251,8 @@ final class OpenFiles: Sendable {
     /// Nothing that is known of the file's contents holds.
     func forgetContents(of file: OpenFile) {
         file.forgetPages()
+        // Whatever it is found to be, it is scanned then, once.
         file.requestIdentification()
-        file.member?.session.requestScan()
     }
 
     /// The images that introspection follows.
@@ -287,7 +270,7 @@ final class OpenFiles: Sendable {
     private func openImages(in directory: String, _ root: ExportRoot, depth: Int, remaining: inout Int) {
         guard depth < Self.deepestWalk, let stream = opendir(directory) else { return }
         defer { closedir(stream) }
-        while remaining > 0, !background.isStopping, let entry = readdir(stream) {
+        while remaining > 0, hasRoomForImages, !background.isStopping, let entry = readdir(stream) {
             remaining -= 1
             let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
                 String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
@@ -314,7 +297,7 @@ final class OpenFiles: Sendable {
     func close() -> Bool {
         background.end()
         rounds.shutDown()
-        let files = table.withLock { $0.byIdentity.values.map(\.file) }
+        let files = table.withLock { $0.files.map(\.file) }
         var isDurable = true
         for file in files where file.isDirty {
             isDurable = flush(file) && isDurable
@@ -326,16 +309,15 @@ final class OpenFiles: Sendable {
     }
 
     private func makeFile(_ descriptor: OwnedDescriptor) -> OpenFile {
-        OpenFile(descriptor, cache: cache, buffers: buffers, state: fileState(descriptor))
+        OpenFile(descriptor, cache: cache, buffers: buffers, verifier: verifier, state: fileState(descriptor))
     }
 
     /// Makes what was written to `file` durable; returns whether it is.
-    private func flush(_ file: OpenFile) -> Bool {
+    func flush(_ file: OpenFile) -> Bool {
         do throws(StorageError) {
             try file.flush()
             return true
         } catch {
-            verifier.renew()
             logger.error("\(error): unstable writes may be lost, clients are told to send theirs again")
             return false
         }
@@ -344,7 +326,16 @@ final class OpenFiles: Sendable {
     // MARK: Twice a second
 
     private func lookAfterFiles() {
-        let files = table.withLock { $0.byIdentity.values.map { ($0.file, $0.lastUse) } }
+        lookAfterEachFile()
+        closeIdleFiles()
+        joinVolumeGroups()
+        for session in sessions {
+            session.startDueWork()
+        }
+    }
+
+    private func lookAfterEachFile() {
+        let files = table.withLock { $0.files }
         for (file, lastUse) in files where !forgetIfRemoved(file) {
             // The image is known by its path, and a descriptor names its other files.
             if file.takeRename() {
@@ -357,11 +348,7 @@ final class OpenFiles: Sendable {
                 identify(file)
             }
             noteUse(of: file, since: lastUse)
-        }
-        closeIdleFiles()
-        joinVolumeGroups()
-        for session in sessions {
-            session.startDueWork()
+            file.closeIdleWriter(after: Self.roundsUntilWriterCloses)
         }
     }
 
@@ -377,31 +364,22 @@ final class OpenFiles: Sendable {
 
     private func noteUse(of file: OpenFile, since lastUse: ContinuousClock.Instant) {
         guard file.takeUse() else { return }
-        table.withLock { $0.byIdentity[file.identity]?.lastUse = .now }
+        table.withLock { $0.noteUse(of: file.identity) }
     }
 
+    /// Closes files that nobody has used for a while, and ends images all of whose files are such and not in the cache.
     private func closeIdleFiles() {
-        let files = table.withLock { $0.byIdentity.values.map(\.file) }
-        let withRedirects = Set(files.filter { $0.redirects?.hasAny == true }.map(\.identity))
-        let idle = table.withLock { table -> [OpenFile] in
-            let limit = ContinuousClock.now - Self.idleTime
-            // A file with redirected blocks stays: nobody else would know how it looked when they were written.
-            let idle = table.byIdentity.values.filter {
-                $0.lastUse < limit && !$0.file.isCached && $0.file.member?.session.isBusy != true
-                    && !withRedirects.contains($0.file.identity)
-            }
-            for entry in idle {
-                entry.file.noteForgotten()
-                for handle in entry.handles { table.byHandle[handle] = nil }
-                table.byIdentity[entry.file.identity] = nil
-            }
-            return idle.map(\.file)
-        }
-        for file in idle {
-            if file.isDirty { _ = flush(file) }
-            guard let session = file.member?.session else { continue }
-            table.withLock { $0.remove(session) }
-            session.close()
+        let limit = ContinuousClock.now - Self.idleTime
+        endIdleSessions(before: limit)
+        let kept = filesWithRedirects()
+        close(table.withLock { $0.removeUnused(before: limit, keeping: kept) })
+    }
+
+    private func endIdleSessions(before limit: ContinuousClock.Instant) {
+        let lastUses = lastUses()
+        for session in sessions where !session.isBusy || session.hasFailed {
+            let isIdle = session.files.allSatisfy { !$0.isCached && lastUses[$0.identity].map { $0 < limit } != false }
+            if isIdle { end(session) }
         }
     }
 
@@ -410,7 +388,11 @@ final class OpenFiles: Sendable {
     /// Has an image looked at as soon as its files are quiet.
     private func identify(_ file: OpenFile) {
         do throws(StorageError) {
-            guard Self.mayBeImage(file.path, size: try file.size()) else { return }
+            file.findPath()
+            guard Self.mayBeImage(file.path, size: try file.size()) else {
+                file.member?.session.requestScan()
+                return
+            }
         } catch {
             return logger.warning("\(error)")
         }
@@ -451,7 +433,7 @@ final class OpenFiles: Sendable {
         let map = maps.flatMap { SavedMapFile(of: image, in: file.descriptor.root, maps: $0) }
         let session = ImageSession(
             image: image, files: files, map: map, cache: cache, background: background, logger: logger)
-        table.withLock { $0.sessions[image.path] = session }
+        table.withLock { $0.add(session) }
         session.start()
     }
 
@@ -470,7 +452,7 @@ final class OpenFiles: Sendable {
         let session = ImageSession(
             image: image, files: members.flatMap(\.files), map: nil, cache: cache, background: background,
             logger: logger)
-        table.withLock { $0.sessions[image.path] = session }
+        table.withLock { $0.add(session) }
         session.start()
     }
 
@@ -478,14 +460,13 @@ final class OpenFiles: Sendable {
         table.withLock { $0.sessions[path] }
     }
 
-    private func end(_ session: ImageSession) {
+    func end(_ session: ImageSession) {
         table.withLock { $0.remove(session) }
         session.close()
     }
 
     private func openPart(_ path: String, _ root: ExportRoot) -> OpenFile? {
-        var rawValue = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
-        if rawValue < 0 { rawValue = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) }
+        let rawValue = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard rawValue >= 0, let descriptor = try? OwnedDescriptor(taking: rawValue, in: root) else { return nil }
         guard descriptor.type == .regular, descriptor.device == root.device else { return nil }
         // What is in the file is not what its image holds.

@@ -24,7 +24,7 @@ public struct ReadResult: Sendable {
 
 /// What WRITE answers.
 public struct WriteResult: Sendable {
-    /// The number of bytes written: all of them.
+    /// The number of bytes written: all of them, or those that there was room for.
     public var count: Int
     /// How durable they are; never less than was asked for.
     public var committed: WriteStability

@@ -61,7 +61,7 @@ extension NFSStatus {
             case .tooSmall: .tooSmall
             case .serverFault: .serverFault
             case .badType: .badType
-            case .retryLater: .retryLater
+            case .retryLater, .storeLost: .retryLater
             }
     }
 }

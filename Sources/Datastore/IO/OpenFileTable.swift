@@ -1,0 +1,79 @@
+/// Which files are open, by handle and by inode, and the images that they are part of.
+///
+/// The entry of a file has the table's only reference to it: when that is the only one at all, no call and no image uses
+/// the file, and it can be closed without anybody noticing.
+struct OpenFileTable {
+    struct Entry {
+        var file: OpenFile
+        var lastUse: ContinuousClock.Instant
+        var handles: Set<FileHandle>
+    }
+
+    /// Files of `byIdentity`, whose entries hold them.
+    private var byHandle: [FileHandle: Unmanaged<OpenFile>] = [:]
+    private var byIdentity: [OpenFile.Identity: Entry] = [:]
+    private(set) var sessions: [String: ImageSession] = [:]
+
+    var count: Int { byIdentity.count }
+
+    /// All files, and when each was used last.
+    var files: [(file: OpenFile, lastUse: ContinuousClock.Instant)] { byIdentity.values.map { ($0.file, $0.lastUse) } }
+
+    subscript(handle: FileHandle) -> OpenFile? { byHandle[handle]?.takeUnretainedValue() }
+
+    subscript(identity: OpenFile.Identity) -> OpenFile? { byIdentity[identity]?.file }
+
+    /// Enters the file that is open as `identity`, or else `made`, for `handle`; nil when there is neither.
+    mutating func enter(_ made: OpenFile?, _ identity: OpenFile.Identity, for handle: FileHandle?) -> OpenFile? {
+        guard let file = byIdentity[identity]?.file ?? made else { return nil }
+        byIdentity[identity, default: Entry(file: file, lastUse: .now, handles: [])].lastUse = .now
+        if let handle {
+            byHandle[handle] = Unmanaged.passUnretained(file)
+            byIdentity[identity]?.handles.insert(handle)
+        }
+        return file
+    }
+
+    mutating func noteUse(of identity: OpenFile.Identity) { byIdentity[identity]?.lastUse = .now }
+
+    /// Forgets a file; returns it.
+    mutating func remove(_ identity: OpenFile.Identity) -> OpenFile? {
+        guard let entry = byIdentity.removeValue(forKey: identity) else { return nil }
+        entry.file.noteForgotten()
+        for handle in entry.handles { byHandle[handle] = nil }
+        return entry.file
+    }
+
+    /// Forgets files that nobody uses, those first that were used least recently; returns them.
+    ///
+    /// - Parameters:
+    ///   - most: how many at most.
+    ///   - limit: none that was used since.
+    ///   - kept: files that stay.
+    mutating func removeUnused(
+        most: Int = .max, before limit: ContinuousClock.Instant, keeping kept: Set<OpenFile.Identity>
+    ) -> [OpenFile] {
+        let idle = byIdentity.filter { $0.value.lastUse < limit && !kept.contains($0.key) }
+            .map { (identity: $0.key, lastUse: $0.value.lastUse) }.sorted { $0.lastUse < $1.lastUse }
+        var removed: [OpenFile] = []
+        for (identity, _) in idle where removed.count < most && isUnused(identity) {
+            if let file = remove(identity) { removed.append(file) }
+        }
+        return removed
+    }
+
+    private mutating func isUnused(_ identity: OpenFile.Identity) -> Bool {
+        guard let index = byIdentity.index(forKey: identity) else { return false }
+        return isKnownUniquelyReferenced(&byIdentity.values[index].file)
+    }
+
+    // MARK: Images
+
+    mutating func add(_ session: ImageSession) { sessions[session.image.path] = session }
+
+    /// Removes a session, and none of another file that has come to its path.
+    mutating func remove(_ session: ImageSession) {
+        guard sessions[session.image.path] === session else { return }
+        sessions[session.image.path] = nil
+    }
+}

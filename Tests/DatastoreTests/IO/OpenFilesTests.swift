@@ -1,0 +1,169 @@
+import Foundation
+import Glibc
+import Logging
+import NIOCore
+import Synchronization
+import TestTools
+import Testing
+
+@testable import Datastore
+
+/// Which files are open, and what becomes of their images.
+@Suite(.serialized, .enabled(if: isRoot, "mounts file systems")) struct OpenFilesTests {
+    private func read(_ file: HandleAlias, _ datastore: Datastore) throws -> UInt8? {
+        var bytes = ByteBuffer()
+        _ = try datastore.read(file, offset: 0, count: 1, as: .root, into: &bytes)
+        return bytes.getInteger(at: 0)
+    }
+
+    private func eventually(_ condition: () -> Bool) -> Bool {
+        for _ in 0..<600 where !condition() { usleep(25_000) }
+        return condition()
+    }
+
+    /// Far more files are read, written and committed than may be open.
+    @Test func filesUsedLeastMakeRoomForOthers() throws {
+        let test = try TestDatastore()
+        let files = try (0..<300).map { try test.createFile("f\($0)") }
+        let datastore = test.datastore
+        datastore.files.mostFiles.store(20, ordering: .relaxed)
+        concurrently(threads: 4) { thread in
+            for round in 0..<2 {
+                for (number, file) in files.enumerated() where number % 4 == thread {
+                    do {
+                        let bytes = ByteBuffer(integer: UInt8(truncatingIfNeeded: number + round))
+                        _ = try datastore.write(file, offset: 0, bytes: bytes, stability: .unstable, as: .root)
+                        #expect(try read(file, datastore) == UInt8(truncatingIfNeeded: number + round))
+                        _ = try datastore.commit(file, offset: 0, count: 0, as: .root)
+                    } catch {
+                        Issue.record(error)
+                    }
+                }
+            }
+        }
+        // Each thread may be about to open one more.
+        #expect(test.datastore.files.table.withLock { $0.count } <= 24)
+        for (number, file) in files.enumerated() {
+            #expect(try read(file, test.datastore) == UInt8(truncatingIfNeeded: number + 1))
+        }
+    }
+
+    /// A file that a call uses is not closed, and its images end where nothing else gives way.
+    @Test func filesInUseStayOpen() throws {
+        let test = try TestDatastore()
+        let used = try test.createFile("used")
+        let file = try test.datastore.openFile(used)
+        test.datastore.files.mostFiles.store(16, ordering: .relaxed)
+        for number in 0..<100 { _ = try read(try test.createFile("f\(number)"), test.datastore) }
+        #expect(try test.datastore.openFile(used) === file)
+    }
+
+    /// The kernel knows no name of a file that was opened by its handle alone.
+    @Test func anImageThatIsOpenedByAnOldHandleIsLookedInto() throws {
+        try withTemporaryDirectory { path in
+            let (device, export) = ("\(path)/device", "\(path)/export")
+            mkdir(export, 0o755)
+            try makeSparseFile(device, size: 64 << 20)
+            try runTool("mkfs.ext4", ["-q", device])
+            try runTool("mount", ["-o", "loop", device, export])
+            defer { _ = try? runTool("umount", ["--lazy", export]) }
+            mkdir("\(export)/d", 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/d/disk.img", "8192k"])
+            var configuration = DatastoreConfiguration(
+                exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let first = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            let root = try first.mount(export, client: .loopback)
+            let directory = try first.lookup(root, "d", as: .root).handle
+            let handle = try first.lookup(directory, "disk.img", as: .root).handle
+            first.close()
+            try runTool("umount", ["--lazy", export])
+            try runTool("mount", ["-o", "loop", device, export])
+            let second = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { second.close() }
+            _ = try read(handle, second)
+            #expect(
+                eventually { second.report().images.contains { $0.path == "\(export)/d/disk.img" && $0.scan != nil } })
+        }
+    }
+
+    /// The files of an image whose session ends are looked at again.
+    @Test func aFlatFileIsLookedIntoWhenItsDescriptorIsGone() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/a-flat.img", "8192k"])
+            let descriptor =
+                "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                + "createType=\"monolithicFlat\"\nRW 16384 FLAT \"a-flat.img\" 0\n"
+            try descriptor.write(toFile: "\(export)/a.vmdk", atomically: false, encoding: .utf8)
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            func isKnown(_ name: String) -> Bool {
+                datastore.report().images.contains { $0.path == "\(export)/\(name)" && $0.scan != nil }
+            }
+            _ = try read(try datastore.lookup(root, "a.vmdk", as: .root).handle, datastore)
+            #expect(eventually { isKnown("a.vmdk") })
+            _ = try datastore.remove(root, "a.vmdk", as: .root)
+            #expect(eventually { isKnown("a-flat.img") && !isKnown("a.vmdk") })
+        }
+    }
+
+    /// Another program changes an image that is known: it is looked at again, and scanned once.
+    @Test func anImageThatChangedOnTheServerIsScannedOnce() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/disk.img", "8192k"])
+            let scans = ScanCounter()
+            let datastore = try Datastore(
+                configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
+                logger: Logger(label: "test") { _ in scans })
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let handle = try datastore.lookup(root, "disk.img", as: .root).handle
+            _ = try read(handle, datastore)
+            #expect(eventually { scans.count.load(ordering: .relaxed) == 1 })
+            try runTool("debugfs", ["-w", "-R", "mkdir /new", "\(export)/disk.img"])
+            _ = try read(handle, datastore)
+            #expect(eventually { scans.count.load(ordering: .relaxed) == 2 })
+            // A second one would come after a second at the earliest.
+            sleep(4)
+            let count = scans.count.load(ordering: .relaxed)
+            #expect(count == 2)
+        }
+    }
+
+    @Test func aDescriptorThatKnowsNoFileSaysThatTheStoreIsLost() {
+        for number in [ENOENT, ESHUTDOWN, ENOTCONN] {
+            #expect(DatastoreError.ofDescriptor(number, "read").code == .storeLost)
+        }
+        #expect(DatastoreError(errorNumber: ENOENT, "look up").code == .noEntry)
+        #expect(DatastoreError.ofDescriptor(EIO, "read").code == .io)
+    }
+}
+
+/// Counts the scans that the log tells of.
+private final class ScanCounter: LogHandler, Sendable {
+    let count = Atomic(0)
+    var logLevel: Logger.Level {
+        get { .info }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) {
+        if "\(event.message)".contains(": scanned in ") { count.add(1, ordering: .relaxed) }
+    }
+}

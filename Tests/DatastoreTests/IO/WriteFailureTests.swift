@@ -1,0 +1,107 @@
+import Foundation
+import Glibc
+import NIOCore
+import Synchronization
+import TestTools
+import Testing
+
+@testable import Datastore
+
+/// What a failed write or flush means to the one who asked for it, and to the others.
+@Suite(.serialized, .enabled(if: isRoot, "mounts file systems")) struct WriteFailureTests {
+    private static let clients = 8
+    private static let share = 128 << 10
+
+    /// The kernel tells one flush of a failed write-back, and the others nothing.
+    @Test func noCommitBesideAFailedOneAnswersForWhatIsLost() throws {
+        try withTemporaryDirectory { path in
+            let (small, export) = ("\(path)/small", "\(path)/export")
+            for directory in [small, export] { mkdir(directory, 0o755) }
+            try runTool("mount", ["-t", "tmpfs", "-o", "size=16m", "tmpfs", small])
+            defer { _ = try? runTool("umount", ["--lazy", small]) }
+            try makeSparseFile("\(small)/image", size: 64 << 20)
+            let now = "lazy_itable_init=0,lazy_journal_init=0"
+            try runTool("mkfs.ext4", ["-q", "-E", now, "\(small)/image"])
+            try runTool("mount", ["-o", "loop", "\(small)/image", export])
+            defer { _ = try? runTool("umount", ["--lazy", export]) }
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+            let files = try (0..<6).map { try datastore.create(root, FileName("disk\($0)"), mode, as: .root).handle }
+            _ = try? runTool("dd", ["if=/dev/zero", "of=\(small)/rest", "bs=64k", "status=none"])
+            for (round, file) in files.enumerated() {
+                let answered = try commitTogether(datastore, file, isWhole: round.isMultiple(of: 2))
+                #expect(answered == 0, "COMMITs of round \(round) that answer for what is not on the disk")
+            }
+        }
+    }
+
+    /// Clients write to one file, which has no room, and commit at the same time; returns how many were told that their
+    /// bytes are safe.
+    private func commitTogether(_ datastore: Datastore, _ file: HandleAlias, isWhole: Bool) throws -> Int {
+        let bytes = ByteBuffer(repeating: 7, count: Self.share)
+        let written = try (0..<Self.clients).map { client in
+            try datastore.write(
+                file, offset: UInt64(client * Self.share), bytes: bytes, stability: .unstable, as: .root
+            ).verifier
+        }
+        let answered = Mutex(0)
+        let ready = Atomic(0)
+        concurrently(threads: Self.clients) { client in
+            ready.add(1, ordering: .relaxed)
+            while ready.load(ordering: .relaxed) < Self.clients {}
+            let offset = isWhole ? 0 : UInt64(client * Self.share)
+            let count = isWhole ? 0 : UInt32(Self.share)
+            let committed = try? datastore.commit(file, offset: offset, count: count, as: .root).verifier
+            if committed == written[client] { answered.withLock { $0 += 1 } }
+        }
+        return answered.withLock { $0 }
+    }
+
+    /// A client that has no room is told how much of its WRITE there was room for, and no other client notices.
+    @Test func aWriteWithoutRoomIsShortAndTroublesNobodyElse() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", export])
+            defer { _ = try? runTool("umount", ["--lazy", export]) }
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+            let other = try datastore.create(root, "other", mode, as: .root).handle
+            let small = ByteBuffer(repeating: 1, count: 4096)
+            let before = try datastore.write(other, offset: 0, bytes: small, stability: .unstable, as: .root)
+            try runTool("dd", ["if=/dev/zero", "of=\(export)/filler", "bs=4k", "count=1950", "status=none"])
+            for (name, stability) in [("a", .fileSync), ("b", .dataSync), ("c", .unstable)]
+                as [(String, WriteStability)]
+            {
+                let file = try datastore.create(root, FileName(name), mode, as: .root).handle
+                let bytes = ByteBuffer(repeating: 7, count: 1 << 20)
+                let result = try datastore.write(file, offset: 0, bytes: bytes, stability: stability, as: .root)
+                #expect(result.count > 0 && result.count < 1 << 20)
+                #expect(try datastore.getAttributes(file, as: .root).size == UInt64(result.count))
+                let rest = bytes.getSlice(at: result.count, length: bytes.readableBytes - result.count) ?? ByteBuffer()
+                #expect(
+                    failure {
+                        try datastore.write(
+                            file, offset: UInt64(result.count), bytes: rest, stability: stability, as: .root)
+                    } == .noSpace)
+                #expect(try datastore.getAttributes(file, as: .root).size == UInt64(result.count))
+                var read = ByteBuffer()
+                _ = try datastore.read(file, offset: 0, count: 1 << 20, as: .root, into: &read)
+                #expect(read == bytes.getSlice(at: 0, length: result.count))
+                _ = try datastore.remove(root, FileName(name), as: .root)
+                for _ in 0..<400 where Self.freeBlocks(export) < 50 { usleep(10_000) }
+            }
+            #expect(datastore.writeVerifier == before.verifier)
+            #expect(try datastore.commit(other, offset: 0, count: 0, as: .root).verifier == before.verifier)
+        }
+    }
+
+    private static func freeBlocks(_ path: String) -> Int {
+        var status = statvfs()
+        return statvfs(path, &status) == 0 ? Int(status.f_bfree) : 0
+    }
+}
