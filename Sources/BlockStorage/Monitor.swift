@@ -1,4 +1,4 @@
-import Glibc
+public import Glibc
 
 /// A lock with a condition variable: what `Synchronization.Mutex` has no counterpart of.
 public final class Monitor: @unchecked Sendable {
@@ -10,7 +10,11 @@ public final class Monitor: @unchecked Sendable {
     public init(_ rank: LockRank? = nil) {
         self.rank = rank
         pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(condition, &attributes)
+        pthread_condattr_destroy(&attributes)
     }
 
     deinit {
@@ -41,6 +45,13 @@ public final class Monitor: @unchecked Sendable {
     /// As ``wait()``, for as long as `condition` holds; returns at once when it does not.
     public func wait(while condition: () -> Bool) {
         while condition() { wait() }
+    }
+
+    /// As ``wait()``, until `time` on the monotonic clock at the latest.
+    public func wait(until time: timespec) {
+        var time = time
+        LockRank.willWait(for: "a condition", holding: rank)
+        pthread_cond_timedwait(condition, mutex, &time)
     }
 
     /// Wakes one waiter.

@@ -90,6 +90,10 @@ int linux_faccessat2(int directory, const char *path, int mode, int flags) {
     return (int)syscall(SYS_faccessat2, directory, path, mode, flags);
 }
 
+ssize_t linux_fgetxattr(int file, const char *name, void *value, size_t size) {
+    return fgetxattr(file, name, value, size);
+}
+
 int64_t linux_file_system_type(int file) {
     struct statfs status;
     return fstatfs(file, &status) == 0 ? status.f_type : -1;

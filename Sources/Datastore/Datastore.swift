@@ -20,7 +20,6 @@ public final class Datastore: Sendable {
     let roots: [UInt64: ExportRoot]
     let handles: HandleCodec
     let impersonation = Impersonation()
-    let groups = GroupDirectory()
     let turns = Turns()
     let logger: Logger
     let verifier = WriteVerifier()
@@ -41,14 +40,17 @@ public final class Datastore: Sendable {
     /// Opens the exports and reads the handle key, or makes one on the first start.
     ///
     /// Throws when an export is missing or no directory, when two exports overlap (a file would have two handles), or
-    /// when clients could reach the state directory and with it the key.
+    /// when clients could reach the state directory and with it the key. So it does as root without `CAP_SETUID` or
+    /// `CAP_SETGID`, for whom all clients would be root, and when root is to be squashed by a server that is not root.
     public init(configuration: DatastoreConfiguration, logger: Logger) throws(DatastoreError) {
         umask(0)
+        try Self.checkIdentity(impersonation, configuration)
         self.configuration = configuration
         self.logger = logger
         var opened: [ExportRoot] = []
         for export in configuration.exports {
-            opened.append(try ExportRoot(export, scheme: configuration.handleScheme))
+            let patience = configuration.searchPatience
+            opened.append(try ExportRoot(export, scheme: configuration.handleScheme, patience: patience))
         }
         exports = opened.map(\.export)
         try Self.checkDisjoint(exports.map(\.path))
@@ -125,6 +127,25 @@ public final class Datastore: Sendable {
         return key
     }
 
+    /// Throws where clients would be taken for others than they are.
+    private static func checkIdentity(
+        _ impersonation: Impersonation, _ configuration: DatastoreConfiguration
+    ) throws(DatastoreError) {
+        guard !impersonation.isPossible else { return }
+        guard impersonation.server.uid != 0 else {
+            throw DatastoreError(
+                .access,
+                "root without CAP_SETUID and CAP_SETGID cannot act for other users, all clients would be root: "
+                    + "give the server both, or another user")
+        }
+        for export in configuration.exports where export.squashesRoot {
+            throw DatastoreError(
+                .invalidArgument,
+                "\(export.path): root cannot be squashed by a server that is not root itself, "
+                    + "all clients act as user \(impersonation.server.uid)")
+        }
+    }
+
     private static func checkDisjoint(_ paths: [String]) throws(DatastoreError) {
         for (index, path) in paths.enumerated() {
             for other in paths.dropFirst(index + 1) where self.path(path, isIn: other) || self.path(other, isIn: path) {
@@ -146,6 +167,7 @@ public final class Datastore: Sendable {
     public func close() {
         defer { serverLocks.release() }
         readAheadPool.shutDown()
+        for root in roots.values { root.inodes.stop() }
         files.finishFarewells()
         tier.stop()
         guard files.close() else { return }

@@ -90,8 +90,9 @@ public struct DatastoreError: Error, Hashable, Sendable {
         DatastoreError(errorNumber: errno, operation)
     }
 
+    /// What is not in the list is the storage's way to fail: file systems over a network have many.
     private static func code(of number: Int32) -> Code {
-        codes[number] ?? .serverFault
+        codes[number] ?? .io
     }
 
     private static let codes: [Int32: Code] = [
@@ -101,7 +102,8 @@ public struct DatastoreError: Error, Hashable, Sendable {
         EMLINK: .tooManyLinks, ENAMETOOLONG: .nameTooLong, ENOTEMPTY: .notEmpty, EDQUOT: .quota, ESTALE: .stale,
         EOPNOTSUPP: .notSupported, ENOSYS: .notSupported, EBUSY: .access, ETXTBSY: .access, ELOOP: .invalidArgument,
         ESHUTDOWN: .storeLost, ENOTCONN: .storeLost, EMFILE: .retryLater, ENFILE: .retryLater, ENOMEM: .retryLater,
-        EAGAIN: .retryLater,
+        EAGAIN: .retryLater, ETIMEDOUT: .retryLater, EINTR: .retryLater, EKEYEXPIRED: .access, EKEYREVOKED: .access,
+        EKEYREJECTED: .access, ENOKEY: .access, EBADF: .serverFault, EFAULT: .serverFault, EUSERS: .quota,
     ]
 }
 

@@ -6,14 +6,36 @@ import SunRPC
 /// Turns RPC credentials into whom the datastore knows.
 ///
 /// AUTH_SYS has room for 16 supplementary groups. A client that sends 16 may have had to leave some out, so that such a
-/// user's groups are looked up here as well, in this machine's user database; the answers are kept for a while.
+/// user's groups are looked up here as well, in this machine's user database. That may ask the network: it is done on a
+/// thread of its own, once for all calls that wait for it, and what comes of it is kept for a while.
 final class Identities: Sendable {
     /// The groups of a user in the user database; may block on the network.
     typealias Lookup = @Sendable (_ uid: UInt32) -> [UInt32]
+    /// What is to be done for a user.
+    typealias Action = @Sendable (Credentials) -> Void
+
+    /// What of a credential says who makes a call.
+    private struct User: Hashable {
+        let uid: UInt32
+        let gid: UInt32
+        let groups: [UInt32]
+
+        init(_ user: AuthSystem) {
+            uid = user.uid
+            gid = user.gid
+            groups = user.groups
+        }
+    }
 
     private struct Entry {
-        let groups: [UInt32]
+        let credentials: Credentials
         let expiry: ContinuousClock.Instant
+    }
+
+    private struct State {
+        var known: [User: Entry] = [:]
+        /// What waits for an answer, by whom it is for.
+        var waiting: [User: [Action]] = [:]
     }
 
     /// How long an answer of the user database is good.
@@ -22,48 +44,48 @@ final class Identities: Sendable {
     static let capacity = 1024
 
     private let lookUp: Lookup
-    private let entries = Locked<[UInt32: Entry]>([:])
+    private let state = Locked(State())
+    private let lookups = IOPool(name: "user-database", threadCount: 1)
 
     init(lookUp: @escaping Lookup = Identities.groupsInUserDatabase) {
         self.lookUp = lookUp
     }
 
-    /// Whom `credential` names; may block.
-    func credentials(_ credential: RPCCredential) -> Credentials {
-        if let known = credentialsIfKnown(credential) { return known }
-        guard case .system(let user) = credential else { return .anonymous }
-        let groups = lookUp(user.uid)
-        remember(groups, of: user.uid)
-        return Self.credentials(user, adding: groups)
+    deinit {
+        lookups.shutDown()
     }
 
     /// Whom `credential` names, or nil when the user database has to be asked.
     func credentialsIfKnown(_ credential: RPCCredential) -> Credentials? {
         guard case .system(let user) = credential else { return .anonymous }
-        guard user.groups.count >= AuthSystem.maximumGroups else { return Self.credentials(user, adding: []) }
-        guard let groups = rememberedGroups(of: user.uid) else { return nil }
-        return Self.credentials(user, adding: groups)
-    }
-
-    private static func credentials(_ user: AuthSystem, adding groups: [UInt32]) -> Credentials {
-        Credentials(
-            uid: user.uid, gid: user.gid,
-            groups: groups.isEmpty ? user.groups : user.groups + groups.filter { !user.groups.contains($0) })
-    }
-
-    private func rememberedGroups(of uid: UInt32) -> [UInt32]? {
-        let entry = entries.withLock { $0[uid] }
+        guard user.groups.count >= AuthSystem.maximumGroups else {
+            return Credentials(uid: user.uid, gid: user.gid, groups: user.groups)
+        }
+        let entry = state.withLock { $0.known[User(user)] }
         guard let entry, entry.expiry > .now else { return nil }
-        return entry.groups
+        return entry.credentials
     }
 
-    private func remember(_ groups: [UInt32], of uid: UInt32) {
-        let entry = Entry(groups: groups, expiry: .now + Self.lifetime)
-        entries.withLock { entries in
-            if entries.count >= Self.capacity, entries[uid] == nil {
-                entries.removeAll()
+    /// How many actions wait for an answer.
+    var waitingCount: Int { state.withLock { $0.waiting.values.reduce(0) { $0 + $1.count } } }
+
+    /// Has `action` done for whom `credential` names, once the user database has been asked; does not wait for that.
+    func find(_ credential: RPCCredential, _ action: @escaping Action) {
+        guard case .system(let credential) = credential else { return action(.anonymous) }
+        let user = User(credential)
+        let isAsked = state.withLock { state in
+            state.waiting[user, default: []].append(action)
+            return state.waiting[user]?.count != 1
+        }
+        guard !isAsked else { return }
+        lookups.submit { [self] in
+            let credentials = Credentials(uid: user.uid, gid: user.gid, groups: user.groups + lookUp(user.uid))
+            let actions = state.withLock { state in
+                if state.known.count >= Self.capacity, state.known[user] == nil { state.known.removeAll() }
+                state.known[user] = Entry(credentials: credentials, expiry: .now + Self.lifetime)
+                return state.waiting.removeValue(forKey: user) ?? []
             }
-            entries[uid] = entry
+            for action in actions { action(credentials) }
         }
     }
 }

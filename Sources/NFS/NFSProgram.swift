@@ -21,14 +21,19 @@ public struct NFSProgram: RPCProgram {
     private let datastore: Datastore
     private let bulkPool: IOPool
     private let metadataPool: IOPool
-    private let identities = Identities()
+    private let identities: Identities
 
     /// The program in front of `datastore`. `bulkPool` reads and writes data; `metadataPool` does what has to be quick,
     /// and must not be the same.
     public init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool) {
+        self.init(datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool, identities: Identities())
+    }
+
+    init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool, identities: Identities) {
         self.datastore = datastore
         self.bulkPool = bulkPool
         self.metadataPool = metadataPool
+        self.identities = identities
     }
 
     /// Answers `call` at once or from a thread of the pools.
@@ -76,7 +81,7 @@ public struct NFSProgram: RPCProgram {
         if procedure.answerWithoutWaiting(context, into: &reply) {
             responder.send(reply)
         } else {
-            submit(procedure, call, responder)
+            submit(procedure, context, responder)
         }
     }
 
@@ -90,8 +95,21 @@ public struct NFSProgram: RPCProgram {
         }
     }
 
+    /// Has `procedure` answered once it is known for whom.
     private func submit<Procedure: NFSProcedure>(
         _ procedure: Procedure, _ call: RPCCall, _ responder: RPCResponder
+    ) {
+        guard let credentials = identities.credentialsIfKnown(call.credential) else {
+            return identities.find(call.credential) { credentials in
+                let context = NFSCall(rpc: call, datastore: datastore, credentials: credentials)
+                submit(procedure, context, responder)
+            }
+        }
+        submit(procedure, NFSCall(rpc: call, datastore: datastore, credentials: credentials), responder)
+    }
+
+    private func submit<Procedure: NFSProcedure>(
+        _ procedure: Procedure, _ context: NFSCall, _ responder: RPCResponder
     ) {
         let pool =
             switch procedure.lane {
@@ -99,8 +117,6 @@ public struct NFSProgram: RPCProgram {
             case .metadata: metadataPool
             }
         pool.submit {
-            let context = NFSCall(
-                rpc: call, datastore: datastore, credentials: identities.credentials(call.credential))
             var reply = responder.makeReply(capacity: procedure.replyCapacity)
             procedure.answer(context, into: &reply)
             responder.send(reply)

@@ -52,6 +52,30 @@ struct StartTests {
         #expect(result.errorOutput.contains(option[0]))
     }
 
+    /// Where clients would all be root, and where root could not be squashed.
+    @Test(.enabled(if: geteuid() == 0, "starts as users with other rights"))
+    func aServerThatCannotActForOthersIsRefused() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let state = try temporary.makeDirectory("state")
+            chmod(state, 0o700)
+            let program = try Executable.path(of: "introspectd")
+            let words = [program, "serve", export, "--no-rpcbind", "--state", state, "--port", "0", "--mount-port", "0"]
+            for right in ["setuid", "setgid"] {
+                let limits = ["setpriv", "--bounding-set", "-\(right)", "--inh-caps", "-\(right)"]
+                let result = try Command(limits + words, timeLimit: 20).result()
+                #expect(result.status == 1)
+                #expect(result.errorOutput.contains("CAP_SETUID and CAP_SETGID"), "\(result)")
+            }
+            chown(state, 65534, 65534)
+            let user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+            let result = try Command(user + words + ["--root-squash"], timeLimit: 20).result()
+            #expect(result.status == 1)
+            #expect(result.errorOutput.contains("cannot be squashed"), "\(result)")
+        }
+    }
+
     @Test(arguments: [SIGTERM, SIGINT])
     func signalStopsTheServerInOrder(signal: Int32) throws {
         try Bed.with { bed in

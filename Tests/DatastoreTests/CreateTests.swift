@@ -232,7 +232,7 @@ import Testing
         }
         let all = AccessRights(rawValue: 0x3f)
         #expect(try datastore.access(test.root, all, as: .root).granted == [.read, .lookup])
-        #expect(failure { try datastore.checkWrite(test.attributes(file), as: .root) } == .readOnly)
+        #expect(failure { try test.write(file, as: .root) } == .readOnly)
         #expect(try test.names() == [".", "..", "a", "d"])
     }
 }

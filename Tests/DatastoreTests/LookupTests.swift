@@ -1,4 +1,5 @@
 import Glibc
+import TestTools
 import Testing
 
 @testable import Datastore
@@ -59,6 +60,37 @@ import Testing
         let inner = try test.makeDirectory("inner", in: test.makeDirectory("d"))
         #expect(rename(test.local("d/inner"), "\(test.directory)/outside") == 0)
         #expect(failure { try test.lookup("..", in: inner) } == .stale)
+    }
+
+    /// Deeper than a path can be long; and one level of it at a time is never asked for.
+    @Test func directoriesAboveAreFoundAtAnyDepth() throws {
+        let test = try TestDatastore()
+        defer { _ = try? runTool("rm", ["-rf", test.local("d"), "\(test.directory)/outside"]) }
+        try test.makeDirectory("d")
+        var handles = [try test.lookup("d")]
+        var place = open(test.local("d"), O_RDONLY | O_DIRECTORY)
+        defer { close(place) }
+        for depth in 1...5000 {
+            #expect(mkdirat(place, "d", 0o755) == 0)
+            let next = openat(place, "d", O_RDONLY | O_DIRECTORY)
+            close(place)
+            place = next
+            if depth >= 4998 || depth == 200 { handles.append(try test.handle(of: place)) }
+        }
+        let deepest = handles[handles.count - 1]
+        #expect(try test.lookup("..", in: deepest) == handles[handles.count - 2])
+        var parent: FileHandle?
+        _ = try test.datastore.readDirectory(
+            deepest, cookie: 1, verifier: 0, detail: .attributesAndHandles, as: .root
+        ) { entry in
+            parent = entry.handle
+            return true
+        }
+        #expect(parent == handles[handles.count - 2])
+        #expect(rename(test.local("d/d"), "\(test.directory)/outside") == 0)
+        for handle in handles.dropFirst() {
+            #expect(failure { try test.lookup("..", in: handle) } == .stale)
+        }
     }
 
     @Test(arguments: Scheme.allCases)
@@ -137,5 +169,13 @@ import Testing
             #expect(try other.mount(alias + "/d/inner", client: .loopback) == inner)
             #expect(try other.mount(export + "/d/inner", client: .loopback) == inner)
         }
+    }
+}
+
+extension TestDatastore {
+    /// The handle of a directory that is open as `descriptor`.
+    func handle(of descriptor: Int32) throws -> Handle {
+        let root = try #require(datastore.roots.values.first)
+        return try datastore.handles.handle(of: OwnedDescriptor(taking: dup(descriptor), in: root))
     }
 }

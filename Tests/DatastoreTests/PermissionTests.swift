@@ -1,6 +1,8 @@
 import CLinux
+import Foundation
 import Glibc
-import Synchronization
+import NIOCore
+import TestTools
 import Testing
 
 @testable import Datastore
@@ -85,7 +87,7 @@ import Testing
     func accessSaysWhatTheKernelWould(scheme: Scheme) throws {
         let test = try TestDatastore(scheme)
         let all = AccessRights(rawValue: .max)
-        func granted(_ handle: FileHandle, _ user: Credentials) throws -> AccessRights {
+        func granted(_ handle: HandleAlias, _ user: Credentials) throws -> AccessRights {
             try test.datastore.access(handle, all, as: user).granted
         }
         let file = try test.createFile("a", mode: 0o640, as: alice)
@@ -108,9 +110,9 @@ import Testing
         let file = try test.attributes(test.createFile("a", as: Credentials(uid: 0, gid: 0, groups: [0, 5])))
         #expect(file.uid == 65534 && file.gid == 65534)
         let mine = try test.attributes(test.createFile("b", as: alice))
+        #expect(test.mayWrite("a", as: .root))
+        #expect(!test.mayWrite("b", as: .root))
         #expect(mine.uid == alice.uid)
-        #expect(test.datastore.mayWrite(file, as: .root))
-        #expect(!test.datastore.mayWrite(mine, as: .root))
     }
 
     @Test func usersThatNobodyCanBe() throws {
@@ -124,50 +126,81 @@ import Testing
         #expect(linux_setfsuid(.max) == 0 && linux_setfsgid(.max) == 0)
     }
 
-    @Test func dataIsForThoseWhoMay() throws {
-        let test = try TestDatastore()
-        let datastore = test.datastore
-        func attributes(_ mode: UInt32) throws -> FileAttributes {
-            var attributes = try test.attributes(test.root)
-            attributes.type = .regular
-            attributes.mode = mode
-            attributes.uid = alice.uid
-            attributes.gid = 2000
-            return attributes
-        }
-        let stranger = Credentials(uid: 9, gid: 9)
-        #expect(datastore.mayRead(try attributes(0o000), as: alice))
-        #expect(datastore.mayWrite(try attributes(0o000), as: alice))
-        #expect(datastore.mayRead(try attributes(0o040), as: bob))
-        #expect(!datastore.mayWrite(try attributes(0o040), as: bob))
-        // The group's bits count for its members, also where others have more.
-        #expect(!datastore.mayWrite(try attributes(0o602), as: bob))
-        #expect(datastore.mayWrite(try attributes(0o602), as: stranger))
-        #expect(!datastore.mayRead(try attributes(0o660), as: stranger))
-        #expect(datastore.mayRead(try attributes(0o601), as: stranger))
-        #expect(datastore.mayWrite(try attributes(0o000), as: .root))
-        #expect(failure { try datastore.checkRead(attributes(0o600), as: stranger) } == .access)
-        #expect(failure { try datastore.checkWrite(attributes(0o600), as: stranger) } == .access)
-        #expect(failure { try datastore.checkRead(test.attributes(test.root), as: alice) } == .isDirectory)
+    /// Not even with groups that the server has found for a user is there a way into root's.
+    @Test func squashedGroupsAreNobodys() throws {
+        let test = try TestDatastore(squashesRoot: true)
+        try test.makeLocalFile("roots")
+        chmod(test.local("roots"), 0o060)
+        let member = Credentials(uid: 5, gid: 5, groups: (0..<20).map { $0 })
+        #expect(!test.mayRead("roots", as: member) && !test.mayWrite("roots", as: member))
+        let file = try test.createFile("a", as: member)
+        let toRoot = AttributeChanges(gid: 0)
+        #expect(failure { try test.datastore.setAttributes(file, toRoot, guard: nil, as: member) } == .notOwner)
+        let toOwn = AttributeChanges(gid: 19)
+        #expect(failure { try test.datastore.setAttributes(file, toOwn, guard: nil, as: member) } == nil)
     }
 
-    @Test func groupsThatTheClientHadNoRoomFor() {
-        let count = Atomic(0)
-        let directory = GroupDirectory { uid in
-            count.add(1, ordering: .relaxed)
-            return uid == 5 ? [7, 100, 101] : []
+    /// A file with names in two exports is open once; who may do what is the matter of the export that the handle is of.
+    @Test func eachExportHasItsOwnRules() throws {
+        try withTemporaryDirectory { path in
+            chmod(path, 0o755)
+            for name in ["open", "closed", "squashed"] { mkdir("\(path)/\(name)", 0o777) }
+            #expect(FileManager.default.createFile(atPath: "\(path)/open/a", contents: nil))
+            for name in ["closed", "squashed"] { #expect(link("\(path)/open/a", "\(path)/\(name)/a") == 0) }
+            chmod("\(path)/open/a", 0o600)
+            let datastore = try Datastore(
+                exports: [
+                    .init(path: "\(path)/open"), .init(path: "\(path)/closed", isReadOnly: true),
+                    .init(path: "\(path)/squashed", squashesRoot: true),
+                ], state: "\(path)/state")
+            defer { datastore.close() }
+            let handles = try datastore.exports.map { export in
+                try datastore.lookup(datastore.mount(export.path, client: .loopback), "a", as: .root).handle
+            }
+            let codes: [DatastoreError.Code?] = [nil, .readOnly, .access]
+            for first in 0..<3 {
+                let file = try datastore.openFile(handles[first])
+                for (handle, code) in zip(handles, codes) {
+                    let bytes = ByteBuffer(string: "x")
+                    #expect(
+                        failure {
+                            try datastore.write(handle, offset: 0, bytes: bytes, stability: .unstable, as: .root)
+                        } == code)
+                }
+                datastore.files.forget(file.identity)
+            }
         }
-        let sixteen = (0..<16).map { UInt32($0 + 100) }
-        let few = Credentials(uid: 5, gid: 7, groups: [100])
-        #expect(directory.completed(few) == few)
-        #expect(count.load(ordering: .relaxed) == 0)
-        let full = Credentials(uid: 5, gid: 6, groups: sixteen)
-        for _ in 0..<3 { #expect(directory.completed(full).groups == sixteen + [7]) }
-        #expect(count.load(ordering: .relaxed) == 1)
-        let stranger = Credentials(uid: 9, gid: 6, groups: sixteen)
-        #expect(directory.completed(stranger) == stranger)
-        #expect(GroupDirectory.nameService(0).contains(0))
-        #expect(GroupDirectory.nameService(.max - 1).isEmpty)
+    }
+
+    @Test func groupsAreInOrder() {
+        let user = Credentials(uid: 5, gid: 7, groups: [9, 0, 3, 9, 70_000])
+        #expect(user.groups == [0, 3, 9, 70_000])
+        #expect([0, 3, 7, 9, 70_000].allSatisfy(user.isMember))
+        #expect(![1, 8, 69_999, 70_001, .max].contains(where: user.isMember))
+        #expect(user.rootSquashed.groups == [3, 9, 65534, 70_000])
+        #expect(Credentials(uid: 5, gid: 7, groups: [0, 65534]).rootSquashed.groups == [65534])
+    }
+
+    @Test func dataIsForThoseWhoMay() throws {
+        let test = try TestDatastore()
+        let file = try test.createFile("a")
+        let owners = AttributeChanges(uid: alice.uid, gid: 2000)
+        _ = try test.datastore.setAttributes(file, owners, guard: nil, as: .root)
+        func may(_ mode: mode_t, _ user: Credentials) -> [Bool] {
+            chmod(test.local("a"), mode)
+            return [test.mayRead("a", as: user), test.mayWrite("a", as: user)]
+        }
+        let stranger = Credentials(uid: 9, gid: 9)
+        #expect(may(0o000, alice) == [true, true])
+        #expect(may(0o040, bob) == [true, false])
+        // The group's bits count for its members, also where others have more.
+        #expect(may(0o602, bob) == [false, false])
+        #expect(may(0o602, stranger) == [false, true])
+        #expect(may(0o660, stranger) == [false, false])
+        #expect(may(0o601, stranger) == [true, false])
+        #expect(may(0o000, .root) == [true, true])
+        #expect(failure { try test.read(test.root, as: alice) } == .isDirectory)
+        #expect(failure { try test.write(test.root, as: alice) } == .isDirectory)
     }
 
     @Test func threadsActForTheirOwnUsers() throws {
@@ -182,5 +215,28 @@ import Testing
                 #expect(made?.attributes.uid == user.uid && made?.attributes.gid == user.gid)
             }
         }
+    }
+}
+
+extension TestDatastore {
+    func read(_ file: Handle, as user: Credentials) throws {
+        var buffer = ByteBuffer()
+        _ = try datastore.read(file, offset: 0, count: 1, as: user, into: &buffer)
+    }
+
+    func write(_ file: Handle, as user: Credentials) throws {
+        _ = try datastore.write(file, offset: 0, bytes: ByteBuffer(string: "x"), stability: .unstable, as: user)
+    }
+
+    func mayRead(_ name: String, as user: Credentials) -> Bool {
+        let code = failure { try read(lookup(name), as: user) }
+        #expect(code == nil || code == .access)
+        return code == nil
+    }
+
+    func mayWrite(_ name: String, as user: Credentials) -> Bool {
+        let code = failure { try write(lookup(name), as: user) }
+        #expect(code == nil || code == .access)
+        return code == nil
     }
 }

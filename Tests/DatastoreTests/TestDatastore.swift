@@ -14,14 +14,16 @@ final class TestDatastore {
     private(set) var datastore: Datastore
     let root: Handle
     private var options: DatastoreConfiguration.Export
+    private let searchPatience: Duration
 
     typealias Handle = HandleAlias
 
     init(
         _ scheme: DatastoreConfiguration.HandleScheme = .automatic, isReadOnly: Bool = false,
-        squashesRoot: Bool = false
+        squashesRoot: Bool = false, searchPatience: Duration = .seconds(60)
     ) throws {
         self.scheme = scheme
+        self.searchPatience = searchPatience
         directory = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
         let export = "\(directory)/export"
         try FileManager.default.createDirectory(atPath: export, withIntermediateDirectories: true)
@@ -29,7 +31,7 @@ final class TestDatastore {
         chmod(directory, 0o755)
         chmod(export, 0o777)
         options = DatastoreConfiguration.Export(path: export, isReadOnly: isReadOnly, squashesRoot: squashesRoot)
-        datastore = try Self.open(directory, options, scheme)
+        datastore = try Self.open(directory, options, scheme, searchPatience)
         root = try datastore.mount(export, client: .loopback)
     }
 
@@ -42,7 +44,7 @@ final class TestDatastore {
     func restart(isReadOnly: Bool = false) throws {
         options.isReadOnly = isReadOnly
         datastore.close()
-        datastore = try Self.open(directory, options, scheme)
+        datastore = try Self.open(directory, options, scheme, searchPatience)
     }
 
     /// Runs `body` while another server may have the directories.
@@ -54,9 +56,10 @@ final class TestDatastore {
     }
 
     private static func open(
-        _ directory: String, _ export: DatastoreConfiguration.Export, _ scheme: DatastoreConfiguration.HandleScheme
+        _ directory: String, _ export: DatastoreConfiguration.Export, _ scheme: DatastoreConfiguration.HandleScheme,
+        _ searchPatience: Duration
     ) throws -> Datastore {
-        try Datastore(exports: [export], state: "\(directory)/state", scheme)
+        try Datastore(exports: [export], state: "\(directory)/state", scheme, searchPatience: searchPatience)
     }
 
     func local(_ path: String) -> String { "\(directory)/export/\(path)" }
@@ -123,11 +126,12 @@ extension Datastore {
     /// As for a test: little memory, no introspection.
     convenience init(
         exports: [DatastoreConfiguration.Export], state: String,
-        _ scheme: DatastoreConfiguration.HandleScheme = .automatic
+        _ scheme: DatastoreConfiguration.HandleScheme = .automatic, searchPatience: Duration = .seconds(60)
     ) throws(DatastoreError) {
         var configuration = DatastoreConfiguration(exports: exports, stateDirectory: state)
         configuration.handleScheme = scheme
         configuration.cacheSize = 4 << 20
+        configuration.searchPatience = searchPatience
         configuration.introspects = false
         try self.init(configuration: configuration, logger: Logger(label: "test"))
     }

@@ -68,6 +68,9 @@ uint64_t linux_device_number(uint32_t major, uint32_t minor);
 /// faccessat2(), by the system call: older C libraries emulate it wrongly.
 int linux_faccessat2(int directory, const char *path, int mode, int flags);
 
+/// fgetxattr().
+ssize_t linux_fgetxattr(int file, const char *name, void *value, size_t size);
+
 /// The f_type of fstatfs(), or -1.
 int64_t linux_file_system_type(int file);
 

@@ -94,6 +94,8 @@ public struct DatastoreConfiguration: Sendable {
     public var stateDirectory: String?
     /// How file handles find their files again.
     public var handleScheme = HandleScheme.automatic
+    /// How long a call waits for a search of the whole export for its file, where handles are inode numbers.
+    var searchPatience = Duration.milliseconds(100)
     /// Whether the server looks into disk images.
     public var introspects = true
     /// Where maps of images lie that `introspect-scan export` saved, under the images' paths in their export with

@@ -1,5 +1,7 @@
+import BlockStorage
 import CLinux
 import CNettle
+import DiskImages
 import Glibc
 
 /// An export with its directory open, and what its file system can do.
@@ -20,9 +22,9 @@ final class ExportRoot: Sendable {
     let hasOneJournal: Bool
 
     /// Opens the directory that `configuration` names.
-    init(_ configuration: DatastoreConfiguration.Export, scheme: DatastoreConfiguration.HandleScheme)
-        throws(DatastoreError)
-    {
+    init(
+        _ configuration: DatastoreConfiguration.Export, scheme: DatastoreConfiguration.HandleScheme, patience: Duration
+    ) throws(DatastoreError) {
         let path = configuration.path
         guard let resolved = realpath(path, nil) else { throw DatastoreError.lastSystemError("export \(path)") }
         defer { free(resolved) }
@@ -43,7 +45,7 @@ final class ExportRoot: Sendable {
         device = UInt64(status.st_dev)
         inode = UInt64(status.st_ino)
         issuesKernelHandles = scheme == .automatic && KernelHandle.canBeOpened(under: descriptor)
-        inodes = InodeTable()
+        inodes = InodeTable(patience: patience)
         limits = FileSystemLimits(of: descriptor)
         callerLimits = CallerLimits(of: descriptor)
         hasOneJournal = Journal.holdsAllMetadata(of: descriptor, device: UInt64(status.st_dev))
@@ -85,11 +87,10 @@ final class ExportRoot: Sendable {
     func openEntry(
         _ name: FileName, of directory: Int32, flags: Int32, mode: UInt32 = 0
     ) throws(DatastoreError) -> OwnedDescriptor {
-        let resolve = linux_resolve_beneath | linux_resolve_no_symlinks | linux_resolve_no_xdev
         // openat2 refuses flags that mean nothing for a path descriptor.
         let terminal = flags & linux_o_path == 0 ? O_NOCTTY : 0
         let entry = name.withCString {
-            linux_openat2(directory, $0, flags | O_NOFOLLOW | O_CLOEXEC | terminal, mode, resolve)
+            linux_openat2(directory, $0, flags | O_NOFOLLOW | O_CLOEXEC | terminal, mode, Self.inside)
         }
         guard entry >= 0 else {
             guard errno != EXDEV else { throw Self.otherFileSystem(name) }
@@ -106,30 +107,86 @@ final class ExportRoot: Sendable {
         guard !isRoot(directory) else { return try open() }
         let parent = try openDirectoryAbove(directory)
         // A directory that was moved out of the export has parents that are none of its clients' business.
-        var ancestor = parent
-        for _ in 0..<Self.maximumDepth {
-            if isRoot(ancestor) { return parent }
-            let next = try openDirectoryAbove(ancestor)
-            guard !next.isSameFile(as: ancestor) else { break }
-            ancestor = next
-        }
-        throw DatastoreError(.stale, "the directory is no longer in \(export.path)")
+        guard try contains(parent) else { throw DatastoreError(.stale, Self.movedAway(from: export)) }
+        return parent
     }
 
-    private func openDirectoryAbove(_ directory: OwnedDescriptor) throws(DatastoreError) -> OwnedDescriptor {
-        let flags = linux_o_path | O_DIRECTORY | O_CLOEXEC
-        let parent = linux_openat2(
-            directory.rawValue, "..", flags, 0, linux_resolve_no_symlinks | linux_resolve_no_xdev)
-        guard parent >= 0 else {
-            guard errno != EXDEV else {
-                throw DatastoreError(.stale, "the directory is no longer in \(export.path)")
+    /// Whether `directory` is the export's own or below it.
+    ///
+    /// The kernel's name for it tells, unless the path is longer than it can say; then that of a directory so far above
+    /// that it is shorter.
+    private func contains(_ directory: OwnedDescriptor) throws(DatastoreError) -> Bool {
+        guard let own = OwnedDescriptor.path(of: descriptor) else { throw DatastoreError.lastSystemError("export") }
+        var directory = directory
+        var step = Self.longStep
+        for _ in 0..<Self.maximumStepCount {
+            if let path = OwnedDescriptor.path(of: directory.rawValue) { return Self.path(path, isIn: own) }
+            guard errno == ENAMETOOLONG else { throw DatastoreError.lastSystemError("open") }
+            let above = try openDirectoryAbove(directory, levels: step)
+            // Too far up, perhaps: what is above the export says nothing of what is below.
+            if step > 1, let path = OwnedDescriptor.path(of: above.rawValue), !Self.path(path, isIn: own) {
+                step = 1
+            } else {
+                directory = above
             }
+        }
+        throw DatastoreError(.nameTooLong, "a directory that deep")
+    }
+
+    /// The files of disk images: whatever stands in a path when it is opened, nothing leads out of the export or to
+    /// another file system, and no symbolic link is followed. The paths are those of ``OwnedDescriptor/currentPath``;
+    /// `path` is that of `file`, which is open already.
+    func hostFiles(besides file: OwnedDescriptor, at path: String) -> HostFiles {
+        HostFiles(
+            open: { [self] other, flags in
+                other == path
+                    ? Glibc.open(file.descriptorPath, flags & ~O_NOFOLLOW) : openFile(at: other, flags)
+            }, name: { ByteString($0).description })
+    }
+
+    /// Opens the file at `path`, as it is, as a path only; nil when there is none.
+    func openFile(at path: String) -> OwnedDescriptor? {
+        let descriptor = openFile(at: path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0, let file = try? OwnedDescriptor(taking: descriptor, in: self) else { return nil }
+        return file.device == device ? file : nil
+    }
+
+    private func openFile(at path: String, _ flags: Int32) -> Int32 {
+        let bytes = ByteString(escaped: path).bytes
+        guard let own = OwnedDescriptor.path(of: descriptor), Self.path(bytes, isIn: own) else {
+            errno = ENOENT
+            return -1
+        }
+        let relative = FileName(bytes: bytes.dropFirst(own.count).drop { $0 == 0x2f })
+        return relative.withCString { linux_openat2(descriptor, $0, flags, 0, Self.inside) }
+    }
+
+    private static let inside = linux_resolve_beneath | linux_resolve_no_symlinks | linux_resolve_no_xdev
+    private static let longStep = 256
+    private static let maximumStepCount = 8192
+
+    private static func path(_ path: [UInt8], isIn directory: [UInt8]) -> Bool {
+        guard path.starts(with: directory) else { return false }
+        return path.count == directory.count || directory.last == 0x2f || path[directory.count] == 0x2f
+    }
+
+    private func openDirectoryAbove(
+        _ directory: OwnedDescriptor, levels: Int = 1
+    ) throws(DatastoreError) -> OwnedDescriptor {
+        let flags = linux_o_path | O_DIRECTORY | O_CLOEXEC
+        let path = Array(repeating: "..", count: levels).joined(separator: "/")
+        let parent = linux_openat2(
+            directory.rawValue, path, flags, 0, linux_resolve_no_symlinks | linux_resolve_no_xdev)
+        guard parent >= 0 else {
+            guard errno != EXDEV else { throw DatastoreError(.stale, Self.movedAway(from: export)) }
             throw DatastoreError.lastSystemError("open")
         }
         return try OwnedDescriptor(taking: parent, in: self)
     }
 
-    /// A bound on loops that climb or descend; deeper trees are refused.
+    private static func movedAway(from export: Export) -> String { "the directory is no longer in \(export.path)" }
+
+    /// A bound on loops that descend; files in deeper trees are not found without kernel handles.
     static let maximumDepth = 4096
 
     private static func otherFileSystem(_ name: FileName) -> DatastoreError {

@@ -8,7 +8,7 @@ import Glibc
 /// in reach of those who have its handle; nobody gets from there to what is above or beside it.
 extension Datastore {
     /// Opens the file of `handle` as the server's own user, whatever its permissions; ``attributes(of:)`` and
-    /// ``checkRead(_:as:)`` tell what the caller may do with it.
+    /// ``checkRead(_:_:by:as:)`` tell what the caller may do with it.
     ///
     /// `flags` are those of open(2). Without `O_PATH` only files and directories are opened, never devices or pipes:
     /// anything else throws `invalidArgument`. Throws `badHandle` for bytes that are no handle of this server,

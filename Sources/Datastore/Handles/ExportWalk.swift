@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// A search of a whole export for one file, directory by directory.
+/// A walk through a whole export, directory by directory.
 struct ExportWalk {
     /// Opens as a place in the tree: no permission for the file itself is needed, no device is touched.
     static let pathOnly = linux_o_path
@@ -11,31 +11,24 @@ struct ExportWalk {
 
     let root: ExportRoot
 
-    /// Opens the file with `identity` as a path only, or returns nil; reports every entry on the way.
-    func find(
-        _ identity: InodeIdentity, report: (_ inode: UInt64, _ parent: UInt64, _ name: FileName) -> Void
-    ) -> OwnedDescriptor? {
+    /// Reports every entry, until `body` returns false.
+    func forEachEntry(_ body: (_ entry: DirectoryStream.Entry, _ name: FileName, _ directory: OwnedDescriptor) -> Bool) {
         var pending: [[FileName]] = [[]]
         var entryCount = 0
-        var found: OwnedDescriptor?
-        while found == nil, let path = pending.popLast(), entryCount < Self.maximumEntryCount {
+        var isDone = false
+        while !isDone, let path = pending.popLast() {
             guard let directory = openDirectory(path) else { continue }
             // What cannot be read is left out: the rest of the export is no worse for it.
             _ = try? DirectoryStream(directory.rawValue).forEach { (entry) throws(DatastoreError) -> Bool in
                 guard !entry.isDot else { return true }
                 entryCount += 1
                 let name = FileName(bytes: entry.name)
-                report(entry.inode, directory.inode, name)
-                if entry.inode == identity.inode {
-                    let file = try? root.openEntry(name, of: directory.rawValue, flags: Self.pathOnly)
-                    if let file, file.isFile(identity) { found = file }
-                }
+                isDone = !body(entry, name, directory) || entryCount == Self.maximumEntryCount
                 let mayBeDirectory = entry.type == UInt8(DT_DIR) || entry.type == UInt8(DT_UNKNOWN)
                 if mayBeDirectory, path.count < ExportRoot.maximumDepth { pending.append(path + [name]) }
-                return found == nil && entryCount < Self.maximumEntryCount
+                return !isDone
             }
         }
-        return found
     }
 
     private func openDirectory(_ path: [FileName]) -> OwnedDescriptor? {

@@ -16,10 +16,9 @@ struct InodeIdentity: Hashable, Sendable {
 /// A handle then holds inode number and birth time. The table knows under which name in which directory each inode
 /// was seen when its handle was issued; opening follows the names from the export's root and checks that number and
 /// birth time are the file's. When that fails, because the server was started anew or somebody renamed behind its
-/// back, the whole export is walked once and the table filled from it, so that handles outlive both. What a walk did
-/// not find is stale, a file in a directory that the server's user may enter but not list among it, and is remembered
-/// as such for a while. Walks run one at a time and use at most half of the time, so that handles of removed files
-/// cannot keep the disk busy.
+/// back, the whole export is walked and the table filled from it, see ``InodeSearch``, so that handles outlive both.
+/// What a walk did not find is stale, a file in a directory that the server's user may enter but not list among it, and
+/// is remembered as such for a while.
 final class InodeTable: Sendable {
     private struct Place {
         let parent: UInt64
@@ -31,17 +30,21 @@ final class InodeTable: Sendable {
         var absent: [InodeIdentity: ContinuousClock.Instant] = [:]
     }
 
-    private struct Walks {
-        var nextStart = ContinuousClock.now
-    }
-
     /// The most names that are kept, about 200 MB; beyond it the table starts anew, and walks fill it.
     private static let maximumCount = 1_000_000
     private static let maximumAbsentCount = 10_000
     private static let absenceIsTrusted = Duration.seconds(5)
 
     private let state = Locked(State())
-    private let walks = Locked(Walks())
+    private let search: InodeSearch
+
+    /// An empty table; a call waits up to `patience` for a walk, and its client asks again then.
+    init(patience: Duration) {
+        search = InodeSearch(patience: patience)
+    }
+
+    /// Ends a walk that is under way; nothing is found by walks after that.
+    func stop() { search.stop() }
 
     /// Notes that the entry `name` of the directory `parent` is `inode`.
     func record(_ inode: UInt64, parent: UInt64, name: FileName) {
@@ -67,32 +70,34 @@ final class InodeTable: Sendable {
         }
     }
 
-    /// Opens the file as a path only (`O_PATH`); throws `stale` when the export does not have it any more.
+    /// Opens the file as a path only (`O_PATH`); throws `stale` when the export does not have it any more, `retryLater`
+    /// while it is searched for.
     func open(_ identity: InodeIdentity, in root: ExportRoot) throws(DatastoreError) -> OwnedDescriptor {
         if let found = openByTable(identity, in: root) { return found }
         guard !isKnownAbsent(identity) else { throw Self.stale }
-        let found: Result<OwnedDescriptor, DatastoreError> = walks.withLock { walks in
-            // Another thread's walk may have found it while this one waited.
-            if let found = openByTable(identity, in: root) { return .success(found) }
-            if isKnownAbsent(identity) { return .failure(Self.stale) }
-            Self.wait(until: walks.nextStart)
-            let start = ContinuousClock.now
-            defer { walks.nextStart = .now + start.duration(to: .now) }
-            let found = ExportWalk(root: root).find(identity) { inode, parent, name in
-                record(inode, parent: parent, name: name)
-            }
-            if let found { return .success(found) }
-            recordAbsence(of: identity)
-            return .failure(Self.stale)
-        }
-        return try found.get()
+        search.wait(for: identity) { [self] sought, isStopped in find(sought, in: root, unless: isStopped) }
+        if let found = openByTable(identity, in: root) { return found }
+        guard !isKnownAbsent(identity) else { throw Self.stale }
+        throw DatastoreError(.retryLater, "the file is being searched for")
     }
 
-    private static func wait(until start: ContinuousClock.Instant) {
-        let (seconds, attoseconds) = ContinuousClock.now.duration(to: start).components
-        guard seconds >= 0, attoseconds >= 0 else { return }
-        let time = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
-        _ = withUnsafePointer(to: time) { nanosleep($0, nil) }
+    /// Fills the table from the whole export, or until all of `sought` are found; notes those that are not there.
+    private func find(_ sought: Set<InodeIdentity>, in root: ExportRoot, unless isStopped: () -> Bool) {
+        // An earlier walk may have come by them.
+        var missing = Dictionary(grouping: sought.filter { openByTable($0, in: root) == nil }, by: \.inode)
+        guard !missing.isEmpty else { return }
+        ExportWalk(root: root).forEachEntry { entry, name, directory in
+            record(entry.inode, parent: directory.inode, name: name)
+            if let candidates = missing[entry.inode],
+                let file = try? root.openEntry(name, of: directory.rawValue, flags: ExportWalk.pathOnly)
+            {
+                let others = candidates.filter { !file.isFile($0) }
+                missing[entry.inode] = others.isEmpty ? nil : others
+            }
+            return !missing.isEmpty && !isStopped()
+        }
+        guard !isStopped() else { return }
+        for identity in missing.values.joined() { recordAbsence(of: identity) }
     }
 
     private static let stale = DatastoreError(.stale, "the file is gone")

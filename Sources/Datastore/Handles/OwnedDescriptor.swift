@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -41,11 +42,15 @@ final class OwnedDescriptor: Sendable {
     var type: FileType { openedAttributes.type }
 
     /// A path by which the kernel knows the file now, for messages; nil when it knows none.
-    var currentPath: String? {
+    ///
+    /// As ``ByteString/description`` shows it, which no two paths do alike.
+    var currentPath: String? { Self.path(of: rawValue).map { ByteString($0).description } }
+
+    /// The path of an open file as bytes; nil with `errno` set when the kernel knows none, or none that it can say.
+    static func path(of descriptor: Int32) -> [UInt8]? {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let count = readlink(descriptorPath, &buffer, buffer.count)
-        guard count > 0 else { return nil }
-        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let count = readlink("/proc/self/fd/\(descriptor)", &buffer, buffer.count)
+        return count > 0 ? buffer[..<count].map { UInt8(bitPattern: $0) } : nil
     }
 
     /// The name under `/proc` that opens the same file again, whatever has become of its name.

@@ -20,7 +20,8 @@ extension Datastore {
         file.markUsed()
         // What has to be done then may wait for the disk.
         guard attributes.linkCount > 0, !file.mayBeChanged(attributes) else { return nil }
-        let range = try prepareRead(of: file, attributes, offset: offset, count: count, as: credentials)
+        let range = try prepareRead(
+            of: file, attributes, by: handle, offset: offset, count: count, as: credentials)
         guard !range.isEmpty else { return result(of: range, attributes) }
         var isRead = false
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
@@ -55,7 +56,8 @@ extension Datastore {
         if file.mayBeChanged(attributes), files.noteExternalChange(of: file), file.redirects?.isRefused == true {
             throw DatastoreError(.io, "\(file.path): was changed by another program")
         }
-        let range = try prepareRead(of: file, attributes, offset: offset, count: count, as: credentials)
+        let range = try prepareRead(
+            of: file, attributes, by: handle, offset: offset, count: count, as: credentials)
         guard !range.isEmpty else { return result(of: range, attributes) }
         var failure: StorageError?
         buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.length) { bytes in
@@ -81,9 +83,10 @@ extension Datastore {
 
     /// Checks a read and cuts it off at the end of the file.
     private func prepareRead(
-        of file: OpenFile, _ attributes: FileAttributes, offset: UInt64, count: Int, as credentials: Credentials
+        of file: OpenFile, _ attributes: FileAttributes, by handle: FileHandle, offset: UInt64, count: Int,
+        as credentials: Credentials
     ) throws(DatastoreError) -> ByteRange {
-        try checkRead(attributes, as: credentials)
+        try checkRead(file, attributes, by: handle, as: credentials)
         let start = Int(clamping: min(offset, attributes.size))
         let length = min(max(count, 0), Int(clamping: attributes.size) - start)
         return ByteRange(offset: start, length: length)

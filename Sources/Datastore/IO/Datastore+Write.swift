@@ -42,7 +42,7 @@ extension Datastore {
                 DatastoreError(error), wcc: WeakCacheConsistency(after: try? currentAttributes(of: file)))
         }
         let ticket = change.ticket
-        let writer = writer(for: credentials, change.before ?? attributes, in: file.descriptor.root)
+        let writer = writer(for: credentials, change.before ?? attributes, in: root(of: file, by: handle))
         var failure: StorageError?
         var count = 0
         do throws(StorageError) {
@@ -97,7 +97,7 @@ extension Datastore {
             throw MutationFailure(error)
         }
         do throws(DatastoreError) {
-            try checkWrite(attributes, as: credentials)
+            try checkWrite(file, attributes, by: handle, as: credentials)
         } catch {
             throw MutationFailure(
                 error, wcc: WeakCacheConsistency(before: attributes.consistency, after: attributes))

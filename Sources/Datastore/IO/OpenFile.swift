@@ -57,6 +57,7 @@ final class OpenFile: Sendable {
     /// How often writing the file back was found to have failed.
     let writebackFailures = Locked<UInt64>(0, .file)
     let ranges = RangeTable()
+    let accessControlList = AccessControlList()
     /// The file's blocks on the fast device, if there is one.
     let redirects: FileRedirects?
     /// Whether stable writes may leave the time of change for later; nil where they may not.

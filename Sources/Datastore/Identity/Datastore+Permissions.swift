@@ -1,46 +1,50 @@
-/// Permission checks on attributes that are at hand, for the path of READ and WRITE: no system call, but for a user
-/// with all the groups that AUTH_SYS can carry, whose others are looked up now and then.
+import CLinux
+import Glibc
+
+/// Permission checks for the path of READ and WRITE, on attributes that are at hand: no system call, but for those who
+/// neither are root nor own a file that has an access control list. Of them the kernel knows.
 ///
-/// They know mode bits and no access control lists. The owner of a file may always read and write its data, whatever
-/// the mode: clients check the mode at open, and a process that opened a file may go on after a chmod (RFC 1813
-/// section 4.4). Who may execute a file may read it, because a client has to load it.
+/// The owner of a file may always read and write its data, whatever the mode: clients check the mode at open, and a
+/// process that opened a file may go on after a chmod (RFC 1813 section 4.4). Who may execute a file may read it, because
+/// a client has to load it.
 extension Datastore {
-    /// Whether `credentials`, as the client sent them, may read the data of a file with `attributes`.
-    public func mayRead(_ attributes: FileAttributes, as credentials: Credentials) -> Bool {
-        permits(attributes, bits: 0o4, as: credentials) || permits(attributes, bits: 0o1, as: credentials)
-    }
-
-    /// Whether `credentials`, as the client sent them, may write the data of a file with `attributes`.
-    ///
-    /// Says nothing of read-only exports: see ``checkWrite(_:as:)``.
-    public func mayWrite(_ attributes: FileAttributes, as credentials: Credentials) -> Bool {
-        permits(attributes, bits: 0o2, as: credentials)
-    }
-
-    /// Throws what READ answers when `credentials` may not read an object with `attributes`: `isDirectory`,
-    /// `invalidArgument` when it is neither file nor directory, `access`.
-    public func checkRead(_ attributes: FileAttributes, as credentials: Credentials) throws(DatastoreError) {
+    /// Throws what READ answers when `credentials` may not read `file`, which has `attributes` and was reached by
+    /// `handle`: `isDirectory`, `invalidArgument` when it is neither file nor directory, `access`.
+    func checkRead(
+        _ file: OpenFile, _ attributes: FileAttributes, by handle: FileHandle, as credentials: Credentials
+    ) throws(DatastoreError) {
         try checkRegular(attributes)
-        guard mayRead(attributes, as: credentials) else {
+        let user = effective(credentials, on: root(of: file, by: handle))
+        guard permits(file, attributes, bits: 0o5, as: user) else {
             throw DatastoreError(.access, "read: user \(credentials.uid) may not")
         }
     }
 
-    /// Throws what WRITE answers when `credentials` may not write an object with `attributes`: `readOnly`,
-    /// `isDirectory`, `invalidArgument` when it is neither file nor directory, `access`.
-    public func checkWrite(_ attributes: FileAttributes, as credentials: Credentials) throws(DatastoreError) {
+    /// Throws what WRITE answers when `credentials` may not write `file`, which has `attributes` and was reached by
+    /// `handle`: `readOnly`, `isDirectory`, `invalidArgument` when it is neither file nor directory, `access`.
+    func checkWrite(
+        _ file: OpenFile, _ attributes: FileAttributes, by handle: FileHandle, as credentials: Credentials
+    ) throws(DatastoreError) {
         try checkRegular(attributes)
-        if let root = roots[attributes.fsid] { try root.checkWritable() }
-        guard mayWrite(attributes, as: credentials) else {
+        let root = root(of: file, by: handle)
+        try root.checkWritable()
+        guard permits(file, attributes, bits: 0o2, as: effective(credentials, on: root)) else {
             throw DatastoreError(.access, "write: user \(credentials.uid) may not")
         }
     }
 
-    /// The user that `credentials` act as on the export `root`; may ask the name service for groups.
+    /// The user that `credentials` act as on the export `root`.
+    ///
+    /// Squashing comes last, when all groups are known: no way into group 0 is left.
     func effective(_ credentials: Credentials, on root: ExportRoot) -> Credentials {
         guard impersonation.isPossible else { return impersonation.server }
-        let squashed = root.export.squashesRoot ? credentials.rootSquashed : credentials
-        return groups.completed(squashed)
+        return root.export.squashesRoot ? credentials.rootSquashed : credentials
+    }
+
+    /// The export through which a client reached `file`, whose rules count: a file with names in two is open once.
+    func root(of file: OpenFile, by handle: FileHandle) -> ExportRoot {
+        guard let id = HandleCodec.exportID(of: handle), let root = roots[id] else { return file.descriptor.root }
+        return root
     }
 
     /// For whom data of a file with `attributes` is written; nil for the server itself.
@@ -59,19 +63,26 @@ extension Datastore {
         }
     }
 
-    /// Whether the class of users that `credentials` belong to has one of `bits`, or they are the owner or root.
-    private func permits(_ attributes: FileAttributes, bits: UInt32, as credentials: Credentials) -> Bool {
-        guard impersonation.isPossible else {
-            return permits(attributes, bits: bits, effective: impersonation.server)
+    /// Whether `user` is root or the owner, or has one of `bits` by the list or the mode of the file.
+    private func permits(
+        _ file: OpenFile, _ attributes: FileAttributes, bits: UInt32, as user: Credentials
+    ) -> Bool {
+        if user.uid == 0 || user.uid == attributes.uid { return true }
+        guard !file.accessControlList.exists(for: file.descriptor.rawValue, attributes) else {
+            return kernelPermits(file, bits: bits, as: user)
         }
-        let isSquashed = roots[attributes.fsid]?.export.squashesRoot ?? true
-        let effective = isSquashed ? credentials.rootSquashed : credentials
-        return permits(attributes, bits: bits, effective: groups.completed(effective))
+        let shift: UInt32 = user.isMember(of: attributes.gid) ? 3 : 0
+        return attributes.mode >> shift & bits != 0
     }
 
-    private func permits(_ attributes: FileAttributes, bits: UInt32, effective: Credentials) -> Bool {
-        if effective.uid == 0 || effective.uid == attributes.uid { return true }
-        let shift: UInt32 = effective.isMember(of: attributes.gid) ? 3 : 0
-        return attributes.mode >> shift & bits != 0
+    private func kernelPermits(_ file: OpenFile, bits: UInt32, as user: Credentials) -> Bool {
+        let isPermitted = try? impersonation.run(as: user) { () throws(DatastoreError) in
+            [R_OK, W_OK, X_OK].contains { right in
+                Int32(bits) & right != 0
+                    && linux_faccessat2(
+                        file.descriptor.rawValue, "", right, linux_at_empty_path | AT_EACCESS) == 0
+            }
+        }
+        return isPermitted ?? false
     }
 }

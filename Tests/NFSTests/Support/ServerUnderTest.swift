@@ -2,9 +2,10 @@ import BlockStorage
 import Datastore
 import Foundation
 import Logging
-import NFS
 import NIOPosix
 import SunRPC
+
+@testable import NFS
 
 /// The real server on a directory of its own, on ports that the kernel chose.
 final class ServerUnderTest {
@@ -25,9 +26,10 @@ final class ServerUnderTest {
     static func run(
         configure: (inout DatastoreConfiguration.Export) -> Void = { _ in },
         prepare: (String) throws -> Void = { _ in },
+        userDatabase: @escaping Identities.Lookup = Identities.groupsInUserDatabase,
         _ body: (ServerUnderTest) async throws -> Void
     ) async throws {
-        let server = try await ServerUnderTest(configure: configure, prepare: prepare)
+        let server = try await ServerUnderTest(configure: configure, prepare: prepare, userDatabase: userDatabase)
         do {
             try await body(server)
         } catch {
@@ -38,7 +40,8 @@ final class ServerUnderTest {
     }
 
     private init(
-        configure: (inout DatastoreConfiguration.Export) -> Void, prepare: (String) throws -> Void
+        configure: (inout DatastoreConfiguration.Export) -> Void, prepare: (String) throws -> Void,
+        userDatabase: @escaping Identities.Lookup
     ) async throws {
         directory = try TemporaryDirectory()
         path = directory.path + "/export"
@@ -54,7 +57,11 @@ final class ServerUnderTest {
         metadataPool = IOPool(name: "test-metadata", threadCount: 2)
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let nfs = RPCServer(
-            programs: [NFSProgram(datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool)],
+            programs: [
+                NFSProgram(
+                    datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool,
+                    identities: Identities(lookUp: userDatabase))
+            ],
             limits: RPCLimits(), group: group, logger: logger)
         let mount = RPCServer(
             programs: [MountProgram(datastore: datastore, pool: metadataPool, logger: logger)],
