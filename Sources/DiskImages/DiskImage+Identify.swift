@@ -2,8 +2,8 @@ import BlockStorage
 
 extension DiskImage {
     /// The disk that the file at `path` is, taken as it is, whatever it holds.
-    public static func raw(path: String) throws(ImageError) -> DiskImage {
-        let file = try ImageFile(path: path)
+    public static func raw(path: String, in files: HostFiles = .system) throws(ImageError) -> DiskImage {
+        let file = try ImageFile(path: path, in: files)
         return try oneFile(format: .raw, path: path, size: file.size)
     }
 
@@ -13,14 +13,14 @@ extension DiskImage {
     /// when the descriptor beside it (`NAME.vmdk`) lists it. Returns nil when neither name nor content says that the
     /// file is an image: then only the user knows whether it is a raw disk. Throws an ``ImageError`` with the code
     /// `unsupported` for formats that are recognised and not understood.
-    public static func identify(path: String) throws(ImageError) -> DiskImage? {
-        let file = try ImageFile(path: path)
+    public static func identify(path: String, in files: HostFiles = .system) throws(ImageError) -> DiskImage? {
+        let file = try ImageFile(path: path, in: files)
         // The names come first: what is in a flat extent, its guest wrote.
         if path.hasSuffix("-flat.vmdk") {
             return try oneFile(format: .vmdkFlat, path: path, size: file.size)
         }
         if let descriptor = descriptorPath(ofNumberedExtent: path) {
-            return try imageOfDescriptor(at: descriptor, listing: path)
+            return try imageOfDescriptor(at: descriptor, listing: path, in: files)
         }
         let head = try file.read(at: 0, count: VMDKDescriptor.maximumLength)
         if VMDKDescriptor.isDescriptor(head) {
@@ -29,7 +29,7 @@ extension DiskImage {
                     .malformed, path: path,
                     message: "VMDK descriptor of \(file.size) bytes, expected at most \(VMDKDescriptor.maximumLength)")
             }
-            return try vmdk(path: path, descriptor: VMDKDescriptor(parsing: head, path: path))
+            return try vmdk(path: path, descriptor: VMDKDescriptor(parsing: head, path: path), in: files)
         }
         let tailOffset = max(0, file.size - ForeignFormat.tailLength)
         let tail = try file.read(at: tailOffset, count: ForeignFormat.tailLength)
@@ -58,7 +58,9 @@ extension DiskImage {
     }
 
     /// The disk that a descriptor describes, with its files checked.
-    private static func vmdk(path: String, descriptor: VMDKDescriptor) throws(ImageError) -> DiskImage {
+    private static func vmdk(
+        path: String, descriptor: VMDKDescriptor, in hostFiles: HostFiles
+    ) throws(ImageError) -> DiskImage {
         let (directory, descriptorName) = split(path)
         var files = [HostFile(path: path, role: .descriptor)]
         var known: [String: (index: Int, size: Int)] = [:]
@@ -72,6 +74,7 @@ extension DiskImage {
             }
             var source = ImageExtent.Source.zero
             if case .file(let name, let offset) = extent.source {
+                let name = hostFiles.name(name)
                 let file: (index: Int, size: Int)
                 if let seen = known[name] {
                     file = seen
@@ -81,7 +84,7 @@ extension DiskImage {
                             .forbiddenFile, path: path, offset: extent.lineOffset,
                             message: "the descriptor lists itself as an extent, expected another file")
                     }
-                    file = (files.count, try ImageFile.sizeOfExtent(path: directory + name))
+                    file = (files.count, try ImageFile.sizeOfExtent(path: directory + name, in: hostFiles))
                     files.append(HostFile(path: directory + name, role: .extent))
                     known[name] = file
                 }
@@ -100,10 +103,10 @@ extension DiskImage {
 
     /// The image of a descriptor, given that there is one and that it lists `extent`.
     private static func imageOfDescriptor(
-        at path: String, listing extent: String
+        at path: String, listing extent: String, in files: HostFiles
     ) throws(ImageError) -> DiskImage? {
         do throws(ImageError) {
-            guard let image = try identify(path: path), image.format == .vmdk,
+            guard let image = try identify(path: path, in: files), image.format == .vmdk,
                 image.files.contains(where: { $0.path == extent })
             else { return nil }
             return image

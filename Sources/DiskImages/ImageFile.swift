@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// A file that may be a disk image, open for reading what identifies it.
@@ -9,9 +10,9 @@ struct ImageFile: ~Copyable {
     private let descriptor: Int32
 
     /// Opens a regular file or a block device.
-    init(path: String) throws(ImageError) {
+    init(path: String, in files: HostFiles) throws(ImageError) {
         // Without O_NONBLOCK a named pipe would hold us until someone writes to it.
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        let descriptor = files.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw ImageError.lastSystemError("open", path: path) }
         do throws(ImageError) {
             size = try Self.size(of: descriptor, path: path)
@@ -45,9 +46,12 @@ struct ImageFile: ~Copyable {
 
     /// The size of the file that a descriptor names as an extent: a regular file, and not through a symbolic link,
     /// which might lead anywhere.
-    static func sizeOfExtent(path: String) throws(ImageError) -> Int {
+    static func sizeOfExtent(path: String, in files: HostFiles) throws(ImageError) -> Int {
+        let descriptor = files.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { throw ImageError.lastSystemError("extent", path: path) }
+        defer { close(descriptor) }
         var status = stat()
-        guard lstat(path, &status) == 0 else { throw ImageError.lastSystemError("extent", path: path) }
+        guard fstat(descriptor, &status) == 0 else { throw ImageError.lastSystemError("extent", path: path) }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw ImageError(.forbiddenFile, path: path, message: "an extent that is no regular file")
         }

@@ -1,4 +1,5 @@
 import BlockStorage
+import CLinux
 import DiskImages
 import Glibc
 import Logging
@@ -262,28 +263,28 @@ final class OpenFiles: Sendable {
 
     /// Opens the files of a directory tree that may be disk images, so that they are known before a client asks.
     func openImages(under root: ExportRoot) {
-        guard introspects else { return }
+        guard introspects, let directory = try? root.open() else { return }
         var remaining = Self.longestWalk
-        openImages(in: root.export.path, root, depth: 0, remaining: &remaining)
+        openImages(in: directory, depth: 0, remaining: &remaining)
     }
 
-    private func openImages(in directory: String, _ root: ExportRoot, depth: Int, remaining: inout Int) {
-        guard depth < Self.deepestWalk, let stream = opendir(directory) else { return }
-        defer { closedir(stream) }
-        while remaining > 0, hasRoomForImages, !background.isStopping, let entry = readdir(stream) {
+    private func openImages(in directory: OwnedDescriptor, depth: Int, remaining: inout Int) {
+        guard depth < Self.deepestWalk, let readable = try? directory.reopened(O_RDONLY | O_DIRECTORY) else { return }
+        // What cannot be read, clients will ask for or not.
+        _ = try? DirectoryStream(readable.rawValue).forEach { (entry) throws(DatastoreError) in
+            guard !entry.isDot else { return true }
+            guard remaining > 0, hasRoomForImages, !background.isStopping else { return false }
             remaining -= 1
-            let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            let name = FileName(bytes: entry.name)
+            guard let found = try? directory.root.openEntry(name, of: directory.rawValue, flags: linux_o_path) else {
+                return true
             }
-            guard name != ".", name != ".." else { continue }
-            let path = "\(directory)/\(name)"
-            var status = stat()
-            guard lstat(path, &status) == 0 else { continue }
-            switch status.st_mode & S_IFMT {
-            case S_IFDIR: openImages(in: path, root, depth: depth + 1, remaining: &remaining)
-            case S_IFREG where Self.mayBeImage(path, size: status.st_size): _ = openPart(path, root)
-            default: break
+            if found.type == .directory {
+                openImages(in: found, depth: depth + 1, remaining: &remaining)
+            } else if Self.mayBeImage(name.description, size: Int(clamping: found.openedAttributes.size)) {
+                _ = openPart(found)
             }
+            return true
         }
     }
 
@@ -398,10 +399,11 @@ final class OpenFiles: Sendable {
         }
         do throws(ImageError) {
             let path = file.path
-            if let image = try DiskImage.identify(path: path) {
-                replaceSession(of: file, by: image)
+            let files = file.descriptor.root.hostFiles(besides: file.descriptor, at: path)
+            if let image = try DiskImage.identify(path: path, in: files) {
+                replaceSession(of: file, at: path, by: image)
             } else {
-                replaceSession(of: file, by: try .raw(path: path))
+                replaceSession(of: file, at: path, by: try .raw(path: path, in: files))
             }
         } catch {
             logger.notice("\(error); served as a file")
@@ -409,7 +411,7 @@ final class OpenFiles: Sendable {
         }
     }
 
-    private func replaceSession(of file: OpenFile, by image: DiskImage) {
+    private func replaceSession(of file: OpenFile, at path: String, by image: DiskImage) {
         if let old = file.member?.session {
             // The flat file of a descriptor is a disk on its own, too, but the descriptor's session knows more.
             guard old.files.count <= image.files.count || old.hasOutgrown(file, size: image.size) else {
@@ -420,7 +422,11 @@ final class OpenFiles: Sendable {
         }
         var files: [OpenFile] = []
         for hostFile in image.files {
-            guard let part = openPart(hostFile.path, file.descriptor.root) else {
+            let known = hostFile.path == path ? file : nil
+            guard let part = known ?? file.descriptor.root.openFile(at: hostFile.path).flatMap(openPart),
+                // What is in the file is not what its image holds.
+                part.redirects?.isRefused != true
+            else {
                 return logger.warning("\(image.path): \(hostFile.path) cannot be opened, served as files")
             }
             files.append(part)
@@ -465,12 +471,9 @@ final class OpenFiles: Sendable {
         session.close()
     }
 
-    private func openPart(_ path: String, _ root: ExportRoot) -> OpenFile? {
-        let rawValue = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-        guard rawValue >= 0, let descriptor = try? OwnedDescriptor(taking: rawValue, in: root) else { return nil }
-        guard descriptor.type == .regular, descriptor.device == root.device else { return nil }
-        // What is in the file is not what its image holds.
-        guard fileState(descriptor)?.redirects?.isRefused != true else { return nil }
+    /// Opens a file of an image that was opened as a path only, and by no path again.
+    private func openPart(_ place: OwnedDescriptor) -> OpenFile? {
+        guard place.type == .regular, let descriptor = try? place.reopened(O_RDONLY) else { return nil }
         return enter(descriptor, for: nil)
     }
 }

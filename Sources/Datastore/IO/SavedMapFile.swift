@@ -10,7 +10,8 @@ struct SavedMapFile: Sendable {
 
     /// The map of `image` under the directory `maps`; nil when the image is not in the export.
     init?(of image: DiskImage, in root: ExportRoot, maps: String) {
-        let prefix = root.export.path.hasSuffix("/") ? root.export.path : root.export.path + "/"
+        let export = ByteString(root.export.path).description
+        let prefix = export.hasSuffix("/") ? export : export + "/"
         guard image.path.hasPrefix(prefix) else { return nil }
         path = "\(maps)/\(image.path.dropFirst(prefix.count)).map"
     }

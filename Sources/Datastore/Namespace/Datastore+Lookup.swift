@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -7,15 +8,16 @@ extension Datastore {
     /// The export may be named as it was configured or by its path without symbolic links. Throws `access` when the
     /// client may not use the export, `noEntry` when nothing of the path is exported, and
     /// what looking up a name fails with. Symbolic links below the export are not followed.
-    public func mount(_ path: String, client: ClientAddress) throws(DatastoreError) -> FileHandle {
-        guard let (root, rest) = exported(ExportRoot.normalised(path)) else {
-            throw DatastoreError(.noEntry, "\(path): not exported")
+    public func mount(_ path: [UInt8], client: ClientAddress) throws(DatastoreError) -> FileHandle {
+        guard let (root, names) = exported(path) else {
+            throw DatastoreError(.noEntry, "\(ByteString(path)): not exported")
         }
-        guard root.export.admits(client) else { throw DatastoreError(.access, "\(path): not for this client") }
+        guard root.export.admits(client) else {
+            throw DatastoreError(.access, "\(ByteString(path)): not for this client")
+        }
         var directory = try root.open()
         var place: (directory: OwnedDescriptor, name: FileName)?
-        for component in rest.split(separator: "/") {
-            let name = FileName(String(component))
+        for name in names {
             try name.validate(dots: .access)
             let entry = try root.openEntry(name, of: directory.rawValue, flags: linux_o_path)
             try entry.checkDirectory()
@@ -27,14 +29,26 @@ extension Datastore {
         return try handle(of: directory, at: place)
     }
 
-    /// The export that holds the directory `path`, and what of the path is below the export's own.
-    private func exported(_ path: String) -> (ExportRoot, Substring)? {
+    /// As ``mount(_:client:)`` of the path's UTF-8.
+    public func mount(_ path: String, client: ClientAddress) throws(DatastoreError) -> FileHandle {
+        try mount(Array(path.utf8), client: client)
+    }
+
+    /// The export that holds the directory `path`, and the names that lead there from the export's own.
+    private func exported(_ path: [UInt8]) -> (ExportRoot, [FileName])? {
+        let names = Self.names(in: path)
         for root in roots.values {
-            for own in [root.export.path, root.configuredPath] where Self.path(path, isIn: own) {
-                return (root, path.dropFirst(own.count))
+            for own in [root.export.path, root.configuredPath].map({ Self.names(in: Array($0.utf8)) })
+            where names.starts(with: own) {
+                return (root, Array(names.dropFirst(own.count)))
             }
         }
         return nil
+    }
+
+    /// The names in a path, without `.` and empty ones; `..` stays, because a symbolic link may come before it.
+    private static func names(in path: [UInt8]) -> [FileName] {
+        path.split(separator: 0x2f).map { FileName(bytes: $0) }.filter { !$0.isCurrentDirectory }
     }
 
     /// LOOKUP (RFC 1813 section 3.3.3): the object of one name in a directory.

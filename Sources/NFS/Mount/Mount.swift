@@ -1,3 +1,4 @@
+import BlockStorage
 import Datastore
 import NIOCore
 import SunRPC
@@ -11,15 +12,14 @@ extension MountProgram {
 
     /// MNT: the handle of an export or of a directory in it (RFC 1813 section 5.2.1). Blocks.
     func mount(_ path: [UInt8], _ call: RPCCall, _ responder: RPCResponder) {
-        let text = String(decoding: path, as: UTF8.self)
         // What a client sends must not begin a line of its own in the log.
-        let quoted = text.debugDescription
+        let quoted = "\"\(ByteString(path.prefix(Self.maximumPathLength)))\""
         var reply = responder.makeReply(capacity: 96)
         do throws(DatastoreError) {
             guard path.count <= Self.maximumPathLength else {
                 throw DatastoreError(.nameTooLong, "a path of \(path.count) bytes")
             }
-            let handle = try datastore.mount(text, client: call.clientAddress)
+            let handle = try datastore.mount(path, client: call.clientAddress)
             reply.write(MountStatus.ok)
             reply.write(handle)
             reply.write(UInt32(Self.flavors.count))
