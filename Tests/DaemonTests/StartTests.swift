@@ -61,7 +61,9 @@ struct StartTests {
             let state = try temporary.makeDirectory("state")
             chmod(state, 0o700)
             let program = try Executable.path(of: "introspectd")
-            let words = [program, "serve", export, "--no-rpcbind", "--state", state, "--port", "0", "--mount-port", "0"]
+            let words = [
+                program, "serve", export, "--no-rpcbind", "--state", state, "--port", "0", "--mount-port", "0",
+            ]
             for right in ["setuid", "setgid"] {
                 let limits = ["setpriv", "--bounding-set", "-\(right)", "--inh-caps", "-\(right)"]
                 let result = try Command(limits + words, timeLimit: 20).result()

@@ -5,13 +5,14 @@ import Testing
 
 @Suite struct ErrorTests {
     /// What file systems say when their storage is at fault is an I/O error to clients, and never the server's own fault.
-    @Test(arguments: [
-        (EUCLEAN, .io), (EBADMSG, .io), (ENODATA, .io), (EREMOTEIO, .io), (ENOTCONN, .io), (ESHUTDOWN, .io),
-        (EPROTO, .io), (ENOLINK, .io), (EILSEQ, .io), (ENOMEDIUM, .io), (EHOSTDOWN, .io), (ECONNABORTED, .io),
-        (EKEYEXPIRED, .access), (EKEYREVOKED, .access), (ENOKEY, .access), (ESTALE, .stale), (EDQUOT, .quota),
-        (ETIMEDOUT, .retryLater), (EMFILE, .retryLater), (ENOMEM, .retryLater), (EBADF, .serverFault),
-        (133_133, .io),
-    ] as [(Int32, DatastoreError.Code)])
+    @Test(
+        arguments: [
+            (EUCLEAN, .io), (EBADMSG, .io), (ENODATA, .io), (EREMOTEIO, .io), (ENOTCONN, .io), (ESHUTDOWN, .io),
+            (EPROTO, .io), (ENOLINK, .io), (EILSEQ, .io), (ENOMEDIUM, .io), (EHOSTDOWN, .io), (ECONNABORTED, .io),
+            (EKEYEXPIRED, .access), (EKEYREVOKED, .access), (ENOKEY, .access), (ESTALE, .stale), (EDQUOT, .quota),
+            (ETIMEDOUT, .retryLater), (EMFILE, .retryLater), (ENOMEM, .retryLater), (EBADF, .serverFault),
+            (133_133, .io),
+        ] as [(Int32, DatastoreError.Code)])
     func storageFailuresHaveStatuses(number: Int32, code: DatastoreError.Code) {
         #expect(DatastoreError(errorNumber: number, "test").code == code)
     }

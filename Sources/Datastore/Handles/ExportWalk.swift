@@ -12,7 +12,9 @@ struct ExportWalk {
     let root: ExportRoot
 
     /// Reports every entry, until `body` returns false.
-    func forEachEntry(_ body: (_ entry: DirectoryStream.Entry, _ name: FileName, _ directory: OwnedDescriptor) -> Bool) {
+    func forEachEntry(
+        _ body: (_ entry: DirectoryStream.Entry, _ name: FileName, _ directory: OwnedDescriptor) -> Bool
+    ) {
         var pending: [[FileName]] = [[]]
         var entryCount = 0
         var isDone = false
