@@ -42,6 +42,10 @@ extension DiskImage {
     }
 
     private static func oneFile(format: ImageFormat, path: String, size: Int) throws(ImageError) -> DiskImage {
+        guard size <= largestSize else {
+            throw ImageError(
+                .malformed, path: path, message: "a file of \(size) bytes, expected a disk of at most \(largestSize)")
+        }
         let extents = size > 0 ? [ImageExtent(diskOffset: 0, length: size, source: .file(index: 0, offset: 0))] : []
         return try image(format: format, files: [HostFile(path: path, role: .extent)], extents: extents)
     }
@@ -67,10 +71,10 @@ extension DiskImage {
         var extents: [ImageExtent] = []
         var end = 0
         for extent in descriptor.extents {
-            guard extent.length <= Int.max - end else {
+            guard extent.length <= largestSize - end else {
                 throw ImageError(
                     .malformed, path: path, offset: extent.lineOffset,
-                    message: "the extents add up to more than any disk")
+                    message: "the extents add up to more than \(largestSize) bytes, the largest disk that is looked into")
             }
             var source = ImageExtent.Source.zero
             if case .file(let name, let offset) = extent.source {

@@ -71,6 +71,9 @@ public struct ImageExtent: Hashable, Sendable {
 ///
 /// The map is that of the moment in which the image was identified; it changes only with the image's own metadata.
 public struct DiskImage: Sendable {
+    /// The largest disk that is looked into, in bytes: 512 TiB, more than any hypervisor gives a guest.
+    public static let largestSize = 1 << 49
+
     /// How the disk is laid out.
     public let format: ImageFormat
     /// The host files, the descriptor first where there is one.
@@ -108,7 +111,7 @@ public struct DiskImage: Sendable {
     }
 
     /// The disks of `images` one after the other, as one: for volume groups that reach over several. Nil when two of them
-    /// have a file in common, or they are larger than any disk.
+    /// have a file in common, or they are larger than ``largestSize``.
     public init?(joining images: [DiskImage]) {
         guard let format = images.first?.format else { return nil }
         var files: [HostFile] = []
@@ -116,7 +119,7 @@ public struct DiskImage: Sendable {
         var members: [ByteRange] = []
         var end = 0
         for image in images {
-            guard image.size <= Int.max - end, Set(image.files).isDisjoint(with: files) else { return nil }
+            guard image.size <= Self.largestSize - end, Set(image.files).isDisjoint(with: files) else { return nil }
             for extent in image.extents {
                 var source = extent.source
                 if case .file(let index, let offset) = source {

@@ -61,26 +61,39 @@ extension DiskIntrospector {
             wasCancelled: scan.wasCancelled, problems: scan.problems)
     }
 
+    /// Rounds in which what was written meanwhile is noted without holding the map; each has less to note.
+    private static let installRounds = 3
+    /// Ranges that are noted while the map is held.
+    private static let rangesAtOnce = 256
+
     /// Puts what was scanned in service, with what was written during the scan noted for the next digest.
     private func install(_ scan: DiskScan) {
-        let granules = WriteGranules(diskSize: diskSize)
         var new = IntrospectorState(scan, diskSize: diskSize, generation: 0)
-        // Most of what was written is noted without holding the map.
-        let early = state.withLock { state in
-            let early = state.writtenDuringScan
-            state.writtenDuringScan = granules
-            return early
-        }
         for fileSystem in new.fileSystems { share(fileSystem) }
-        early?.forEachRange { _ = new.record($0, bytes: nil) }
-        let prepared = new
-        state.withLock { state in
-            let late = state.writtenDuringScan
-            let generation = state.generation + 1
-            state = prepared
-            state.generation = generation
-            late?.forEachRange { _ = state.record($0, bytes: nil) }
+        for _ in 0..<Self.installRounds {
+            let granules = WriteGranules(diskSize: diskSize)
+            let early = state.withLock { state in
+                let early = state.writtenDuringScan
+                state.writtenDuringScan = granules
+                return early
+            }
+            early?.forEachRange { _ = new.record($0, bytes: nil) }
         }
+        let prepared = new
+        // What was in service is let go of without holding the map.
+        let old = state.withLock { state in
+            let old = state
+            var room = Self.rangesAtOnce
+            state = prepared
+            state.generation = old.generation + 1
+            old.writtenDuringScan?.forEachRange { range in
+                room -= 1
+                if room >= 0 { _ = state.record(range, bytes: nil) }
+            }
+            if room < 0 { state.markStale("more was written at the end of the scan than can be noted") }
+            return old
+        }
+        withExtendedLifetime(old) {}
         Clones.add(self, with: scan.fileSystems.map(\.geometry.superblock.uuidBytes))
     }
 }

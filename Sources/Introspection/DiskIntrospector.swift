@@ -25,7 +25,7 @@ public final class DiskIntrospector: Sendable {
     let objects = Locked(ObjectIndexes())
 
     /// Runs that are looked up at a time while the map is held: with more of them their memory would not be the stack's.
-    private static let batchSize = 42
+    static let batchSize = 42
 
     /// Knows nothing yet: every block is ``BlockClass/unknown`` until a scan is installed.
     public init(name: String, diskSize: Int) {

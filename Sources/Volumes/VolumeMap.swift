@@ -118,8 +118,7 @@ public struct VolumeMap: Sendable, Hashable {
         while next < columns.count, let piece = columns[next].disk.intersection(range) {
             let column = columns[next]
             next += 1
-            let number = column.segment
-            let segment = number < segments.count ? segments[number] : copies[number - segments.count]
+            let segment = segment(number: column.segment)
             var offset = piece.offset
             while offset < piece.end {
                 let (row, inStripe) = (offset - column.disk.offset)
@@ -131,6 +130,35 @@ public struct VolumeMap: Sendable, Hashable {
                 offset += length
             }
         }
+    }
+
+    /// Calls `body` with ranges of the volume that hold all bytes of `range` on the disk, in the order of the disk: one for
+    /// each column, however many stripes there are, with what other columns have between the first of them and the last.
+    public func forEachCover(ofDisk range: ByteRange, _ body: (_ volumeRange: ByteRange) -> Void) {
+        var next = columns.partitioningIndex { $0.disk.end > range.offset }
+        while next < columns.count, let piece = columns[next].disk.intersection(range) {
+            let column = columns[next]
+            next += 1
+            let segment = segment(number: column.segment)
+            let row = segment.stripeSize * segment.columns.count
+            let first = (piece.offset - column.disk.offset) / segment.stripeSize
+            let last = (piece.end - 1 - column.disk.offset) / segment.stripeSize
+            if segment.columns.count == 1 {
+                let skipped = piece.offset - column.disk.offset
+                body(ByteRange(offset: segment.volumeOffset + skipped, length: piece.length))
+            } else {
+                body(ByteRange(offset: segment.volumeOffset + first * row, length: (last - first + 1) * row))
+            }
+        }
+    }
+
+    /// The parts of the volume that are striped, each as often as the disk has it.
+    public var stripedRanges: [ByteRange] {
+        (segments + copies).filter { $0.columns.count > 1 }.map(\.volumeRange)
+    }
+
+    private func segment(number: Int) -> Segment {
+        number < segments.count ? segments[number] : copies[number - segments.count]
     }
 
     /// The volume's byte that is at `offset` of the disk, or nil when that byte is not part of the volume.

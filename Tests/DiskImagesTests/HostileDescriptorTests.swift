@@ -75,6 +75,7 @@ struct HostileDescriptorTests {
         "RW 1 FLAT",
         "RW 1 FLAT \"x-flat.vmdk", "RW 18014398509481983 ZERO\nRW 18014398509481983 ZERO",
         "RW 1 FLAT \"x-flat.vmdk\" 0\nRW 1 FLAT \"x-flat.vmdk\" 0", "version=1",
+        "RW 18014398509481982 ZERO\nRW 1 FLAT \"x-flat.vmdk\" 0", "RW 1099511627776 ZERO\nRW 1 ZERO",
     ])
     func numbersThatMakeNoSenseAreMalformed(lines: String) throws {
         try withDirectory { directory in

@@ -1,5 +1,7 @@
 import BlockStorage
+import DiskImages
 import Foundation
+import GuestFilesystems
 import Synchronization
 import TestTools
 import Testing
@@ -91,5 +93,46 @@ import Testing
         #expect(reader.bytesRead.value.load(ordering: .relaxed) < 128 << 20)
         #expect(ContinuousClock.now - start < .seconds(60))
         #expect(world.introspector.status.mapMemoryBytes < 16 << 20)
+    }
+
+    /// An extent of the journal's inode that lies at the last logical block, and beyond.
+    @Test func aJournalInodeWhoseLastExtentPassesTheLargestFile() throws {
+        var bytes = try withImage(ImageRecipe(type: "ext4", blockSize: 1024)) { try DiskBytes(file: $0) }
+        let found = try #require(
+            try DiskScanner(reader: DeviceReader(bytes), name: "disk").scan().fileSystems.first)
+        let place = try #require(found.geometry.location(ofInode: ExtInode.Number.journal, in: found.descriptors[0]))
+        let map = Int(place.block) * 1024 + place.offset + 40
+        let free = try #require(
+            ranges(of: .free, in: try LiveWorld(bytes)).first { $0.length >= 4096 }.map { $0.offset / 1024 + 1 })
+        bytes = DiskBytes(copying: bytes)
+        func store(_ value: some FixedWidthInteger, at offset: Int) {
+            withUnsafeBytes(of: value.littleEndian) { bytes.write($0, at: offset) }
+        }
+        let count = Int(bytes.slice(map + 2, 1)[0])
+        #expect(count < 4 && bytes.slice(map + 6, 1)[0] == 0, "the journal's tree has room in its root")
+        let entry = map + 12 * (count + 1)
+        store(UInt16(count + 1), at: map + 2)
+        store(UInt32.max, at: entry)
+        store(UInt16(2), at: entry + 4)
+        store(UInt16(0), at: entry + 6)
+        store(UInt32(free), at: entry + 8)
+        var world = try LiveWorld(bytes)
+        #expect(world.introspector.blockClass(at: (free + 1) * 1024) == .journal)
+        for block in [free, free + 1] {
+            world.write([UInt8](repeating: 1, count: 1024), at: block * 1024)
+        }
+        world.digest()
+        #expect(world.introspector.status.followedJournals == 1)
+    }
+
+    @Test func whatWasWrittenAtTheEndOfTheLargestDisk() {
+        for size in [Int.max, Int.max - 511, 1 << 62, DiskImage.largestSize, 4096, 1] {
+            var granules = WriteGranules(diskSize: size)
+            let last = ByteRange(offset: size - 1, length: 1)
+            granules.insert(last)
+            var ranges: [ByteRange] = []
+            granules.forEachRange { ranges.append($0) }
+            #expect(ranges.count == 1 && ranges[0].contains(last) && ranges[0].end <= size, "\(size)")
+        }
     }
 }

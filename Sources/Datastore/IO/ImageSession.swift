@@ -61,8 +61,6 @@ final class ImageSession: Sendable {
     private static let shortestScanInterval = Duration.seconds(1)
     private static let longestScanInterval = Duration.seconds(60)
     private static let scanParallelism = 16
-    /// The map is locked for so many bytes of the disk at a time.
-    private static let reclassifiedAtOnce = 16 << 20
 
     let image: DiskImage
     let files: [OpenFile]
@@ -264,11 +262,15 @@ final class ImageSession: Sendable {
 
     /// Gives every cached page the priority that the map now says.
     ///
-    /// A scan reads over small gaps between metadata, and classes change while pages are cached.
+    /// A scan reads over small gaps between metadata, and classes change while pages are cached. It is the cache that is
+    /// gone through, which is small whatever size the disk has.
     private func reclassifyCachedPages() {
-        for offset in stride(from: 0, to: image.size, by: Self.reclassifiedAtOnce) where !isCancelled {
-            introspector.forEachClass(in: ByteRange(offset: offset, length: Self.reclassifiedAtOnce)) {
-                reclassify($0, as: $1)
+        for (index, file) in files.enumerated() {
+            for range in cache.cachedRanges(of: file.cacheID) {
+                guard !isCancelled else { return }
+                image.forEachDiskRange(ofFile: index, range) { disk, _ in
+                    introspector.forEachClass(in: disk) { reclassify($0, as: $1) }
+                }
             }
         }
     }

@@ -16,7 +16,13 @@ struct JournalLog: Sendable {
     private let byBlock: [Run]
 
     /// The journal that `runs` make up, in any order.
+    ///
+    /// An extent names any place in the file: what would lie past block 2^32 - 1 is cut off, as no journal is that long.
     init(_ runs: [Run]) {
+        let runs = runs.compactMap { run -> Run? in
+            let count = min(run.count, UInt32.max - run.index)
+            return count > 0 ? Run(index: run.index, block: run.block, count: count) : nil
+        }
         byIndex = runs.sorted { $0.index < $1.index }
         byBlock = runs.sorted { $0.block < $1.block }
     }

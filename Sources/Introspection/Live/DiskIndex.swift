@@ -61,6 +61,17 @@ final class DiskIndex: Sendable {
         }
     }
 
+    /// Calls `body` with the parts of the disk that belong to something, in order.
+    func forEachEntry(_ body: (ByteRange, Content) -> Void) {
+        for entry in entries { body(entry.range, entry.content) }
+    }
+
+    /// Calls `body` for ranges of the volume that hold all of `part`, and may hold more: what is between them in a stripe.
+    func forEachCover(of part: ByteRange, volume: Int, shift: Int?, _ body: (_ volumeRange: ByteRange) -> Void) {
+        if let shift { return body(ByteRange(offset: part.offset - shift, length: part.length)) }
+        volumes[volume].map.forEachCover(ofDisk: part, body)
+    }
+
     /// Calls `body` for each run of `part`, which belongs to a volume, with the same run on the volume.
     func forEachVolumeRange<Failure: Error>(
         of part: ByteRange, volume: Int, shift: Int?,
@@ -87,7 +98,9 @@ final class DiskIndex: Sendable {
         in range: ByteRange, between structures: [DiskStructure], _ body: (ByteRange) -> Void
     ) {
         var offset = range.offset
-        for structure in structures where structure.range.overlaps(range) && !structure.range.isEmpty {
+        // They are sorted and share no byte.
+        let first = structures.partitioningIndex { $0.range.end > range.offset }
+        for structure in structures[first...].prefix(while: { $0.range.offset < range.end }) {
             if offset < structure.range.offset {
                 body(ByteRange(offset: offset, length: structure.range.offset - offset))
             }

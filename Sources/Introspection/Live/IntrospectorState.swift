@@ -104,22 +104,35 @@ struct IntrospectorState: Sendable {
                 markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
             case .volume(let volume, let shift):
                 let number = fileSystemOfVolume[volume]
-                index.forEachVolumeRange(of: part, volume: volume, shift: shift) { volumeRange, diskOffset in
-                    let slice = bytes.map { bytes in
-                        let start = diskOffset - range.offset
-                        return UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                guard let bytes else {
+                    guard let number else { return }
+                    index.forEachCover(of: part, volume: volume, shift: shift) {
+                        needsDigest = record($0, bytes: nil, ofFileSystem: number) || needsDigest
                     }
+                    return
+                }
+                index.forEachVolumeRange(of: part, volume: volume, shift: shift) { volumeRange, diskOffset in
+                    let start = diskOffset - range.offset
+                    let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
                     if let number {
-                        let needs = fileSystems[number].record(volumeRange, bytes: slice)
-                        needsDigest = needsDigest || needs
-                        if fileSystems[number].hasLostWrites {
-                            markStale("\(index.volumes[volume].name): more was written than can be noted")
-                        }
-                    } else if let slice {
+                        needsDigest = record(volumeRange, bytes: slice, ofFileSystem: number) || needsDigest
+                    } else {
                         recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
                     }
                 }
             }
+        }
+        return needsDigest
+    }
+
+    private mutating func record(
+        _ volumeRange: ByteRange, bytes: UnsafeRawBufferPointer?, ofFileSystem number: Int
+    ) -> Bool {
+        let fileSystem = fileSystems[number]
+        let needsDigest = fileSystem.record(volumeRange, bytes: bytes)
+        if fileSystem.hasLostWrites, staleReason == nil {
+            let volume = index?.volumes[fileSystem.volume].name ?? ""
+            markStale("\(volume): more was written than can be noted")
         }
         return needsDigest
     }
@@ -140,7 +153,7 @@ struct IntrospectorState: Sendable {
 
 extension LiveFileSystem {
     /// Appends the classes of `range` of the volume, which begins at `diskOffset` of the disk, to `collector`.
-    fileprivate func collect(
+    func collect(
         _ range: ByteRange, writing bytes: UnsafeRawBufferPointer?, diskOffset: Int, into collector: inout RunCollector
     ) throws(RunCollector.Full) {
         let shift = diskOffset - range.offset
@@ -149,7 +162,7 @@ extension LiveFileSystem {
         var block = blocks.lowerBound
         var offset = range.offset
         while block < blocks.upperBound {
-            var piece = map.piece(at: block, limit: blocks.upperBound)
+            var piece = map.piece(at: block, limit: min(blocks.upperBound, block + FileSystemMap.longestStep))
             if let contents, piece.isUnclaimed {
                 piece.end = block + 1
                 let start = Int(block) * map.blockSize - range.offset

@@ -37,8 +37,8 @@ struct WriteGranules: Sendable {
             let start = bit + (words[bit / 64] >> UInt64(bit % 64)).trailingZeroBitCount
             var end = start
             while end < bitCount, (words[end / 64] >> UInt64(end % 64)) & 1 == 1 { end += 1 }
-            let range = ByteRange(offset: start * granule, length: (end - start) * granule)
-            if let onDisk = range.intersection(ByteRange(offset: 0, length: diskSize)) { body(onDisk) }
+            let last = end > diskSize / granule ? diskSize : end * granule
+            if start * granule < last { body(ByteRange(offset: start * granule, length: last - start * granule)) }
             bit = end
         }
     }

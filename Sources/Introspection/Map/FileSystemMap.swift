@@ -13,6 +13,8 @@
 struct FileSystemMap: ~Copyable, Sendable {
     /// The largest block number that an entry can hold, plus one: ext4's own limit.
     static let blockLimit: UInt64 = 1 << 48
+    /// The most blocks that are looked up in one step: their bits are gone through in some microseconds.
+    static let longestStep: UInt64 = 1 << 18
     /// Claims of one block by two inodes that are remembered; a sane file system has few, and those briefly.
     static let conflictLimit = 4096
 

@@ -201,6 +201,13 @@ public final class PageCache: Sendable {
 
     /// Gives the cached pages of `range` another kind.
     public func reclassify(image: UInt32, range: ByteRange, kind: PageKind) {
+        guard range.length / Self.pageSize < pageCount else {
+            let pages = range.offset / Self.pageSize...(range.end - 1) / Self.pageSize
+            for number in 0..<shards.count {
+                shards.withShard(number) { $0.reclassifyAll(of: image, in: pages, kind: kind) }
+            }
+            return
+        }
         _ = forEachGroup(of: range) { shard, pages in
             for index in pages {
                 guard let key = PageKey(image: image, index: index) else { continue }
@@ -208,6 +215,27 @@ public final class PageCache: Sendable {
             }
             return true
         }
+    }
+
+    /// The bytes of `image` that are cached now, in runs of whole pages, sorted. What comes and goes meanwhile may be
+    /// among them or not.
+    public func cachedRanges(of image: UInt32) -> [ByteRange] {
+        guard images.isValid(image) else { return [] }
+        var indices: [Int] = []
+        for number in 0..<shards.count {
+            shards.withShard(number) { $0.appendPages(of: image, to: &indices) }
+        }
+        indices.sort()
+        var ranges: [ByteRange] = []
+        for index in indices {
+            let page = Self.range(ofPage: index)
+            if let last = ranges.last, last.end == page.offset {
+                ranges[ranges.count - 1] = ByteRange(offset: last.offset, length: last.length + page.length)
+            } else {
+                ranges.append(page)
+            }
+        }
+        return ranges
     }
 
     private func removeAll(image: UInt32, from firstPage: Int, to end: Int) {

@@ -102,6 +102,19 @@ struct PageCacheShard: ~Copyable, @unchecked Sendable {
         move(slot, to: kind)
     }
 
+    /// Gives those of `pages` of `image` that are cached another kind, whatever their number.
+    mutating func reclassifyAll(of image: UInt32, in pages: ClosedRange<Int>, kind: PageKind) {
+        for slot in 0..<UInt32(slots.count) {
+            let key = slots[Int(slot)].key
+            if key != .none, key.image == image, pages.contains(key.index) { move(slot, to: kind) }
+        }
+    }
+
+    /// Appends the indices of the pages of `image`.
+    func appendPages(of image: UInt32, to indices: inout [Int]) {
+        for slot in slots where slot.key != .none && slot.key.image == image { indices.append(slot.key.index) }
+    }
+
     private func address(_ slot: UInt32) -> UnsafeMutableRawPointer {
         pages + Int(slot) * PageCache.pageSize
     }

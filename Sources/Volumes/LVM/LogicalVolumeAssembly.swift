@@ -10,6 +10,9 @@ struct LogicalVolumeAssembly {
     /// Volumes within volumes: of lvm's own, three.
     private static let deepestNesting = 6
 
+    /// The smallest stripes that are mapped, in bytes: lvm makes none smaller than a page.
+    private static let smallestStripe = 4096
+
     private static let mostProblems = 64
 
     /// Why volumes are not whole.
@@ -121,6 +124,10 @@ struct LogicalVolumeAssembly {
     private mutating func striped(
         _ columns: [LVMVolumeGroup.Segment.Column], _ stripeSize: Int, over range: ByteRange, depth: Int
     ) throws(LVMVolumeGroup.Fault) -> VolumeMap.Segment {
+        guard stripeSize >= Self.smallestStripe else {
+            throw LVMVolumeGroup.Fault(
+                message: "stripes of \(stripeSize) bytes, expected at least \(Self.smallestStripe)")
+        }
         let extentCount = range.length / group.extentSize
         guard extentCount.isMultiple(of: columns.count) else {
             throw LVMVolumeGroup.Fault(
