@@ -61,6 +61,9 @@ extension DiskImage {
         return image
     }
 
+    /// Files that one image may have beside its descriptor: a disk of 512 GiB in files of 2 GiB.
+    static let mostExtentFiles = 256
+
     /// The disk that a descriptor describes, with its files checked.
     private static func vmdk(
         path: String, descriptor: VMDKDescriptor, in hostFiles: HostFiles
@@ -74,7 +77,7 @@ extension DiskImage {
             guard extent.length <= largestSize - end else {
                 throw ImageError(
                     .malformed, path: path, offset: extent.lineOffset,
-                    message: "the extents add up to more than \(largestSize) bytes, the largest disk that is looked into")
+                    message: "the extents add up to more than \(largestSize) bytes, the largest disk that is read")
             }
             var source = ImageExtent.Source.zero
             if case .file(let name, let offset) = extent.source {
@@ -87,6 +90,11 @@ extension DiskImage {
                         throw ImageError(
                             .forbiddenFile, path: path, offset: extent.lineOffset,
                             message: "the descriptor lists itself as an extent, expected another file")
+                    }
+                    guard files.count <= mostExtentFiles else {
+                        throw ImageError(
+                            .malformed, path: path, offset: extent.lineOffset,
+                            message: "more than \(mostExtentFiles) files of extents, each of which would be kept open")
                     }
                     file = (files.count, try ImageFile.sizeOfExtent(path: directory + name, in: hostFiles))
                     files.append(HostFile(path: directory + name, role: .extent))

@@ -38,7 +38,8 @@ public enum BlockClass: UInt8, CaseIterable, Sendable, Codable {
     case pending
     /// Not understood: outside every file system, or in one of an unknown kind.
     case unknown
-    /// Metadata that the journal of its file system names, of a kind not known yet.
+    /// Metadata of no other kind: what the journal of its file system names and nothing claims yet, quotas, and the list
+    /// of orphans.
     case metadata
 
     /// The name that reports use.

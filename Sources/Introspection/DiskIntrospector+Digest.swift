@@ -1,6 +1,12 @@
 import BlockStorage
 
+/// There is no room to tell of more changes.
+private struct ChangesAreFull: Error {}
+
 extension DiskIntrospector {
+    /// Ranges of the disk that a digest tells of.
+    private static let changeLimit = 65_536
+
     /// Reads the metadata blocks that were written, through `reader`, and brings the map up to date. Blocks.
     ///
     /// Reads no more than 128 MiB or so in one call, whatever the guest wrote.
@@ -43,11 +49,17 @@ extension DiskIntrospector {
         }
         result.hasMoreChanges = result.hasMoreChanges || digest.hasMoreChanges
         let blockSize = subject.geometry.blockSize
-        for (blocks, blockClass) in digest.changes {
-            let bytes = ByteRange(offset: Int(blocks.lowerBound) * blockSize, length: blocks.count * blockSize)
-            volume.map.forEachDiskRange(of: bytes) { diskRange, _ in
-                result.changes.append((diskRange, blockClass))
+        do throws(ChangesAreFull) {
+            for (blocks, blockClass) in digest.changes {
+                let bytes = ByteRange(offset: Int(blocks.lowerBound) * blockSize, length: blocks.count * blockSize)
+                try volume.map.forEachDiskRange(of: bytes) { (diskRange, _) throws(ChangesAreFull) in
+                    // In a striped volume a run is in very many places.
+                    guard result.changes.count < Self.changeLimit else { throw ChangesAreFull() }
+                    result.changes.append((diskRange, blockClass))
+                }
             }
+        } catch {
+            result.hasMoreChanges = true
         }
     }
 }

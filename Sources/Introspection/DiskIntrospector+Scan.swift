@@ -7,14 +7,14 @@ extension DiskIntrospector {
     /// The old map stays in service until then. Blocks that were written meanwhile wait for the next
     /// ``digest(_:)``. Bad bytes make problems in the report, never an error.
     public func scan(
-        _ reader: some ClassifiedReader, parallelism: Int, progress: (@Sendable (ScanProgress) -> Void)? = nil,
-        isCancelled: @Sendable () -> Bool = { false }
+        _ reader: some ClassifiedReader, parallelism: Int, options: ScanOptions = ScanOptions(),
+        progress: (@Sendable (ScanProgress) -> Void)? = nil, isCancelled: @Sendable () -> Bool = { false }
     ) throws(StorageError) -> ScanReport {
         let start = ContinuousClock.now
         let granules = WriteGranules(diskSize: diskSize)
         state.withLock { $0.writtenDuringScan = granules }
         defer { state.withLock { $0.writtenDuringScan = nil } }
-        var options = ScanOptions()
+        var options = options
         options.parallelism = max(1, parallelism)
         let scan = try DiskScanner(reader: reader, name: name, options: options).scan {
             progress?($0)
@@ -58,7 +58,7 @@ extension DiskIntrospector {
             durations: scan.fileSystems.reduce(into: ScanDurations()) { $0 += $1.durations },
             fileCounts: scan.fileSystems.reduce(into: FileCounts()) { $0 += $1.counts },
             physicalVolumes: scan.layout.physicalVolumes,
-            wasCancelled: scan.wasCancelled, problems: scan.problems)
+            wasCancelled: scan.wasCancelled, problems: scan.problems, isPartial: scan.isPartial)
     }
 
     /// Rounds in which what was written meanwhile is noted without holding the map; each has less to note.

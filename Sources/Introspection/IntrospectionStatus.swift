@@ -127,6 +127,8 @@ public struct ScanReport: Sendable {
     public var wasCancelled: Bool
     /// What was wrong on the disk, a readable line each: where, what was found, what was expected.
     public var problems: [String]
+    /// Whether there was more on the disk than a scan takes on: a part of the metadata is not known.
+    public var isPartial = false
 }
 
 /// What the caller has to do after a recorded write.

@@ -16,11 +16,14 @@ public struct MetadataRun: Hashable, Sendable {
     /// so it is for indirect blocks of level 2 and above, and for every indirect block of an inode whose contents
     /// are metadata themselves, such as a directory.
     public var pointsAtMetadata: Bool
+    /// Whether other inodes may have the block, too: a block of extended attributes that an inode names beside its
+    /// contents. The values of attributes that are inodes of their own (`ea_inode`) belong to these alone.
+    public var isShared: Bool
 
     /// A run of `count` blocks from `block`; unless told otherwise, an indirect block of level 1 points at data.
     public init(
         block: UInt64, count: UInt32, blockClass: BlockClass, level: UInt8 = 0, owner: UInt32 = 0,
-        pointsAtMetadata: Bool? = nil
+        pointsAtMetadata: Bool? = nil, isShared: Bool = false
     ) {
         self.block = block
         self.count = count
@@ -28,6 +31,7 @@ public struct MetadataRun: Hashable, Sendable {
         self.level = level
         self.owner = owner
         self.pointsAtMetadata = pointsAtMetadata ?? (blockClass == .indirect && level >= 2)
+        self.isShared = isShared
     }
 
     /// The first block after the run.

@@ -36,6 +36,9 @@ extension LayoutReader {
         }
     }
 
+    /// Physical volumes on other disks that are remembered: more than any group reaches over.
+    private static var mostMissing: Int { 1024 }
+
     /// Finds the volumes on the partitions and returns all that was found.
     consuming func layoutWithVolumes() throws(StorageError) -> DiskLayout {
         var plain: [Volume] = []
@@ -54,7 +57,7 @@ extension LayoutReader {
         let volumes = withoutOverlaps(candidates)
         var found = PhysicalVolumeSet(present: Set(physicalVolumes.map(\.identifier)))
         for physicalVolume in descriptions.flatMap(\.group.physicalVolumes.values)
-        where !found.present.contains(physicalVolume.identifier) {
+        where !found.present.contains(physicalVolume.identifier) && found.missing.count < Self.mostMissing {
             found.missing.insert(physicalVolume.identifier)
         }
         return layout(

@@ -26,6 +26,8 @@ struct LayoutReader<Disk: BlockDevice> {
     private var problems: [VolumeProblem] = []
     private var unlistedProblems = 0
     private var metadataBudget = Self.maximumMetadataLength
+    /// Names and array elements of LVM2 metadata that may still be read, of all texts together.
+    var metadataValues = LVMText.maximumValues
 
     init(disk: Disk) {
         self.disk = disk

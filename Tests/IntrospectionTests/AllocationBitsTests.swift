@@ -4,7 +4,7 @@ import Testing
 @testable import Introspection
 
 @Suite struct AllocationBitsTests {
-    private static let chunk = Int(AllocationBits.blocksPerChunk)
+    private static let chunk = Int(AllocationBits.bitsPerChunk)
 
     /// Against an array of booleans, with ranges that make whole chunks free or allocated among others.
     @Test(arguments: [1, 2, 3, 4] as [UInt64])

@@ -1,5 +1,6 @@
 import BlockStorage
 import DiskImages
+import Glibc
 import Introspection
 import Logging
 import Tiering
@@ -56,10 +57,16 @@ final class ImageSession: Sendable {
         var lastScan: ScanReport?
         /// Whether the last scan could not be ended.
         var hasFailed = false
+        /// How many scans have ended.
+        var scanCount = 0
+        /// What was logged of the last scan's problems.
+        var loggedProblems: [String] = []
     }
 
     private static let shortestScanInterval = Duration.seconds(1)
     private static let longestScanInterval = Duration.seconds(60)
+    /// An image with more on it than a scan takes on is not soon looked at again.
+    private static let partialScanInterval = Duration.seconds(600)
     private static let scanParallelism = 16
 
     let image: DiskImage
@@ -88,6 +95,9 @@ final class ImageSession: Sendable {
 
     /// Whether the last scan could not be ended, and is to be tried again.
     var hasFailed: Bool { state.withLock { $0.hasFailed } }
+
+    /// How many scans have ended: whoever has looked at one need not look again until it changes.
+    var scanCount: Int { state.withLock { $0.scanCount } }
 
     /// Reads the virtual disk as clients see it, after them.
     var reader: ImageReader { ImageReader(session: self, background: background) }
@@ -187,24 +197,43 @@ final class ImageSession: Sendable {
         }
         do throws(StorageError) {
             let report = try introspector.scan(
-                reader, parallelism: Self.scanParallelism, isCancelled: { self.isCancelled })
+                reader, parallelism: Self.scanParallelism, options: ScanOptions(storedBytes: storedBytes),
+                isCancelled: { self.isCancelled })
             guard !report.wasCancelled else { return }
             finish(report, "scanned")
         } catch {
             // It may be well again soon; the disk is asked ever more rarely.
-            let isFirst = state.withLock { state in
+            state.withLock { state in
                 state.wantsScan = true
-                defer { state.hasFailed = true }
-                return !state.hasFailed
+                state.hasFailed = true
             }
-            logger.log(level: isFirst ? .warning : .debug, "\(image.path): cannot be scanned yet: \(error)")
+            let problem = "\(error)"
+            if isNew([problem]) { logger.warning("\(image.path): cannot be scanned, is tried again: \(problem)") }
         }
         state.withLock { state in
             // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
             let wasQuiet = .now - state.nextScan > Self.longestScanInterval
             let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
-            state.nextScan = .now + interval
+            state.nextScan = .now + (state.lastScan?.isPartial == true ? Self.partialScanInterval : interval)
             state.scanInterval = min(interval * 2, Self.longestScanInterval)
+        }
+    }
+
+    /// The bytes that the image's files take on the server: real metadata is stored, holes are not.
+    private var storedBytes: Int {
+        files.reduce(0) { sum, file in
+            var status = stat()
+            guard fstat(file.descriptor.rawValue, &status) == 0 else { return sum }
+            let (bytes, overflow) = Int(clamping: status.st_blocks).multipliedReportingOverflow(by: 512)
+            return overflow ? .max : sum.addingReportingOverflow(bytes).overflow ? .max : sum + bytes
+        }
+    }
+
+    /// Whether these are not the problems that were logged last: a guest can have its image scanned again and again.
+    private func isNew(_ problems: [String]) -> Bool {
+        state.withLock { state in
+            defer { state.loggedProblems = problems }
+            return state.loggedProblems != problems
         }
     }
 
@@ -224,6 +253,7 @@ final class ImageSession: Sendable {
         state.withLock {
             $0.lastScan = report
             $0.hasFailed = false
+            $0.scanCount += 1
             $0.wantsDigest = true
         }
         if isRecognised { reclassifyCachedPages() }
@@ -231,8 +261,8 @@ final class ImageSession: Sendable {
             file.setCached(isRecognised, for: self)
             if !isRecognised { file.returnCacheNumber() }
         }
-        for problem in report.problems {
-            logger.notice("\(problem)")
+        if isNew(report.problems) {
+            for problem in report.problems { logger.notice("\(problem)") }
         }
         guard isRecognised else {
             logger.debug("\(image.path): holds nothing that introspection knows, served as a file")

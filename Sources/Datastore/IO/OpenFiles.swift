@@ -41,6 +41,14 @@ final class OpenFiles: Sendable {
     private let rounds = IOPool(name: "open-files", threadCount: 1)
     /// Does what follows when a file is gone, which may take long and wait for writes: no client waits for that.
     private let farewells = IOPool(name: "removed-files", threadCount: 1)
+    /// What ``joinVolumeGroups()`` has looked at: with nothing new there is nothing to find.
+    private let lookedAt = Locked<[ScannedSession]>([])
+
+    private struct ScannedSession: Equatable {
+        let session: ObjectIdentifier
+        let path: String
+        let scanCount: Int
+    }
 
     /// An empty table.
     ///
@@ -446,6 +454,14 @@ final class OpenFiles: Sendable {
     /// Has images read as one whose LVM2 volume groups reach over several of them.
     private func joinVolumeGroups() {
         let sessions = sessions.filter { !$0.isBusy && $0.lastScan != nil }
+        let now = sessions.map {
+            ScannedSession(session: ObjectIdentifier($0), path: $0.image.path, scanCount: $0.scanCount)
+        }
+        let isNew = lookedAt.withLock { known in
+            defer { known = now }
+            return known != now
+        }
+        guard isNew else { return }
         let disks = sessions.map {
             VolumeGroupDisk(path: $0.image.path, volumes: $0.lastScan?.physicalVolumes ?? PhysicalVolumeSet())
         }

@@ -99,6 +99,8 @@ public struct ExtReadOnlyCompatibleFeatures: OptionSet, Hashable, Sendable {
     public static let largeFile = Self(rawValue: 0x2)
     /// Group descriptors have a CRC-16 and tell which bitmaps and inode tables were never written.
     public static let groupChecksums = Self(rawValue: 0x10)
+    /// Quotas are kept in inodes that the superblock names.
+    public static let quota = Self(rawValue: 0x100)
     /// Space is allocated in clusters of several blocks.
     public static let bigAllocation = Self(rawValue: 0x200)
     /// All metadata has a CRC-32C.

@@ -81,6 +81,8 @@ public struct ExtSuperblock: Hashable, Sendable {
     public let backupGroups: [UInt32]
     /// The inode of the orphan file; 0 when there is none.
     public let orphanFileInode: UInt32
+    /// The inodes that hold quotas, of users, groups and projects; without those that there are not.
+    public let quotaInodes: [UInt32]
     /// The value that metadata checksums start with.
     public let checksumSeed: UInt32
     /// `s_encoding`: how names are encoded in directories that ignore case; nil when there are none.
@@ -147,6 +149,9 @@ public struct ExtSuperblock: Hashable, Sendable {
         groupsPerFlexibleGroup = flexible < 32 ? 1 << UInt32(flexible) : 1
         backupGroups = [bytes.uint32(at: 588), bytes.uint32(at: 592)]
         orphanFileInode = compatible.contains(.orphanFile) ? bytes.uint32(at: 640) : 0
+        quotaInodes =
+            readOnlyCompatible.contains(.quota)
+            ? [576, 580, 620].map { bytes.uint32(at: $0) }.filter { $0 != 0 } : []
         checksumSeed =
             incompatible.contains(.checksumSeed)
             ? bytes.uint32(at: 624) : ExtChecksum.crc32c(bytes.extracting(104..<120), seed: ~0)
@@ -164,6 +169,11 @@ public struct ExtSuperblock: Hashable, Sendable {
         groupCount = try Self.checkedGroupCount(
             bytes, blockCount: blockCount, firstDataBlock: firstDataBlock, blocksPerGroup: blocksPerGroup)
         try check(bytes)
+    }
+
+    /// Whether an inode is a file of the file system's own, which no directory names: quotas, or the orphan file.
+    public func isBookkeeping(_ inode: UInt32) -> Bool {
+        inode == orphanFileInode && inode != 0 || !quotaInodes.isEmpty && quotaInodes.contains(inode)
     }
 
     /// The family member this is.

@@ -24,11 +24,20 @@ struct JournalCopies: Sendable {
     /// The most copies that are kept: 1 MiB. A block without one is read where it always is.
     static let limit = 65_536
 
+    /// Those that count, and expired ones that were not swept yet.
     private var copies = SortedChunks<Copy>()
+    /// Copies of transactions before this one do not count any more.
+    private var horizon: UInt32?
+    /// Whether copies before the horizon may be left, and from which block on.
+    private var sweepsFrom: UInt64?
+    /// Copies none of which counts any more.
+    private var expired = SortedChunks<Copy>()
 
     var isEmpty: Bool { copies.isEmpty }
     var count: Int { copies.count }
-    var memoryBytes: Int { copies.memoryBytes }
+    var memoryBytes: Int { copies.memoryBytes + expired.memoryBytes }
+    /// Whether there are copies whose blocks ``sweep(_:)`` has not told yet.
+    var hasExpired: Bool { sweepsFrom != nil || !expired.isEmpty }
 
     /// Keeps `copy`, and forgets an older one of its block. Returns false when there is no room for it.
     mutating func insert(_ copy: Copy) -> Bool {
@@ -39,8 +48,14 @@ struct JournalCopies: Sendable {
 
     /// The copy of `block`.
     subscript(block: UInt64) -> Copy? {
-        guard let position = copies.lastPosition(notAfter: block), copies[position].home == block else { return nil }
+        guard let position = copies.lastPosition(notAfter: block), copies[position].home == block,
+            counts(copies[position])
+        else { return nil }
         return copies[position]
+    }
+
+    private func counts(_ copy: Copy) -> Bool {
+        horizon.map { !copy.sequence.isBefore($0) } ?? true
     }
 
     /// The copies of blocks in `range`, in order.
@@ -48,7 +63,7 @@ struct JournalCopies: Sendable {
         var found: [Copy] = []
         var next = range.lowerBound == 0 ? copies.firstPosition : copies.firstPosition(after: range.lowerBound - 1)
         while let position = next, copies[position].home < range.upperBound {
-            found.append(copies[position])
+            if counts(copies[position]) { found.append(copies[position]) }
             next = copies.position(after: position)
         }
         return found
@@ -64,13 +79,34 @@ struct JournalCopies: Sendable {
         }
     }
 
-    /// Forgets the copies of transactions before `sequence`, or all; returns their blocks.
-    mutating func removeAll(before sequence: UInt32?) -> [UInt64] {
-        var removed: [UInt64] = []
-        copies.forEach {
-            if let sequence, !$0.sequence.isBefore(sequence) { return }
-            removed.append($0.home)
+    /// Has the copies of transactions before `sequence`, or all, count no more: at once, however many they are.
+    ///
+    /// - Returns: False when others had expired, which are forgotten before they were swept.
+    mutating func expire(before sequence: UInt32?) -> Bool {
+        guard let sequence else {
+            defer { (copies, horizon, sweepsFrom) = (SortedChunks(), nil, nil) }
+            guard !copies.isEmpty else { return true }
+            defer { expired = copies }
+            return expired.isEmpty
         }
+        if !copies.isEmpty, horizon != sequence { (horizon, sweepsFrom) = (sequence, 0) }
+        return true
+    }
+
+    /// Forgets expired copies, `limit` that are looked at; returns their blocks, which count as they are in place now.
+    mutating func sweep(_ limit: Int) -> [UInt64] {
+        var removed: [UInt64] = []
+        while removed.count < limit, !expired.isEmpty { removed += expired.removeChunk(hand: 0).map(\.home) }
+        guard removed.isEmpty, let start = sweepsFrom else { return removed }
+        var next = start == 0 ? copies.firstPosition : copies.firstPosition(after: start - 1)
+        var last: UInt64?
+        for _ in 0..<limit {
+            guard let position = next else { break }
+            if !counts(copies[position]) { removed.append(copies[position].home) }
+            last = copies[position].home
+            next = copies.position(after: position)
+        }
+        sweepsFrom = next == nil ? nil : last.map { $0 + 1 }
         for block in removed { copies.remove(block) }
         return removed
     }

@@ -116,8 +116,15 @@ struct JournalFollower: Sendable {
     var hasGaps: Bool { !unread.isEmpty || !parts.isEmpty }
     var memoryBytes: Int { arrived.capacity * 8 + weight * MemoryLayout<JournalTag>.stride + parts.count * 32 }
 
-    /// Headers and tags that may be remembered: JBD2's largest transaction takes a third of the log at most.
-    private var weightLimit: Int { Int(superblock.length) + 4096 }
+    /// Headers and tags that may be remembered: JBD2's largest transaction takes a third of the log at most, and mke2fs
+    /// makes logs of 262,144 blocks at most by itself. A tag names a block that need not have been written.
+    private var weightLimit: Int { min(Int(superblock.length), 1 << 18) + 4096 }
+
+    /// The tags of the descriptor block `index`, which is followed; none when it is something else by now.
+    func tags(at index: UInt32) -> [JournalTag] {
+        guard case .following = position, case .descriptor(_, let tags)? = headers[index] else { return [] }
+        return tags
+    }
 
     // MARK: Being told
 

@@ -13,6 +13,10 @@ struct LiveJournal: Sendable {
     var committed = CommittedWrites()
     /// Bitmaps and descriptors that transactions named since the log was empty.
     var foretold = BlockRunSet()
+    /// Descriptor blocks whose tags wait for the next digest, since a write brought more than can be looked at with it.
+    var unexpected: [UInt32] = []
+    /// Where the next digest goes on to take tags off blocks; nil when there is nothing to take off.
+    var untagsFrom: UInt64?
 
     init(_ scanned: ScannedJournal) {
         log = scanned.log
@@ -29,6 +33,11 @@ struct LiveJournal: Sendable {
 extension LiveFileSystem {
     /// Tagged blocks that may wait for what claims them.
     private static let unclaimedRunLimit = 4096
+    /// Tags that are looked at as a write is recorded: a descriptor block of JBD2 has some hundred, and one comes in so
+    /// many blocks.
+    private static let tagsAtOnce = 1024
+    /// Descriptor blocks that may wait; what further ones name is found as it is in file systems without a journal.
+    private static let unexpectedLimit = 4096
     /// Unclaimed blocks of one transaction that are data, from which on the guest is taken to journal its data.
     private static let journalledDataThreshold = 4
 
@@ -44,6 +53,7 @@ extension LiveFileSystem {
         }
         let wasLost = journal?.follower.position == .lost
         defer { if !wasLost, journal?.follower.position == .lost { dropCopies(before: nil) } }
+        var room = Self.tagsAtOnce
         for block in blocks {
             guard let index = journal?.log.index(of: block) else { continue }
             let start = Int(block) * map.blockSize
@@ -53,15 +63,20 @@ extension LiveFileSystem {
                 continue
             }
             let first = part.lowerBound - range.lowerBound
-            noteJournal(index, UnsafeRawBufferPointer(rebasing: bytes[first..<first + map.blockSize]))
+            noteJournal(index, UnsafeRawBufferPointer(rebasing: bytes[first..<first + map.blockSize]), &room)
         }
-        return journal?.follower.hasWork ?? false
+        return journalNeedsDigest
     }
 
-    /// Takes note of block `index` of the journal, of which `bytes` are the contents.
-    func noteJournal(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
+    /// Takes note of block `index` of the journal, of which `bytes` are the contents, and of its tags if there is `room`
+    /// for them; otherwise they wait for the next digest.
+    func noteJournal(_ index: UInt32, _ bytes: UnsafeRawBufferPointer, _ room: inout Int) {
         switch journal?.follower.note(index, bytes.bytes) {
-        case .tags(let tags): expectMetadata(at: tags)
+        case .tags(let tags) where tags.count <= room:
+            room -= tags.count
+            expectMetadata(at: tags[...])
+        case .tags:
+            if journal?.unexpected.count ?? 0 < Self.unexpectedLimit { journal?.unexpected.append(index) }
         case .superblock:
             dropCopies(before: journal?.follower.firstNeeded)
             if journal?.follower.position == .empty { journal?.foretold = BlockRunSet() }
@@ -71,7 +86,7 @@ extension LiveFileSystem {
 
     /// Makes blocks that nothing claims and a running transaction names metadata: what is written in place later was
     /// tagged before, and data are not tagged.
-    private func expectMetadata(at tags: [JournalTag]) {
+    func expectMetadata(at tags: ArraySlice<JournalTag>) {
         for tag in tags { foretell(tag.block) }
         guard journal?.carriesData == false else { return }
         for tag in tags where tag.block < map.blockCount {
@@ -120,14 +135,29 @@ extension LiveFileSystem {
         }
     }
 
-    /// Forgets copies of transactions before `sequence`, or all: what is in place counts again.
+    /// Forgets copies of transactions before `sequence`, or all: what is in place counts again. That takes no longer
+    /// however many they are: the next digest does what is to be done for each.
     func dropCopies(before sequence: UInt32?) {
-        for block in journal?.copies.removeAll(before: sequence) ?? [] { readInPlace(block) }
+        if journal?.copies.expire(before: sequence) == false { hasLostWrites = true }
         guard sequence == nil else { return }
-        map.untag(in: 0..<map.blockCount)
+        journal?.untagsFrom = 0
+        journal?.unexpected = []
         journal?.unclaimed = BlockRunSet()
         journal?.carriesData = false
     }
+
+    /// Does a part of what is left to do for copies and tags that do not count any more. Returns whether that was all.
+    func sweepJournal() -> Bool {
+        for block in journal?.copies.sweep(Self.sweptAtOnce) ?? [] { readInPlace(block) }
+        if let start = journal?.untagsFrom {
+            let next = map.untag(from: start, blocks: Self.sweptAtOnce)
+            journal?.untagsFrom = next < map.blockCount ? next : nil
+        }
+        return journal?.copies.hasExpired != true && journal?.untagsFrom == nil
+    }
+
+    /// Copies and tagged blocks that are looked at while the map is held.
+    private static let sweptAtOnce = 256
 
     /// Forgets the copies of `blocks` that belong to transaction `sequence` or an earlier one.
     func revoke(_ blocks: ArraySlice<UInt64>, sequence: UInt32) {
@@ -150,16 +180,16 @@ extension LiveFileSystem {
         }
     }
 
-    /// Decides on tagged blocks of transactions that have been digested as a whole. Returns what changed.
-    func settleUnclaimed(_ blocks: BlockRunSet) -> [Range<UInt64>] {
-        var changed: [Range<UInt64>] = []
-        var newData = 0
-        blocks.forEach { run in
-            let result = map.settleTagged(in: run.block..<run.end)
-            changed += result.settled
-            newData += result.newData
-        }
-        if newData >= Self.journalledDataThreshold { journal?.carriesData = true }
-        return changed
+    /// Decides on tagged blocks of transactions that have been digested as a whole. Returns how many turned out to be data
+    /// that were free before.
+    func settleUnclaimed(_ blocks: Range<UInt64>, changed: (Range<UInt64>) -> Void) -> Int {
+        let result = map.settleTagged(in: blocks)
+        result.settled.forEach(changed)
+        return result.newData
+    }
+
+    /// Takes note that `count` tagged blocks turned out to be data.
+    func noteJournalledData(_ count: Int) {
+        if count >= Self.journalledDataThreshold { journal?.carriesData = true }
     }
 }

@@ -55,37 +55,29 @@ extension ExtDigest {
     func digestBitmap(_ group: Int) {
         let blocks = geometry.blocks(ofGroup: group)
         guard !descriptors[group].flags.contains(.blocksUninitialized) else {
-            setAllocation(blocks, Array(repeating: 0, count: (blocks.count + 7) / 8))
-            return
+            let free = [UInt8](repeating: 0, count: (geometry.blockBitmapBitCount(ofGroup: group) + 7) / 8)
+            return free.withUnsafeBytes { setAllocation(blocks, $0) }
         }
         guard let block = geometry.blockBitmap(descriptors[group]) else { return }
-        withBlocks(block, as: .blockBitmap) { bitmap in
-            setAllocation(blocks, bits(of: bitmap, blocks: blocks, group: group))
-        }
+        withBlocks(block, as: .blockBitmap) { setAllocation(blocks, $0) }
     }
 
-    /// A bit a block of the group whose `bitmap` has a bit a cluster.
-    private func bits(of bitmap: UnsafeRawBufferPointer, blocks: Range<UInt64>, group: Int) -> [UInt8] {
-        let perCluster = geometry.superblock.blocksPerCluster
-        guard perCluster > 1 else { return Array(bitmap.prefix((blocks.count + 7) / 8)) }
-        var bits = [UInt8](repeating: 0, count: (blocks.count + 7) / 8)
-        ExtBitmap.forEachSetRun(in: bitmap.bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { clusters in
-            for bit in clusters.lowerBound * perCluster..<min(clusters.upperBound * perCluster, blocks.count) {
-                bits[bit / 8] |= 1 << UInt8(bit % 8)
-            }
-        }
-        return bits
-    }
+    /// Bits of a bitmap that are taken over while the map is held.
+    private static let bitsAtOnce = 4096
 
-    private func setAllocation(_ blocks: Range<UInt64>, _ bits: [UInt8]) {
-        access { fileSystem in
-            var ranges: [Range<UInt64>] = []
-            bits.withUnsafeBytes { bitmap in
+    /// Takes `bitmap` over, which has a bit a block or cluster, a part of it at a time.
+    private func setAllocation(_ blocks: Range<UInt64>, _ bitmap: UnsafeRawBufferPointer) {
+        let blocksAtOnce = UInt64(Self.bitsAtOnce * geometry.superblock.blocksPerCluster)
+        var (first, rest) = (blocks.lowerBound, bitmap[...])
+        while first < blocks.upperBound, !rest.isEmpty {
+            let part = first..<min(blocks.upperBound, first + blocksAtOnce)
+            let bits = UnsafeRawBufferPointer(rebasing: rest.prefix(Self.bitsAtOnce / 8))
+            access { fileSystem in
                 fileSystem.map.setAllocation(
-                    first: blocks.lowerBound, count: UInt64(blocks.count), bitmap: bitmap
-                ) { ranges.append($0) }
+                    first: part.lowerBound, count: UInt64(part.count), bitmap: bits, changed: self.note)
             }
-            self.note(ranges, in: fileSystem)
+            first = part.upperBound
+            rest = rest.dropFirst(Self.bitsAtOnce / 8)
         }
     }
 }
@@ -107,7 +99,8 @@ extension ExtSuperblock {
             && reservedDescriptorBlocks == other.reservedDescriptorBlocks && firstMetaGroup == other.firstMetaGroup
             && multipleMountProtectionBlock == other.multipleMountProtectionBlock
             && backupGroups == other.backupGroups && journalInode == other.journalInode
-            && checksumSeed == other.checksumSeed
+            && checksumSeed == other.checksumSeed && quotaInodes == other.quotaInodes
+            && orphanFileInode == other.orphanFileInode
             && compatible.intersection(compatibleFeatures) == other.compatible.intersection(compatibleFeatures)
             && incompatible.intersection(incompatibleFeatures) == other.incompatible.intersection(incompatibleFeatures)
             && readOnlyCompatible.intersection(readOnlyFeatures)

@@ -22,14 +22,8 @@ extension ExtDigest {
         var runs: [MetadataRun] = []
 
         init(_ all: [MetadataRun] = []) {
-            for run in all {
-                if run.blockClass == .extendedAttribute {
-                    attributes += run.block..<run.end
-                } else {
-                    runs.append(run)
-                }
-            }
-            runs = FileSystemMap.canonical(runs)
+            attributes = all.filter(\.isShared).map(\.block)
+            runs = FileSystemMap.canonical(all.filter { !$0.isShared })
         }
     }
 
@@ -73,9 +67,10 @@ extension ExtDigest {
             }
         }
         var changed: [Found] = []
+        var emptied: [UInt32] = []
         access { fileSystem in
             for number in plain {
-                if fileSystem.map.hasRuns(number) { self.apply(Claims(), roots: [], of: number, to: fileSystem) }
+                if fileSystem.map.hasRuns(number) { emptied.append(number) }
                 self.claimAttributes([], of: number, in: fileSystem)
             }
             for inode in found {
@@ -86,6 +81,7 @@ extension ExtDigest {
                 }
             }
         }
+        for number in emptied { apply(Claims(), roots: [], of: number) }
         for inode in changed { walk(inode) }
     }
 
@@ -93,7 +89,8 @@ extension ExtDigest {
     private func mayOwnMetadata(_ inode: ExtInode, number: UInt32) -> Bool {
         guard inode.isInUse(number: number, in: geometry.superblock) else { return false }
         guard inode.kind == .regular, number >= geometry.superblock.firstInode, !inode.flags.contains(.attributeValue),
-            number != geometry.superblock.journalInode, inode.attributeBlock(in: geometry.superblock) == 0
+            !geometry.superblock.isBookkeeping(number), number != geometry.superblock.journalInode,
+            inode.attributeBlock(in: geometry.superblock) == 0
         else { return true }
         switch inode.mapping(number: number, in: geometry.superblock) {
         case .none: return false
@@ -109,10 +106,8 @@ extension ExtDigest {
         walked.insert(found.number)
         do throws(StorageError) {
             let all = Claims(try inodeWalk.metadataRuns(of: found.inode, number: found.number))
-            access { fileSystem in
-                self.claimAttributes(all.attributes, of: found.number, in: fileSystem)
-                self.apply(all, roots: found.claims.runs, of: found.number, to: fileSystem)
-            }
+            access { self.claimAttributes(all.attributes, of: found.number, in: $0) }
+            apply(all, roots: found.claims.runs, of: found.number)
         } catch {
             if walkReader.isExhausted {
                 fail("inode \(found.number) leads to more blocks than a digest reads")
@@ -128,10 +123,8 @@ extension ExtDigest {
         if mayOwnMetadata(found.inode, number: number) {
             walk(found)
         } else {
-            access { fileSystem in
-                self.claimAttributes([], of: number, in: fileSystem)
-                self.apply(Claims(), roots: [], of: number, to: fileSystem)
-            }
+            access { self.claimAttributes([], of: number, in: $0) }
+            apply(Claims(), roots: [], of: number)
         }
     }
 
@@ -163,9 +156,7 @@ extension ExtDigest {
         guard let owner, let looksIntact = looksLikeAttributes(block), !looksIntact else { return }
         if let found = currentInode(owner), found.claims.attributes.contains(block) { return }
         access { fileSystem in
-            var ranges: [Range<UInt64>] = []
-            self.recheck(fileSystem.map.dropAttributes(at: block) { ranges.append($0) })
-            self.note(ranges, in: fileSystem)
+            self.recheck(fileSystem.map.dropAttributes(at: block) { self.note($0) })
         }
     }
 
@@ -173,9 +164,7 @@ extension ExtDigest {
     private func restoreAttributes(at block: UInt64, of owner: UInt32) {
         guard looksLikeAttributes(block) == true else { return }
         access { fileSystem in
-            var ranges: [Range<UInt64>] = []
-            fileSystem.map.restoreAttributes(at: block, of: owner) { ranges.append($0) }
-            self.note(ranges, in: fileSystem)
+            fileSystem.map.restoreAttributes(at: block, of: owner) { self.note($0) }
         }
     }
 
@@ -200,22 +189,38 @@ extension ExtDigest {
     }
 
     private func claimAttributes(_ blocks: [UInt64], of number: UInt32, in fileSystem: LiveFileSystem) {
-        var ranges: [Range<UInt64>] = []
-        doubtfulAttributes += fileSystem.map.claimAttributes(blocks, of: number) { ranges.append($0) }
-        if !ranges.isEmpty { note(ranges, in: fileSystem) }
+        doubtfulAttributes += fileSystem.map.claimAttributes(blocks, of: number) { note($0) }
     }
 
-    /// Makes `all` what inode `number` owns.
-    private func apply(_ all: Claims, roots: [MetadataRun], of number: UInt32, to fileSystem: LiveFileSystem) {
-        var ranges: [Range<UInt64>] = []
+    /// Runs of which is asked whether they were written, while the map is held.
+    private static let runsAtOnce = 512
+
+    /// Makes `all` what inode `number` owns; the map is not held for longer than a step takes, whatever that is.
+    private func apply(_ all: Claims, roots: [MetadataRun], of number: UInt32) {
         let digest = roots == all.runs ? nil : FileSystemMap.digest(of: roots)
-        recheck(fileSystem.map.setRuns(of: number, all.runs, digest: digest) { ranges.append($0) })
-        if ranges.isEmpty { return }
-        // A node that was written after the walk read it, and before the map knew it for a node, has to be read again.
-        for run in all.runs where run.pointsAtMetadata && fileSystem.written.mayContain(run.block..<run.end) {
-            fileSystem.markUndigested(run.block..<min(run.end, fileSystem.map.blockCount))
+        var update = OwnedRunsUpdate(of: number, all.runs, digest: digest)
+        var (isDone, hasChanged) = (false, false)
+        while !isDone {
+            isDone = true
+            access { fileSystem in
+                isDone = update.step(&fileSystem.map) {
+                    hasChanged = true
+                    self.note($0)
+                }
+                if fileSystem.map.lostConflicts { self.fail("more blocks are claimed twice than can be noted") }
+            }
         }
-        if fileSystem.map.lostConflicts { fail("more blocks are claimed twice than can be noted") }
-        note(ranges, in: fileSystem)
+        recheck(update.settledConflicts)
+        guard hasChanged else { return }
+        // A node that was written after the walk read it, and before the map knew it for a node, has to be read again.
+        var nodes = all.runs.filter(\.pointsAtMetadata)[...]
+        while !nodes.isEmpty {
+            access { fileSystem in
+                for run in nodes.prefix(Self.runsAtOnce) where fileSystem.written.mayContain(run.block..<run.end) {
+                    fileSystem.markUndigested(run.block..<min(run.end, fileSystem.map.blockCount))
+                }
+            }
+            nodes = nodes.dropFirst(Self.runsAtOnce)
+        }
     }
 }

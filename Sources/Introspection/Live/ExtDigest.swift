@@ -37,6 +37,8 @@ final class ExtDigest {
     /// Ranges of blocks that changed, each with its class since.
     private(set) var changes: [(blocks: Range<UInt64>, blockClass: BlockClass)] = []
     private(set) var hasMoreChanges = false
+    /// Ranges that may have changed, of which the classes are not looked up yet.
+    private var changedRanges: [Range<UInt64>] = []
 
     /// Tagged blocks of the transactions that this digest takes up as a whole.
     private var unclaimed: BlockRunSet?
@@ -106,13 +108,26 @@ final class ExtDigest {
         for inode in work.owners.sorted() where !walked.contains(inode) { rewalk(inode) }
         settleDoubts()
         settleTags()
+        lookUpChanges()
     }
 
     /// Decides on the blocks that committed transactions tagged, when all that they changed has been digested.
     private func settleTags() {
         guard staleReason == nil, let unclaimed else { return }
-        access { self.note($0.settleUnclaimed(unclaimed), in: $0) }
+        var newData = 0
+        unclaimed.forEach { run in
+            for start in stride(from: run.block, to: run.end, by: Self.blocksAtOnce) {
+                let blocks = start..<min(run.end, start + UInt64(Self.blocksAtOnce))
+                access { newData += $0.settleUnclaimed(blocks, changed: note) }
+            }
+        }
+        access { $0.noteJournalledData(newData) }
     }
+
+    /// Blocks that are looked at while the map is held.
+    private static let blocksAtOnce = 256
+    /// Pieces of the map that are.
+    private static let piecesAtOnce = 512
 
     func fail(_ reason: @autoclosure () -> String) {
         if staleReason == nil { staleReason = reason() }
@@ -126,33 +141,54 @@ final class ExtDigest {
         }
     }
 
-    /// Notes in `fileSystem`'s terms that `ranges` changed.
-    func note(_ ranges: [Range<UInt64>], in fileSystem: LiveFileSystem) {
-        for range in ranges {
-            fileSystem.map.forEachClass(in: range) { blocks, blockClass in
-                if let last = changes.last, last.blockClass == blockClass, last.blocks.upperBound == blocks.lowerBound {
-                    changes[changes.count - 1].blocks = last.blocks.lowerBound..<blocks.upperBound
-                } else if changes.count < limits.changes {
-                    changes.append((blocks, blockClass))
-                } else {
-                    hasMoreChanges = true
-                }
+    /// Notes that `range` may have changed its class.
+    func note(_ range: Range<UInt64>) {
+        if changedRanges.count < limits.changes { changedRanges.append(range) } else { hasMoreChanges = true }
+    }
+
+    /// Finds out what became of the ranges that may have changed, as far as there is room to tell: else the caller looks
+    /// at everything.
+    private func lookUpChanges() {
+        for range in changedRanges where !hasMoreChanges {
+            var next: UInt64? = range.lowerBound
+            while let start = next, start < range.upperBound, !hasMoreChanges {
+                next = nil
+                let rest = start..<range.upperBound
+                access { next = $0.map.forEachClass(in: rest, pieces: Self.piecesAtOnce, self.add) }
             }
+        }
+    }
+
+    private func add(_ blocks: Range<UInt64>, _ blockClass: BlockClass) {
+        if let last = changes.last, last.blockClass == blockClass, last.blocks.upperBound == blocks.lowerBound {
+            changes[changes.count - 1].blocks = last.blocks.lowerBound..<blocks.upperBound
+        } else if changes.count < limits.changes {
+            changes.append((blocks, blockClass))
+        } else {
+            hasMoreChanges = true
         }
     }
 
     /// Takes what waits out of the file system, up to the limit.
     private func takeWork() -> Work {
         var taken: [Range<UInt64>] = []
-        access { fileSystem in
-            fileSystem.written.clear()
-            var room = self.limits.blocks
-            while room > 0, let run = fileSystem.undigested.firstRun(endingAfter: 0) {
-                let range = run.block..<min(run.end, run.block + room)
-                fileSystem.undigested.remove(range)
-                taken.append(range)
-                room -= UInt64(range.count)
+        var room = limits.blocks
+        access { $0.written.clear() }
+        var isOver = false
+        while !isOver {
+            isOver = true
+            access { fileSystem in
+                for _ in 0..<Self.blocksAtOnce {
+                    guard room > 0, let run = fileSystem.undigested.firstRun(endingAfter: 0) else { return }
+                    let range = run.block..<min(run.end, run.block + room)
+                    fileSystem.undigested.remove(range)
+                    taken.append(range)
+                    room -= UInt64(range.count)
+                }
+                isOver = false
             }
+        }
+        access { fileSystem in
             if fileSystem.undigested.isEmpty {
                 self.unclaimed = fileSystem.journal?.unclaimed
                 fileSystem.journal?.unclaimed = BlockRunSet()
@@ -184,7 +220,7 @@ final class ExtDigest {
                 for block in batch {
                     let piece = fileSystem.map.piece(at: block, limit: block + 1)
                     guard piece.pointsAtMetadata else { continue }
-                    if piece.blockClass == .extendedAttribute {
+                    if fileSystem.map.attributeOwner(of: block) != nil {
                         doubtful.append(block)
                     } else {
                         owners.append(piece.owner)

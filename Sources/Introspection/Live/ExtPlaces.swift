@@ -20,7 +20,8 @@ struct ExtPlaces: Hashable, Sendable {
         var place: Place
     }
 
-    /// Sorted; where structures overlap, each of them begins an entry.
+    /// Sorted; where structures overlap, each of them begins an entry, but one only begins in a block: however many
+    /// groups have the same bitmap, the steps for a write are as many as its blocks.
     private let entries: [Entry]
 
     init(_ geometry: ExtGeometry, _ descriptors: [ExtGroupDescriptor]) {
@@ -40,7 +41,12 @@ struct ExtPlaces: Hashable, Sendable {
                         place: .inodeTable(group: group, index: 0)))
             }
         }
-        self.entries = entries.sorted { $0.block < $1.block }
+        entries.sort { $0.block < $1.block }
+        var last: UInt64?
+        self.entries = entries.filter { entry in
+            defer { last = entry.block }
+            return entry.block != last
+        }
     }
 
     var memoryBytes: Int { entries.capacity * MemoryLayout<Entry>.stride }

@@ -8,6 +8,8 @@ struct JournalDigest {
     private static let catchUpBytes = 64 << 20
     /// Copies that are noted while the map is held.
     private static let copiesAtOnce = 256
+    /// Turns that are taken for copies and tags that do not count any more.
+    private static let sweepLimit = 1024
 
     let log: JournalLog
     let blockSize: Int
@@ -23,11 +25,47 @@ struct JournalDigest {
             needsCatchUp = follower.needsCatchUp
             unread = follower.unread.sorted()
         }
+        sweep()
         if needsCatchUp { catchUp() }
         for index in unread {
-            withBlock(index) { bytes, fileSystem in fileSystem.noteJournal(index, bytes) }
+            withBlock(index) { bytes, fileSystem in
+                var room = 0
+                fileSystem.noteJournal(index, bytes, &room)
+            }
         }
+        expectMetadata()
         applyCommits()
+        sweep()
+    }
+
+    /// Does what is to be done for copies and tags that do not count any more.
+    private func sweep() {
+        // A guest that moves the tail again and again has it begin anew each time.
+        for _ in 0..<Self.sweepLimit {
+            var isOver = true
+            access { isOver = $0.sweepJournal() }
+            if isOver { return }
+        }
+    }
+
+    /// Looks at tags that there was no room for when they were written.
+    private func expectMetadata() {
+        var tags: [JournalTag] = []
+        var isOver = false
+        while !isOver {
+            isOver = true
+            access { fileSystem in
+                guard let index = fileSystem.journal?.unexpected.popLast() else { return }
+                tags = fileSystem.journal?.follower.tags(at: index) ?? []
+                isOver = false
+            }
+            var rest = tags[...]
+            while !rest.isEmpty {
+                access { $0.expectMetadata(at: rest.prefix(Self.copiesAtOnce)) }
+                rest = rest.dropFirst(Self.copiesAtOnce)
+            }
+            tags = []
+        }
     }
 
     private func catchUp() {
@@ -58,8 +96,12 @@ struct JournalDigest {
                 access { $0.apply(copies.prefix(Self.copiesAtOnce), sequence: commit.sequence) }
                 copies = copies.dropFirst(Self.copiesAtOnce)
             }
+            var revoked = commit.revoked[...]
+            while !revoked.isEmpty {
+                access { $0.revoke(revoked.prefix(Self.copiesAtOnce), sequence: commit.sequence) }
+                revoked = revoked.dropFirst(Self.copiesAtOnce)
+            }
             access { fileSystem in
-                fileSystem.revoke(commit.revoked[...], sequence: commit.sequence)
                 if let seen = fileSystem.lastCommitSeen { fileSystem.journal?.committed.begin(commit: seen) }
             }
         }

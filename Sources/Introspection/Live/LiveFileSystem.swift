@@ -54,7 +54,13 @@ final class LiveFileSystem: @unchecked Sendable {
     }
 
     /// Whether there is something to digest.
-    var needsDigest: Bool { !undigested.isEmpty || journal?.follower.hasWork == true }
+    var needsDigest: Bool { !undigested.isEmpty || journalNeedsDigest }
+
+    /// Whether there is something to digest of the journal.
+    var journalNeedsDigest: Bool {
+        journal?.follower.hasWork == true || journal?.copies.hasExpired == true || journal?.untagsFrom != nil
+            || journal?.unexpected.isEmpty == false
+    }
 
     /// The blocks that hold bytes of `range` of the volume, cut to the file system.
     func blocks(of range: ByteRange) -> Range<UInt64> {

@@ -28,7 +28,14 @@ struct WriteFilter: Sendable {
 
     /// Whether a block of `range` may have been written.
     func mayContain(_ range: Range<UInt64>) -> Bool {
-        range.count >= Self.bitCount
-            || range.contains { (words[Int($0 / 64 % Self.wordCount)] >> ($0 % 64)) & 1 == 1 }
+        var block = range.lowerBound
+        let end = min(range.upperBound, block + Self.bitCount)
+        while block < end {
+            let length = min(64 - block % 64, end - block)
+            let ones: UInt64 = length == 64 ? ~0 : (1 << length) - 1
+            if words[Int(block / 64 % Self.wordCount)] & ones << (block % 64) != 0 { return true }
+            block += length
+        }
+        return range.count >= Self.bitCount
     }
 }

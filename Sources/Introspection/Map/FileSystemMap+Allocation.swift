@@ -77,6 +77,30 @@ extension FileSystemMap {
     mutating func untag(in range: Range<UInt64>) {
         var tagged: [Range<UInt64>] = []
         pending.forEach(in: range) { if $1 & PendingTag.tagged != 0 { tagged.append($0) } }
+        untag(tagged)
+    }
+
+    /// Takes tags off blocks from `start` on, some `blocks` of them, and returns where to go on.
+    mutating func untag(from start: UInt64, blocks: Int) -> UInt64 {
+        var (next, room) = (start, UInt64(blocks))
+        var tagged: [Range<UInt64>] = []
+        for _ in 0..<blocks {
+            guard room > 0, let run = pending.firstRun(endingAfter: next) else { break }
+            let range = max(next, run.block)..<run.end
+            if run.tag & PendingTag.tagged != 0 {
+                let part = range.lowerBound..<min(range.upperBound, range.lowerBound + room)
+                tagged.append(part)
+                room -= UInt64(part.count)
+                next = part.upperBound
+            } else {
+                next = range.upperBound
+            }
+        }
+        untag(tagged)
+        return pending.firstRun(endingAfter: next) == nil ? blockCount : next
+    }
+
+    private mutating func untag(_ tagged: [Range<UInt64>]) {
         for range in tagged {
             pending.remove(range)
             var free = range.lowerBound
@@ -116,6 +140,12 @@ extension FileSystemMap {
             }
         }
         for (range, tag) in older { pending.insert(range, tag: tag) }
+        // A bitmap may cut a run into as many as it has blocks.
+        var hand = 0
+        while pending.runCount > Self.pendingRunLimit {
+            deferred.forgotten += pending.dropSome(hand: hand)
+            hand += 1
+        }
         return settled
     }
 }

@@ -22,14 +22,15 @@ extension FileSystemMap {
         var given: [OwnerEntry.Key] = []
         while let position = next, attributeClaims[position].key.owner == inode {
             let key = attributeClaims[position].key
+            // An inode names one block of attributes at most.
             if !blocks.contains(key.block) { given.append(key) }
             next = attributeClaims.position(after: position)
         }
         for key in given {
             attributeClaims.remove(key)
-            var isClaimed = false
-            attributeClaims.forEach { if $0.key.block == key.block { isClaimed = true } }
-            guard !isClaimed else { continue }
+            let others = attributeClaimants[key.block, default: 1] - 1
+            attributeClaimants[key.block] = others > 0 ? others : nil
+            guard others <= 0 else { continue }
             if allocation.isAllocated(key.block) {
                 doubtful.append(key.block)
             } else {
@@ -101,7 +102,12 @@ extension FileSystemMap {
 
     private mutating func remember(_ claim: OwnerEntry) {
         // Without them an old claim may outlive its inode until the block is written or freed.
-        if attributeClaims.count >= Self.attributeClaimLimit { attributeClaims = SortedChunks() }
+        if attributeClaims.count >= Self.attributeClaimLimit {
+            attributeClaims = SortedChunks()
+            attributeClaimants = [:]
+        }
+        let count = attributeClaims.count
         attributeClaims.insert(claim)
+        if attributeClaims.count > count { attributeClaimants[claim.key.block, default: 0] += 1 }
     }
 }

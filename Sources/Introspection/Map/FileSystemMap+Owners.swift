@@ -1,9 +1,7 @@
 extension FileSystemMap {
     /// The runs that `inode` owns, sorted.
     func runs(of inode: UInt32) -> [MetadataRun] {
-        var runs: [MetadataRun] = []
-        forEachRun(of: inode) { runs.append($0.metadataRun) }
-        return runs
+        runs(of: inode, after: 0, limit: .max)
     }
 
     /// Whether `inode` owns any metadata.
@@ -21,13 +19,8 @@ extension FileSystemMap {
         if let position = digests.lastPosition(notAfter: inode), digests[position].owner == inode {
             return digests[position].digest == digest
         }
-        var index = 0
-        var isEqual = true
-        forEachRun(of: inode) { run in
-            if index >= roots.count || roots[index] != run.metadataRun { isEqual = false }
-            index += 1
-        }
-        return isEqual && index == roots.count
+        let known = self.runs(of: inode, after: 0, limit: roots.count + 1)
+        return known == roots
     }
 
     /// Fills an empty map at once with what a scan found: `runs` that share no block, in any order.
@@ -35,9 +28,9 @@ extension FileSystemMap {
     /// - Parameter roots: What inodes themselves point at, sorted by owner; what equals an inode's runs costs no
     ///   memory.
     mutating func load(_ runs: [MetadataRun], roots: [MetadataRun]) {
-        var sorted = runs.filter { $0.blockClass != .extendedAttribute }
+        var sorted = runs.filter { !$0.isShared }
         sorted.sort { ($0.owner, $0.block) < ($1.owner, $1.block) }
-        let roots = roots.filter { $0.blockClass != .extendedAttribute }
+        let roots = roots.filter { !$0.isShared }
         var ready: [MetadataRun] = []
         var rootDigests: [RootDigest] = []
         var (start, rootStart) = (0, 0)
@@ -57,10 +50,8 @@ extension FileSystemMap {
         owners = SortedChunks(sorted: ready.map { OwnerEntry(owner: $0.owner, block: $0.block) })
         digests = SortedChunks(sorted: rootDigests)
         var entries = ready.map { DynamicRun(block: $0.block, count: $0.count, like: $0) }
-        for run in runs where run.blockClass == .extendedAttribute && run.end <= blockCount {
-            for block in run.block..<run.end {
-                entries.append(DynamicRun(attributeBlock: block, owner: run.owner))
-            }
+        for run in runs where run.isShared && run.block < blockCount {
+            entries.append(DynamicRun(attributeBlock: run.block, owner: run.owner))
         }
         entries.sort { $0.block < $1.block }
         dynamic = SortedChunks(sorted: entries)
@@ -79,26 +70,9 @@ extension FileSystemMap {
     mutating func setRuns(
         of inode: UInt32, _ runs: [MetadataRun], digest: UInt32?, changed: (Range<UInt64>) -> Void
     ) -> [Conflict] {
-        if let digest {
-            digests.insert(RootDigest(owner: inode, digest: digest))
-        } else {
-            digests.remove(inode)
-        }
-        let old = self.runs(of: inode)
-        let new = clipped(runs, of: inode)
-        guard old != new else { return [] }
-        for run in old {
-            dynamic.remove(run.block)
-            owners.remove(.init(owner: inode, block: run.block))
-        }
-        for run in new {
-            takeFromOthers(run)
-            dynamic.insert(DynamicRun(block: run.block, count: run.count, like: run))
-            owners.insert(OwnerEntry(owner: inode, block: run.block))
-            claimPending(run.block..<run.end)
-        }
-        Self.forEachDifference(old, new, changed)
-        return takeSettledConflicts(of: inode)
+        var update = OwnedRunsUpdate(of: inode, runs, digest: digest)
+        while !update.step(&self, changed: changed) {}
+        return update.settledConflicts
     }
 
     /// Runs sorted, with neighbours that differ in nothing else joined.
@@ -132,39 +106,54 @@ extension FileSystemMap {
         return UInt32(truncatingIfNeeded: hash >> 32)
     }
 
-    private func forEachRun(of inode: UInt32, _ body: (DynamicRun) -> Void) {
-        var next = owners.firstPosition(after: .init(owner: inode, block: 0))
-        while let position = next, owners[position].key.owner == inode {
+    /// The runs that `inode` owns from after `block` on, sorted, `limit` of them at most.
+    func runs(of inode: UInt32, after block: UInt64, limit: Int) -> [MetadataRun] {
+        var runs: [MetadataRun] = []
+        var next = owners.firstPosition(after: .init(owner: inode, block: block))
+        while runs.count < limit, let position = next, owners[position].key.owner == inode {
             if let run = dynamic.lastPosition(notAfter: owners[position].key.block) {
-                body(dynamic[run])
+                runs.append(dynamic[run].metadataRun)
             }
             next = owners.position(after: position)
         }
+        return runs
     }
 
     /// `runs` in canonical form, without what is outside the file system, in fixed structures, or there twice.
     private func clipped(_ runs: [MetadataRun], of inode: UInt32) -> [MetadataRun] {
         var result: [MetadataRun] = []
         var next: UInt64 = 1
-        for run in Self.canonical(runs) where run.end > next && run.block < blockCount {
-            forEachUnfixed(in: max(run.block, next)..<run.end) { range in
-                var piece = run
-                piece.block = range.lowerBound
-                piece.count = UInt32(range.count)
-                piece.owner = inode
-                result.append(piece)
-            }
-            next = run.end
+        for run in Self.canonical(runs) {
+            appendUnfixed(of: run, from: next, inode, to: &result)
+            next = max(next, run.end)
         }
         return result
     }
 
-    /// Takes the blocks of `run` from the inodes that own them, and remembers that they were taken.
-    mutating func takeFromOthers(_ run: MetadataRun) {
+    /// Appends the parts of `run` from block `start` on that are in the file system and in no fixed structure, as ones of
+    /// `inode`.
+    func appendUnfixed(of run: MetadataRun, from start: UInt64, _ inode: UInt32, to runs: inout [MetadataRun]) {
+        guard run.end > start, run.block < blockCount else { return }
+        forEachUnfixed(in: max(run.block, start)..<run.end) { range in
+            var piece = run
+            piece.block = range.lowerBound
+            piece.count = UInt32(range.count)
+            piece.owner = inode
+            runs.append(piece)
+        }
+    }
+
+    /// Takes the blocks of `run` from the inodes that own them, and remembers that they were taken; from `limit` runs at
+    /// most. Returns whether that was all.
+    @discardableResult
+    mutating func takeFromOthers(_ run: MetadataRun, limit: Int = .max) -> Bool {
+        var left = limit
         var position = dynamic.lastPosition(notAfter: run.block) ?? dynamic.firstPosition
         while let found = position {
             let other = dynamic[found]
-            guard other.block < run.end else { return }
+            guard other.block < run.end else { return true }
+            guard left > 0 else { return false }
+            left -= 1
             guard other.end > run.block else {
                 position = dynamic.position(after: found)
                 continue
@@ -186,15 +175,16 @@ extension FileSystemMap {
             }
             position = dynamic.lastPosition(notAfter: run.block) ?? dynamic.firstPosition
         }
+        return true
     }
 
     private mutating func remember(_ conflict: Conflict) {
-        guard !lostConflicts, !conflicts.contains(conflict) else { return }
+        guard !lostConflicts else { return }
         guard conflicts.count < Self.conflictLimit else {
-            lostConflicts = true
+            lostConflicts = !conflicts.contains(conflict)
             return
         }
-        conflicts.append(conflict)
+        conflicts.insert(conflict)
     }
 
     /// Takes out the conflicts over blocks that `winner` won and does not have any more.
@@ -206,26 +196,7 @@ extension FileSystemMap {
             let piece = piece(at: conflict.block, limit: end)
             return piece.owner != winner || piece.end != end
         }
-        if !settled.isEmpty { conflicts.removeAll { settled.contains($0) } }
-        return settled
-    }
-
-    /// Calls `body` with the runs that are in one of two sorted lists only.
-    private static func forEachDifference(
-        _ old: [MetadataRun], _ new: [MetadataRun], _ body: (Range<UInt64>) -> Void
-    ) {
-        var (oldIndex, newIndex) = (0, 0)
-        while oldIndex < old.count || newIndex < new.count {
-            if oldIndex < old.count, newIndex < new.count, old[oldIndex] == new[newIndex] {
-                oldIndex += 1
-                newIndex += 1
-            } else if newIndex == new.count || oldIndex < old.count && old[oldIndex].block <= new[newIndex].block {
-                body(old[oldIndex].block..<old[oldIndex].end)
-                oldIndex += 1
-            } else {
-                body(new[newIndex].block..<new[newIndex].end)
-                newIndex += 1
-            }
-        }
+        conflicts.subtract(settled)
+        return settled.sorted { ($0.block, $0.loser) < ($1.block, $1.loser) }
     }
 }

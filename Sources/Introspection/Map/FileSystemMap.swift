@@ -30,7 +30,9 @@ struct FileSystemMap: ~Copyable, Sendable {
     /// Claims of blocks of extended attributes that may turn out to be old: those that made the block what it is, or
     /// came before the block was allocated.
     var attributeClaims = SortedChunks<OwnerEntry>()
-    var conflicts: [Conflict] = []
+    /// How many of these there are of each block.
+    var attributeClaimants: [UInt64: Int] = [:]
+    var conflicts: Set<Conflict> = []
     /// Whether there were more conflicts than can be remembered: the map may be wrong.
     var lostConflicts = false
     /// Which blocks the block bitmaps call allocated.
@@ -76,6 +78,20 @@ struct FileSystemMap: ~Copyable, Sendable {
             last = next
         }
         body(start..<last.end, last.blockClass)
+    }
+
+    /// As ``forEachClass(in:_:)``, for `pieces` of the map at most, each of which comes by itself; returns where to go on.
+    func forEachClass(
+        in range: Range<UInt64>, pieces: Int, _ body: (Range<UInt64>, BlockClass) -> Void
+    ) -> UInt64 {
+        let limit = min(range.upperBound, blockCount)
+        var block = range.lowerBound
+        for _ in 0..<pieces where block < limit {
+            let piece = piece(at: block, limit: min(limit, block + Self.longestStep))
+            body(block..<piece.end, piece.blockClass)
+            block = piece.end
+        }
+        return block < limit ? block : range.upperBound
     }
 
     /// Consecutive blocks that one part of the map answers for, from a block that was asked for.
@@ -222,7 +238,7 @@ extension FileSystemMap {
         var metadataRun: MetadataRun {
             MetadataRun(
                 block: block, count: count, blockClass: blockClass, level: UInt8(packed & 0x3f), owner: owner,
-                pointsAtMetadata: pointsAtMetadata)
+                pointsAtMetadata: pointsAtMetadata, isShared: isShared)
         }
     }
 

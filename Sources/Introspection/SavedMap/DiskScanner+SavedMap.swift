@@ -66,7 +66,11 @@ extension ExtScan {
             throw SavedMapError("\(saved.volume) was written since it was made")
         }
         try check(saved)
-        result.allocation = saved.allocation
+        // A map of an earlier version has a bit for every block.
+        let blocksPerBit = superblock.blocksPerCluster
+        result.allocation =
+            saved.allocation.blocksPerBit == blocksPerBit
+            ? saved.allocation : saved.allocation.regrouped(blocksPerBit: blocksPerBit)
         result.runs = saved.runs
         result.roots = saved.roots
         result.counts = saved.counts
@@ -82,15 +86,12 @@ extension ExtScan {
     private func check(_ saved: SavedMap.FileSystem) throws(SavedMapError) {
         let limit = environment.options.runLimit(blockCount: geometry.superblock.blockCount)
         var end: UInt64 = 0
-        var attributeBlocks = 0
         for run in saved.runs {
             guard run.block >= end else { throw SavedMapError("its runs overlap at block \(run.block)") }
             try check(run)
             end = run.end
-            // The class map has an entry for each of these blocks.
-            if run.blockClass == .extendedAttribute { attributeBlocks += Int(run.count) }
         }
-        guard saved.runs.count <= limit, saved.roots.count <= limit, attributeBlocks <= limit else {
+        guard saved.runs.count <= limit, saved.roots.count <= limit else {
             throw SavedMapError("it has more than \(limit) runs")
         }
         var last = (owner: UInt32(0), block: UInt64(0))

@@ -4,23 +4,27 @@ import BlockStorage
 ///
 /// ```
 ///  0  "introspect map\n" and a zero
-/// 16  u32 version, 2       20  u32 CRC-32C of the body       24  u64 length of the body
+/// 16  u32 version, 3       20  u32 CRC-32C of the body       24  u64 length of the body
 /// 32  u64 size of the disk
 ///     u32 number of files, each: u64 size, i64 seconds, u32 nanoseconds
 ///     u32 number of file systems, each:
 ///         u32 length of the volume's name, the name
 ///         u32 checksum of its structures
 ///         u64 inodes, files, directories, symbolic links
-///         u64 blocks, for each 32,768 of them a byte: 0 all free, 1 all allocated, 2 followed by a bit for each block in
-///             512 words of u64
+///         u64 blocks, u32 blocks that a bit stands for, for each 32,768 bits a byte: 0 all free, 1 all allocated, 2
+///             followed by the bits in 512 words of u64
 ///         u64 number of runs, the runs; u64 number of roots, the roots
 /// ```
-/// A run takes 20 bytes: u64 block, u32 count, u32 owner, u8 class, level, whether it points at metadata, zero.
+/// A run takes 20 bytes: u64 block, u32 count, u32 owner, u8 class, level, a bit whether it points at metadata and one
+/// whether inodes may share it, zero.
+///
+/// Version 2 has a bit for every block, and says nothing of sharing: what is one block of extended attributes may be.
 extension SavedMap {
     /// The longest file that is read: the runs and bits of a file system with 2^32 blocks.
     private static let longestFile = 1 << 30
     private static let signature = Array("introspect map\n\0".utf8)
-    private static let version: UInt32 = 2
+    private static let version: UInt32 = 3
+    private static let oldestVersion: UInt32 = 2
     private static let headerLength = 32
 
     /// The bytes of the file.
@@ -67,8 +71,9 @@ extension SavedMap {
         }
         var header = LittleEndianReader(bytes: bytes[Self.signature.count...])
         let version: UInt32 = try header.next()
-        guard version == Self.version else {
-            throw SavedMapError("a saved map of version \(version), expected \(Self.version)")
+        guard (Self.oldestVersion...Self.version).contains(version) else {
+            throw SavedMapError(
+                "a saved map of version \(version), expected \(Self.oldestVersion) to \(Self.version)")
         }
         let checksum: UInt32 = try header.next()
         let length: UInt64 = try header.next()
@@ -88,13 +93,14 @@ extension SavedMap {
             return FileStamp(size: size, seconds: Int(Int64(bitPattern: seconds)), nanoseconds: try reader.next())
         }
         fileSystems = try reader.nextList(of: UInt32.self, minimumLength: 64) { (reader) throws(SavedMapError) in
-            try FileSystem(&reader)
+            try FileSystem(&reader, version: version)
         }
     }
 }
 
 extension SavedMap.FileSystem {
-    fileprivate init(_ reader: inout LittleEndianReader) throws(SavedMapError) {
+    fileprivate init(_ reader: inout LittleEndianReader, version: UInt32) throws(SavedMapError) {
+        let isOld = version < 3
         let name = try reader.nextList(of: UInt32.self, minimumLength: 1) { (reader) throws(SavedMapError) in
             try reader.next() as UInt8
         }
@@ -106,12 +112,21 @@ extension SavedMap.FileSystem {
         counts.directories = try reader.nextCount()
         counts.symbolicLinks = try reader.nextCount()
         let blockCount: UInt64 = try reader.next()
-        allocation = try reader.nextBits(blockCount)
-        runs = try reader.nextList(of: UInt64.self, minimumLength: 20, Self.run)
-        roots = try reader.nextList(of: UInt64.self, minimumLength: 20, Self.run)
+        let blocksPerBit: UInt32 = try isOld ? 1 : reader.next()
+        guard blocksPerBit.nonzeroBitCount == 1 else {
+            throw SavedMapError("bits for \(blocksPerBit) blocks each in the saved map")
+        }
+        allocation = try reader.nextBits(blockCount, blocksPerBit: Int(blocksPerBit))
+        func list() throws(SavedMapError) -> [MetadataRun] {
+            try reader.nextList(of: UInt64.self, minimumLength: 20) { (reader) throws(SavedMapError) in
+                try Self.run(&reader, isOld: isOld)
+            }
+        }
+        runs = try list()
+        roots = try list()
     }
 
-    private static func run(_ reader: inout LittleEndianReader) throws(SavedMapError) -> MetadataRun {
+    private static func run(_ reader: inout LittleEndianReader, isOld: Bool) throws(SavedMapError) -> MetadataRun {
         let block: UInt64 = try reader.next()
         let count: UInt32 = try reader.next()
         let owner: UInt32 = try reader.next()
@@ -121,7 +136,8 @@ extension SavedMap.FileSystem {
         }
         return MetadataRun(
             block: block, count: count, blockClass: blockClass, level: UInt8(truncatingIfNeeded: kind >> 8),
-            owner: owner, pointsAtMetadata: kind >> 16 & 1 == 1)
+            owner: owner, pointsAtMetadata: kind >> 16 & 1 == 1,
+            isShared: blockClass == .extendedAttribute && count == 1 && (isOld || kind >> 17 & 1 == 1))
     }
 }
 
@@ -140,6 +156,7 @@ private struct LittleEndianBytes {
         let counts = fileSystem.counts
         for count in [counts.inodes, counts.files, counts.directories, counts.symbolicLinks] { append(UInt64(count)) }
         append(fileSystem.allocation.blockCount)
+        append(UInt32(fileSystem.allocation.blocksPerBit))
         for chunk in fileSystem.allocation.chunks {
             append(chunk.count > 1 ? 2 : chunk[0] == 0 ? 0 : 1 as UInt8)
             if chunk.count > 1 { chunk.forEach { append($0) } }
@@ -151,7 +168,8 @@ private struct LittleEndianBytes {
                 append(run.count)
                 append(run.owner)
                 append(
-                    UInt32(run.blockClass.rawValue) | UInt32(run.level) << 8 | (run.pointsAtMetadata ? 1 << 16 : 0))
+                    UInt32(run.blockClass.rawValue) | UInt32(run.level) << 8 | (run.pointsAtMetadata ? 1 << 16 : 0)
+                        | (run.isShared ? 1 << 17 : 0))
             }
         }
     }
@@ -189,8 +207,8 @@ private struct LittleEndianReader {
         return elements
     }
 
-    mutating func nextBits(_ blockCount: UInt64) throws(SavedMapError) -> AllocationBits {
-        let count = AllocationBits.chunkCount(blockCount)
+    mutating func nextBits(_ blockCount: UInt64, blocksPerBit: Int) throws(SavedMapError) -> AllocationBits {
+        let count = AllocationBits.chunkCount(blockCount, blocksPerBit: blocksPerBit)
         guard count <= bytes.count else {
             throw SavedMapError("bits of \(blockCount) blocks in \(bytes.count) bytes of the saved map")
         }
@@ -200,7 +218,7 @@ private struct LittleEndianReader {
             let kind: UInt8 = try next()
             chunks.append(try kind == 2 ? nextWords(AllocationBits.wordsPerChunk) : [kind == 0 ? 0 : ~0])
         }
-        guard let bits = AllocationBits(blockCount: blockCount, chunks: chunks) else {
+        guard let bits = AllocationBits(blockCount: blockCount, blocksPerBit: blocksPerBit, chunks: chunks) else {
             throw SavedMapError("bits that make no sense for \(blockCount) blocks in the saved map")
         }
         return bits

@@ -30,7 +30,7 @@ struct WantedRun: Hashable, Sendable {
 
     /// A block of extended attributes.
     init(attributeBlock block: UInt64, owner: UInt32) {
-        run = MetadataRun(block: block, count: 1, blockClass: .extendedAttribute, owner: owner)
+        run = MetadataRun(block: block, count: 1, blockClass: .extendedAttribute, owner: owner, isShared: true)
         logicalBlock = 0
         contents = .extendedAttribute
         mapping = .none
@@ -112,7 +112,7 @@ struct ClaimedRuns: Sendable {
 
     /// Counts a conflict, unless the two agree: inodes share blocks of extended attributes.
     private mutating func note(_ run: MetadataRun, against other: MetadataRun, blocks: UInt64) {
-        if run.blockClass == other.blockClass, run.blockClass == .extendedAttribute || run.owner == 0 { return }
+        if run.blockClass == other.blockClass, run.isShared && other.isShared || run.owner == 0 { return }
         conflictCount += blocks
         firstConflict = firstConflict ?? run
     }
@@ -136,7 +136,7 @@ struct ClaimedRuns: Sendable {
 
     private static func append(_ run: MetadataRun, to runs: inout [MetadataRun]) {
         if let last = runs.last, last.end == run.block, last.blockClass == run.blockClass, last.owner == run.owner,
-            last.level == run.level, let count = last.count.adding(run.count)
+            last.level == run.level, !last.isShared, !run.isShared, let count = last.count.adding(run.count)
         {
             runs[runs.endIndex - 1].count = count
         } else {

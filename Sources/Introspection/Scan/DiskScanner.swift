@@ -16,6 +16,15 @@ struct DiskScan: Sendable {
     var wasCancelled = false
     /// What is wrong on the disk, a readable line each.
     var problems: [String] = []
+
+    /// Whether there was more on the disk than a scan takes on.
+    var isPartial: Bool { fileSystems.contains(where: \.isPartial) }
+
+    /// Leaves `limit` of the problems, and how many more there are.
+    mutating func sumUpProblems(_ limit: Int) {
+        guard problems.count > limit else { return }
+        problems = problems.prefix(limit) + ["\(problems.count - limit) more problems are not listed"]
+    }
 }
 
 /// Reads what is to be known of a virtual disk: partitions, volumes, and all metadata of their file systems.
@@ -35,15 +44,20 @@ struct DiskScanner {
     ///
     /// Throws only when partition tables cannot be read; what is wrong further on becomes problems.
     func scan(_ goOn: (ScanProgress) -> Bool = { _ in true }) throws(StorageError) -> DiskScan {
-        let meter = ScanMeter()
+        let meter = ScanMeter(readLimit: options.readLimit)
+        var left = options
         var scan = DiskScan(layout: try DiskLayout.read(through: reader, name: name))
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
         readStructures(of: scan.layout, meter)
         let workers = ScanWorkers(count: options.parallelism)
         defer { workers.shutDown() }
-        for (number, volume) in scan.layout.volumes.enumerated() where !scan.wasCancelled {
+        if scan.layout.volumes.count > options.volumeLimit {
+            scan.problems.append(
+                "\(name): \(scan.layout.volumes.count) volumes, the first \(options.volumeLimit) are looked into")
+        }
+        for (number, volume) in scan.layout.volumes.prefix(options.volumeLimit).enumerated() where !scan.wasCancelled {
             let probe = SuperblockProbe(
-                reader: VolumeReader(volume: volume, disk: reader), name: name, options: options)
+                reader: VolumeReader(volume: volume, disk: reader), name: name, options: left)
             guard let superblock = probe.superblock(&scan.problems) else { continue }
             var visitor: ExtScan.DirectoryVisitor?
             if let visitDirectory { visitor = { visitDirectory(number, $0, $1) } }
@@ -51,7 +65,7 @@ struct DiskScanner {
             withoutActuallyEscaping(goOn) { goOn in
                 let environment = ExtScan.Environment(
                     reader: VolumeReader(volume: volume, disk: reader), workers: workers, meter: meter,
-                    options: options,
+                    options: left,
                     goOn: {
                         wasCancelled = wasCancelled || !goOn(meter.progress)
                         return !wasCancelled
@@ -63,19 +77,27 @@ struct DiskScanner {
                     geometry: found.geometry, descriptors: found.descriptors, reader: environment.reader
                 ).journal(&found.problems)
                 scan.problems += found.problems.map { "\(name): \($0)" }
+                left.groupLimit -= found.geometry.groupCount
+                left.blockLimit -= min(left.blockLimit, found.geometry.endBlock)
+                left.allocationLimit = max(0, left.allocationLimit - found.allocation.memoryBytes)
                 scan.fileSystems.append(found)
             }
             scan.wasCancelled = wasCancelled
         }
         scan.bytesRead = meter.bytesRead
         scan.readCount = meter.readCount
+        scan.sumUpProblems(2 * options.problemLimit)
         return scan
     }
+
+    /// Bytes of tables and metadata that are read as a whole, for the cache.
+    private static let structureLimit = 64 << 20
 
     /// Reads partition tables and LVM2 metadata as a whole, as guests do when they look for volumes: the cache has them
     /// then. What was needed to understand them has been read already, so an error here changes nothing.
     private func readStructures(of layout: DiskLayout, _ meter: ScanMeter) {
-        for structure in layout.structures where structure.range.length <= options.requestLimit {
+        for structure in layout.structures
+        where structure.range.length <= options.requestLimit && meter.bytesRead < Self.structureLimit {
             let blockClass = BlockClass(structure.kind)
             var bytes = [UInt8](repeating: 0, count: structure.range.length)
             bytes.withUnsafeMutableBytes { try? reader.read(structure.range, as: blockClass, into: $0) }

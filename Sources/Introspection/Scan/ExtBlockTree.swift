@@ -22,7 +22,11 @@ struct ExtInodeRole: Sendable {
             switch number {
             case ExtInode.Number.resize where superblock.compatible.contains(.resizeInode): .groupDescriptor
             case superblock.journalInode: .journal
-            case _ where inode.flags.contains(.attributeValue): .extendedAttribute
+            // Linux refuses such an inode in a file system without the feature.
+            case _ where superblock.incompatible.contains(.attributeInodes) && inode.flags.contains(.attributeValue):
+                .extendedAttribute
+            // Quotas and orphans, which no directory names: the file system's own books.
+            case _ where superblock.isBookkeeping(number): .metadata
             default:
                 switch inode.kind {
                 case .directory: .directory

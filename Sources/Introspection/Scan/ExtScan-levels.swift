@@ -14,7 +14,8 @@ extension ExtScan {
                 result.roots = found.map(\.run).sorted { ($0.owner, $0.block) < ($1.owner, $1.block) }
             }
             let accepted = claims.claim(found)
-            guard claims.runs.count <= environment.options.runLimit(blockCount: geometry.endBlock) else {
+            environment.meter.removeRuns(found.count - accepted.count)
+            guard claims.runs.count - fixedCount <= environment.options.runLimit(blockCount: geometry.endBlock) else {
                 workers[0].hasOverflowed = true
                 return
             }
@@ -33,14 +34,26 @@ extension ExtScan {
         return found
     }
 
+    /// Parts of runs that are read in one go: a run may be of any length, and is cut into reads.
+    private static let partsAtOnce = 16_384
+
     /// Reads runs and visits nodes and directories among them. Returns false when the scan is to end.
     private func read(_ wanted: [WantedRun]) -> Bool {
         let limit = UInt64(max(1, environment.options.requestLimit / geometry.blockSize))
-        let parts = wanted.flatMap { run in
-            stride(from: 0, to: UInt64(run.run.count), by: Int(limit)).map {
-                run.part(from: $0, count: min(limit, UInt64(run.run.count) - $0))
+        var parts: [WantedRun] = []
+        for run in wanted {
+            for start in stride(from: 0, to: UInt64(run.run.count), by: Int(limit)) {
+                parts.append(run.part(from: start, count: min(limit, UInt64(run.run.count) - start)))
+                guard parts.count == Self.partsAtOnce else { continue }
+                guard !environment.meter.isExhausted else { return true }
+                guard read(parts: parts) else { return false }
+                parts.removeAll(keepingCapacity: true)
             }
         }
+        return read(parts: parts)
+    }
+
+    private func read(parts: [WantedRun]) -> Bool {
         let runs = parts.map {
             ClassifiedRange(range(of: $0.run.block, count: Int($0.run.count)), $0.run.blockClass)
         }

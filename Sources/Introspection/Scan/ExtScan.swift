@@ -28,6 +28,8 @@ final class ExtScan {
     let workers: [ScanWorker]
     var result: ScannedFileSystem
     var claims = ClaimedRuns()
+    /// Runs of the fixed structures among the claims.
+    private(set) var fixedCount = 0
     private var problemCount = 0
 
     /// - Parameters:
@@ -46,11 +48,13 @@ final class ExtScan {
         workers = (0..<environment.workers.count).map { _ in
             ScanWorker(
                 geometry: geometry, collectsData: collectsData,
-                runLimit: options.runLimit(blockCount: superblock.blockCount))
+                runLimit: options.runLimit(blockCount: superblock.blockCount), meter: environment.meter)
         }
         result = ScannedFileSystem(
             volume: environment.reader.volume, geometry: geometry, descriptors: [],
-            allocation: AllocationBits(blockCount: superblock.blockCount, memoryLimit: options.allocationLimit))
+            allocation: AllocationBits(
+                blockCount: superblock.blockCount, blocksPerBit: superblock.blocksPerCluster,
+                memoryLimit: options.allocationLimit))
     }
 
     /// Scans, and returns what was found; incomplete when it was ended early.
@@ -59,6 +63,7 @@ final class ExtScan {
         result.durations.groups = clock.measure {
             result.descriptors = readDescriptors()
             claims = geometry.fixedRuns(result.descriptors)
+            fixedCount = claims.runs.count
             readGroups()
         }
         result.durations.levels = clock.measure { followLevels() }
@@ -116,7 +121,12 @@ final class ExtScan {
             report("\(failures) reads failed; the first: \(error)")
         }
         if workers.contains(where: \.hasOverflowed) {
-            report("more metadata than \(workers[0].runLimit) runs: only a part was read")
+            result.isPartial = true
+            report("more metadata than \(workers[0].runLimit) runs: only a part is known")
+        }
+        if environment.meter.isExhausted {
+            result.isPartial = true
+            report("more metadata than the image has bytes on the server: only a part is known")
         }
         if result.allocation.isFull {
             report("its bitmaps take over \(environment.options.allocationLimit) bytes: free blocks count as allocated")
@@ -151,6 +161,7 @@ extension ScanWorker {
         _ request: ReadPlan.Request, _ runs: ArraySlice<ClassifiedRange>, _ reader: VolumeReader, _ meter: ScanMeter,
         _ body: (_ item: Int, RawSpan) -> Void
     ) {
+        guard !meter.isExhausted else { return }
         let target = memory(of: request.range.length)
         do throws(StorageError) {
             let pieces = runs.joiningNeighbours()

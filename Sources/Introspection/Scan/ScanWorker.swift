@@ -20,11 +20,14 @@ final class ScanWorker: @unchecked Sendable {
     var hasOverflowed = false
     let collectsData: Bool
     let runLimit: Int
+    /// Counts runs of all threads together.
+    private let meter: ScanMeter
 
-    init(geometry: ExtGeometry, collectsData: Bool, runLimit: Int) {
+    init(geometry: ExtGeometry, collectsData: Bool, runLimit: Int, meter: ScanMeter) {
         tree = ExtBlockTree(geometry: geometry)
         self.collectsData = collectsData
         self.runLimit = runLimit
+        self.meter = meter
     }
 
     /// Memory for a read of `count` bytes, which the next read uses again.
@@ -64,11 +67,15 @@ final class ScanWorker: @unchecked Sendable {
     }
 
     private func note(_ wanted: WantedRun) {
-        guard found.count < runLimit, dataRuns.count < runLimit else {
+        guard dataRuns.count < runLimit else {
             hasOverflowed = true
             return
         }
         if wanted.isMetadata {
+            guard meter.addRun(limit: runLimit) else {
+                hasOverflowed = true
+                return
+            }
             found.append(wanted)
         } else if collectsData, wanted.run.blockClass != .groupDescriptor {
             dataRuns.append(

@@ -27,6 +27,8 @@ struct ScannedFileSystem: Sendable {
     var durations = ScanDurations()
     /// What is wrong, a readable line each.
     var problems: [String] = []
+    /// Whether there was more than a scan takes on, so that a part of the metadata is not known.
+    var isPartial = false
 }
 
 extension FileSystemStatus {
@@ -169,14 +171,6 @@ extension AllocationBits {
     /// Takes the state of a group's blocks over from the bytes of its block bitmap.
     mutating func setGroup(_ group: Int, of geometry: ExtGeometry, bitmap: [UInt8]) {
         let blocks = geometry.blocks(ofGroup: group)
-        let perCluster = geometry.superblock.blocksPerCluster
-        guard perCluster > 1 else {
-            bitmap.withUnsafeBytes { _ = set(first: blocks.lowerBound, count: UInt64(blocks.count), bitmap: $0) }
-            return
-        }
-        ExtBitmap.forEachSetRun(in: bitmap.span.bytes, count: geometry.blockBitmapBitCount(ofGroup: group)) { bits in
-            let start = blocks.lowerBound + UInt64(bits.lowerBound * perCluster)
-            set(start..<min(start + UInt64(bits.count * perCluster), blocks.upperBound), allocated: true)
-        }
+        bitmap.withUnsafeBytes { _ = set(first: blocks.lowerBound, count: UInt64(blocks.count), bitmap: $0) }
     }
 }

@@ -74,8 +74,11 @@ extension LayoutReader {
             guard takeMetadataBudget(range.length), let part = try read(range) else { return nil }
             text += part
         }
+        var values = metadataValues
+        defer { metadataValues = values }
         return reporting { () throws(VolumeProblem) in
-            try LVMPhysicalVolume.Description(text: text, checksum: header.textChecksum, offset: textOffset)
+            try LVMPhysicalVolume.Description(
+                text: text, checksum: header.textChecksum, offset: textOffset, values: &values)
         }
     }
 
@@ -92,7 +95,7 @@ extension LayoutReader {
 
 extension LVMPhysicalVolume.Description {
     /// Reads the metadata in `text`, which begins at `offset` of the disk.
-    fileprivate init(text: [UInt8], checksum: UInt32, offset: Int) throws(VolumeProblem) {
+    fileprivate init(text: [UInt8], checksum: UInt32, offset: Int, values: inout Int) throws(VolumeProblem) {
         func problem(_ message: String) -> VolumeProblem {
             VolumeProblem(offset: offset, message: "LVM2 metadata: " + message)
         }
@@ -102,7 +105,7 @@ extension LVMPhysicalVolume.Description {
         }
         let section: LVMText.Section
         do throws(LVMText.SyntaxError) {
-            section = try LVMText.parse(text)
+            section = try LVMText.parse(text, values: &values)
         } catch {
             throw problem("byte \(error.position) of the text: \(error.message)")
         }

@@ -39,10 +39,22 @@ enum LVMText {
     /// The greatest number of names and array elements that is read.
     static let maximumValues = 1 << 18
 
+    /// The longest name, string or word that is read; lvm's names have 127 bytes at most.
+    static let maximumLength = 4096
+
     /// Reads `bytes`, up to the first NUL or their end, as the contents of a section.
-    static func parse(_ bytes: [UInt8]) throws(SyntaxError) -> Section {
-        var parser = Parser(bytes: bytes)
+    ///
+    /// - Parameter values: Names and array elements that may be read; those that were are taken off.
+    static func parse(_ bytes: [UInt8], values: inout Int) throws(SyntaxError) -> Section {
+        var parser = Parser(bytes: bytes, values: values)
+        defer { values = parser.values }
         return try parser.parse()
+    }
+
+    /// As ``parse(_:values:)`` with as many values as are read of a disk.
+    static func parse(_ bytes: [UInt8]) throws(SyntaxError) -> Section {
+        var values = maximumValues
+        return try parse(bytes, values: &values)
     }
 }
 
@@ -61,10 +73,12 @@ extension LVMText.Value {
 private struct Parser {
     private let bytes: [UInt8]
     private var position = 0
-    private var values = 0
+    /// Names and array elements that may still be read.
+    private(set) var values: Int
 
-    init(bytes: [UInt8]) {
+    init(bytes: [UInt8], values: Int) {
         self.bytes = bytes
+        self.values = values
     }
 
     mutating func parse() throws(LVMText.SyntaxError) -> LVMText.Section {
@@ -113,7 +127,7 @@ private struct Parser {
         try countValue()
         if peek() == UInt8(ascii: "\"") { return try parseString() }
         let word = takeWord()
-        guard !word.isEmpty else { throw error("expected a name") }
+        guard !word.isEmpty, word.count <= LVMText.maximumLength else { throw error("expected a name") }
         return String(decoding: word, as: UTF8.self)
     }
 
@@ -141,7 +155,7 @@ private struct Parser {
     private mutating func parseScalar() throws(LVMText.SyntaxError) -> LVMText.Value {
         if peek() == UInt8(ascii: "\"") { return .string(try parseString()) }
         let word = takeWord()
-        guard !word.isEmpty else { throw error("expected a value") }
+        guard !word.isEmpty, word.count <= LVMText.maximumLength else { throw error("expected a value") }
         let text = String(decoding: word, as: UTF8.self)
         return Int(text).map { .integer($0) } ?? .other(text)
     }
@@ -152,6 +166,9 @@ private struct Parser {
         position += 1
         var content: [UInt8] = []
         while let byte = peek() {
+            guard content.count < LVMText.maximumLength else {
+                throw error("a string of more than \(LVMText.maximumLength) bytes")
+            }
             position += 1
             switch byte {
             case UInt8(ascii: "\""):
@@ -196,8 +213,8 @@ private struct Parser {
     }
 
     private mutating func countValue() throws(LVMText.SyntaxError) {
-        values += 1
-        guard values <= LVMText.maximumValues else { throw error("more than \(LVMText.maximumValues) values") }
+        guard values > 0 else { throw error("more than \(LVMText.maximumValues) values") }
+        values -= 1
     }
 
     private func error(_ message: String) -> LVMText.SyntaxError {

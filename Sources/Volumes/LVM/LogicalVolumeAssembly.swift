@@ -182,6 +182,7 @@ struct LogicalVolumeAssembly {
             return try map(other, depth: depth + 1).part(
                 from: column.firstExtent.multipliedReportingOverflow(by: group.extentSize), over: range)
         }
+        try spend()
         let offset = try diskOffset(of: column, extentCount: range.length / group.extentSize)
         return Pieces(segments: [
             VolumeMap.Segment(
