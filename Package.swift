@@ -142,7 +142,9 @@ let package = Package(
         tests(
             of: "Introspection",
             [
-                "BlockStorage", "Datastore", "GuestFilesystems", "TestBed", "TestTools", "Volumes", nioCore, logging,
+                "BlockStorage", "Datastore", "DiskImages", "GuestFilesystems", "TestBed", "TestTools", "Volumes",
+                nioCore,
+                logging,
             ]),
         .testTarget(
             name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],

@@ -8,9 +8,11 @@ enum ForeignFormat {
     /// The format whose signature a file carries at its start or its end, or nil.
     ///
     /// Signatures: QEMU `docs/interop/qcow2.rst` and `qed_spec.rst`, VMware "Virtual Disk Format 5.0", libvmdk's
-    /// document on COWD and seSparse, VirtualBox `VDICore.h`, Microsoft's specifications of VHD and VHDX.
+    /// document on COWD and seSparse, VirtualBox `VDICore.h`, Microsoft's specifications of VHD and VHDX, QEMU
+    /// `docs/interop/parallels.rst`, libewf's and libmodi's documents on E01 and DMG.
     static func name(head: [UInt8], tail: [UInt8]) -> String? {
         let signatures: [(name: String, offset: Int, bytes: [UInt8])] = [
+            ("QCOW", 0, Array("QFI".utf8) + [0xfb, 0, 0, 0, 1]),
             ("QCOW2", 0, Array("QFI".utf8) + [0xfb]),
             ("QED", 0, Array("QED".utf8) + [0]),
             ("VMDK sparse extent", 0, Array("KDMV".utf8)),
@@ -19,11 +21,15 @@ enum ForeignFormat {
             ("VDI", 64, [0x7f, 0x10, 0xda, 0xbe]),
             ("VHDX", 0, Array("vhdxfile".utf8)),
             ("VHD", 0, Array("conectix".utf8)),
+            ("Parallels", 0, Array("WithoutFreeSpace".utf8)),
+            ("Parallels", 0, Array("WithouFreSpacExt".utf8)),
+            ("E01", 0, Array("EVF".utf8) + [0x09, 0x0d, 0x0a, 0xff, 0x00]),
         ]
         if let match = signatures.first(where: { head.dropFirst($0.offset).starts(with: $0.bytes) }) {
             return match.name
         }
-        // A fixed VHD has its only signature behind the disk's bytes.
+        // A fixed VHD, and a DMG, have their only signature behind the disk's bytes.
+        if tail.starts(with: Array("koly".utf8)) { return "DMG" }
         return tail.starts(with: Array("conectix".utf8)) ? "VHD" : nil
     }
 }

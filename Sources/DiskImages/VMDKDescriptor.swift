@@ -27,18 +27,32 @@ struct VMDKDescriptor {
     /// The extents in the order of the disk; at least one.
     let extents: [Extent]
 
-    /// Whether a file that begins with `head` is a descriptor.
+    /// Whether a file that begins with `head` is a descriptor. Its makers agree neither on blanks in the first line, nor on
+    /// what may come before it.
     static func isDescriptor(_ head: [UInt8]) -> Bool {
-        let signature = "# disk descriptorfile"
-        let start = String(decoding: head.prefix(signature.utf8.count), as: UTF8.self)
-        return start.lowercased() == signature
+        let signature = Array("#diskdescriptorfile".utf8)
+        var start = head[...].starts(with: byteOrderMark) ? head.dropFirst(byteOrderMark.count) : head[...]
+        start = start.drop { isBlank($0) || isLineEnd($0) }
+        let line = start.prefix(64).prefix { !isLineEnd($0) }.filter { !isBlank($0) }
+        return line.map { (65...90).contains($0) ? $0 + 32 : $0 } == signature
+    }
+
+    /// That of UTF-8.
+    private static let byteOrderMark: [UInt8] = [0xef, 0xbb, 0xbf]
+
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+
+    private static func isLineEnd(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") || byte == 0
     }
 
     /// Reads a descriptor; `path` is its file, for errors.
     init(parsing bytes: [UInt8], path: String) throws(ImageError) {
         var createType: String?
+        let decoder = TextDecoder(encoding: Self.encoding(in: bytes))
         var extentLines: [(offset: Int, access: Access, fields: LineFields)] = []
-        for (offset, line) in Self.lines(of: bytes) {
+        for (offset, bytes) in Self.lines(of: bytes) {
+            let line = decoder.text(bytes)
             var fields = LineFields(line)
             guard let first = fields.next() else { continue }
             if let access = Access(rawValue: first.uppercased()) {
@@ -59,9 +73,21 @@ struct VMDKDescriptor {
         }
         var extents: [Extent] = []
         for (offset, access, fields) in extentLines {
-            extents.append(try Self.extent(access, fields, path: path, offset: offset))
+            if let extent = try Self.extent(access, fields, path: path, offset: offset) { extents.append(extent) }
+        }
+        guard !extents.isEmpty else {
+            throw ImageError(.malformed, path: path, message: "the extents of the VMDK descriptor have no sectors")
         }
         self.extents = extents
+    }
+
+    /// The value of `encoding`, which names the one of the text.
+    private static func encoding(in bytes: [UInt8]) -> String? {
+        for (_, line) in lines(of: bytes) {
+            guard let (key, value) = assignment(String(decoding: line, as: UTF8.self)) else { continue }
+            if key.lowercased() == "encoding" { return value }
+        }
+        return nil
     }
 
     private static func checkType(_ createType: String?, path: String) throws(ImageError) {
@@ -90,17 +116,18 @@ struct VMDKDescriptor {
             message: "a VMDK that holds the differences from a parent disk, expected parentCID ffffffff")
     }
 
-    /// Reads what follows the access of an extent line: sectors, type, file name, first sector.
+    /// Reads what follows the access of an extent line: sectors, type, file name, first sector. Nil for one of no sectors.
     private static func extent(
         _ access: Access, _ fields: LineFields, path: String, offset: Int
-    ) throws(ImageError) -> Extent {
+    ) throws(ImageError) -> Extent? {
         var fields = fields
         func problem(_ message: String) -> ImageError {
             ImageError(.malformed, path: path, offset: offset, message: "extent: \(message)")
         }
-        guard let size = fields.next(), let length = bytes(ofSectors: size), length > 0 else {
+        guard let size = fields.next(), let length = bytes(ofSectors: size) else {
             throw problem("expected its size in sectors")
         }
+        guard length > 0 else { return nil }
         guard access != .none else {
             throw ImageError(
                 .unsupported("VMDK with NOACCESS extents"), path: path, offset: offset,
@@ -130,6 +157,11 @@ struct VMDKDescriptor {
         let isPlain =
             !name.isEmpty && name.utf8.count <= 255 && name != "." && name != ".."
             && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: "/") }
+        guard !name.unicodeScalars.contains("\u{fffd}") else {
+            throw ImageError(
+                .malformed, path: path, offset: offset,
+                message: "extent: a file name in neither UTF-8 nor the descriptor's own encoding")
+        }
         guard isPlain else {
             throw ImageError(
                 .forbiddenFile, path: path, offset: offset,
@@ -144,10 +176,10 @@ struct VMDKDescriptor {
     }
 
     /// The lines that are not empty and no comments, with where they begin.
-    private static func lines(of bytes: [UInt8]) -> [(offset: Int, text: String)] {
-        bytes.split { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") || $0 == 0 }
-            .map { ($0.startIndex, String(decoding: $0, as: UTF8.self)) }
-            .filter { !$0.1.hasPrefix("#") }
+    private static func lines(of bytes: [UInt8]) -> [(offset: Int, bytes: ArraySlice<UInt8>)] {
+        let text = bytes.starts(with: byteOrderMark) ? bytes.dropFirst(byteOrderMark.count) : bytes[...]
+        return text.split(whereSeparator: isLineEnd).map { ($0.startIndex, $0) }
+            .filter { $0.1.first != UInt8(ascii: "#") }
     }
 
     /// The two sides of `key = "value"`, without quotes.

@@ -10,6 +10,8 @@ public protocol ClassifiedReader: Sendable {
     var size: Int { get }
     /// Where on it each of several disks is that are read as one, because their volume groups belong together.
     var members: [ByteRange] { get }
+    /// The sectors that its master boot record counts in, 512 or 4096 bytes; nil when nobody has said.
+    var sectorSize: Int? { get }
     /// Fills the whole of `buffer`, which is `range.length` bytes long, with the disk's bytes, or throws.
     ///
     /// A read that starts after a write was acknowledged gives what was written. `blockClass` is what the caller
@@ -30,6 +32,9 @@ extension ClassifiedReader {
     /// It is one disk.
     public var members: [ByteRange] { [ByteRange(offset: 0, length: size)] }
 
+    /// Nobody has said.
+    public var sectorSize: Int? { nil }
+
     /// Reads each piece by itself.
     public func read(
         _ range: ByteRange, pieces: [ClassifiedRange], into buffer: UnsafeMutableRawBufferPointer
@@ -47,6 +52,8 @@ public struct DeviceReader: ClassifiedReader {
     private let device: any BlockDevice
     /// The disks that the device is made of.
     public let members: [ByteRange]
+    /// The sectors that its master boot record counts in; nil when nobody has said.
+    public var sectorSize: Int?
 
     /// A reader of the whole of `device`, which is made of the disks at `members`; nil for one disk.
     public init(_ device: any BlockDevice, members: [ByteRange]? = nil) {

@@ -5,11 +5,14 @@ extension DiskLayout {
     ///
     /// Throws only when the disk cannot be read: what its bytes get wrong is in ``problems``.
     ///
-    /// - Parameter members: Where on `disk` each of several disks is whose volume groups belong together; nil when it is
-    ///   one disk.
-    public static func read(from disk: some BlockDevice, members: [ByteRange]? = nil) throws(StorageError) -> DiskLayout
-    {
-        var reader = LayoutReader(disk: disk)
+    /// - Parameters:
+    ///   - members: Where on `disk` each of several disks is whose volume groups belong together; nil when it is one disk.
+    ///   - sectorSize: The sectors that a master boot record counts in, 512 or 4096 bytes; nil to go by what is found where
+    ///     its partitions begin. A GPT tells by itself.
+    public static func read(
+        from disk: some BlockDevice, members: [ByteRange]? = nil, sectorSize: Int? = nil
+    ) throws(StorageError) -> DiskLayout {
+        var reader = LayoutReader(disk: disk, bootRecordSectorSize: sectorSize)
         try reader.readPartitionTables(of: members ?? [ByteRange(offset: 0, length: disk.size)])
         return try reader.layoutWithVolumes()
     }
@@ -28,10 +31,15 @@ extension LayoutReader {
             return
         }
         let used = record.entries.filter(\.isUsed)
-        if used.contains(where: \.isProtective), try readGUIDPartitionTable() {
+        if record.entries.contains(where: \.isProtective), try readGUIDPartitionTable() {
             partitionTable = used.allSatisfy(\.isProtective) ? .gpt : .hybrid
         } else {
             partitionTable = .mbr
+            if let bootRecordSectorSize {
+                sectorSize = bootRecordSectorSize
+            } else {
+                sectorSize = try likelySectorSize(of: record)
+            }
             try readPartitions(of: record)
         }
     }

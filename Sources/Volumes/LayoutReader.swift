@@ -29,8 +29,12 @@ struct LayoutReader<Disk: BlockDevice> {
     /// Names and array elements of LVM2 metadata that may still be read, of all texts together.
     var metadataValues = LVMText.maximumValues
 
-    init(disk: Disk) {
+    /// The sectors that master boot records count in, if the caller knows.
+    let bootRecordSectorSize: Int?
+
+    init(disk: Disk, bootRecordSectorSize: Int? = nil) {
         self.disk = disk
+        self.bootRecordSectorSize = bootRecordSectorSize
         member = ByteRange(offset: 0, length: disk.size)
     }
 

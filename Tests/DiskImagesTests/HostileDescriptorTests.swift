@@ -98,6 +98,76 @@ struct HostileDescriptorTests {
         }
     }
 
+    @Test(arguments: [
+        "# Disk Descriptor File\n", "#Disk DescriptorFile\n", "\u{feff}# Disk DescriptorFile\r\n",
+        "\n\r\n  # Disk DescriptorFile\n", "#DISK DESCRIPTORFILE\n",
+    ])
+    func firstLinesThatOtherProgramsWriteAreTaken(line: String) throws {
+        try withDirectory { directory in
+            try write(String(repeating: "x", count: 1024), to: "\(directory)/x-flat.vmdk")
+            let path = try write(
+                line + "createType=\"vmfs\"\nRW 0 FLAT \"gone-flat.vmdk\" 0\nRW 2 FLAT \"x-flat.vmdk\" 0\n",
+                to: "\(directory)/disk.vmdk")
+            let image = try #require(try DiskImage.identify(path: path))
+            #expect(image.size == 1024 && image.files.count == 2)
+        }
+    }
+
+    @Test(arguments: [
+        ("windows-1252", [0xe4, 0x80] as [UInt8], "ä€"), ("GBK", [0xc4, 0xe3], "你"), ("UTF-8", [0xc3, 0xa4], "ä"),
+    ])
+    func namesInOtherEncodings(encoding: String, bytes: [UInt8], name: String) throws {
+        try withDirectory { directory in
+            try write(String(repeating: "x", count: 1024), to: "\(directory)/\(name)-flat.vmdk")
+            let path = "\(directory)/disk.vmdk"
+            let head = "# Disk DescriptorFile\nencoding=\"\(encoding)\"\ncreateType=\"vmfs\"\nRW 2 FLAT \""
+            try Data(Array(head.utf8) + bytes + Array("-flat.vmdk\" 0\n".utf8)).write(to: URL(fileURLWithPath: path))
+            let image = try #require(try DiskImage.identify(path: path))
+            #expect(image.files.last?.path == "\(directory)/\(name)-flat.vmdk")
+        }
+    }
+
+    @Test func aNameInNoEncodingIsNamedAsSuch() throws {
+        try withDirectory { directory in
+            let path = "\(directory)/disk.vmdk"
+            let head = Array("# Disk DescriptorFile\nencoding=\"../x\"\ncreateType=\"vmfs\"\nRW 2 FLAT \"".utf8)
+            try Data(head + [0xff, 0xfe] + Array("\" 0\n".utf8)).write(to: URL(fileURLWithPath: path))
+            let error = #expect(throws: ImageError.self) { try DiskImage.identify(path: path) }
+            #expect(error?.code == .malformed)
+        }
+    }
+
+    @Test func aFileForEachExtentUpToALimit() throws {
+        try withDirectory { directory in
+            for number in 0...DiskImage.mostExtentFiles {
+                try write(String(repeating: "x", count: 512), to: "\(directory)/\(number).vmdk")
+            }
+            func lines(_ count: Int) -> String {
+                (0..<count).map { "RW 1 FLAT \"\($0).vmdk\" 0" }.joined(separator: "\n")
+            }
+            #expect(try self.error(of: lines(DiskImage.mostExtentFiles + 1), in: directory)?.code == .malformed)
+            #expect(try self.error(of: lines(DiskImage.mostExtentFiles), in: directory) == nil)
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("QCOW", Array("QFI".utf8) + [0xfb, 0, 0, 0, 1], []),
+            ("QCOW2", Array("QFI".utf8) + [0xfb, 0, 0, 0, 3], []), ("Parallels", Array("WithoutFreeSpace".utf8), []),
+            ("Parallels", Array("WithouFreSpacExt".utf8), []),
+            ("E01", Array("EVF".utf8) + [0x09, 0x0d, 0x0a, 0xff, 0], []), ("DMG", [], Array("koly".utf8)),
+        ] as [(String, [UInt8], [UInt8])])
+    func formatsThatAreNotUnderstoodAreNamed(name: String, head: [UInt8], tail: [UInt8]) throws {
+        try withDirectory { directory in
+            let path = "\(directory)/disk.img"
+            let bytes =
+                head + [UInt8](repeating: 0, count: 4096) + tail + [UInt8](repeating: 0, count: 512 - tail.count)
+            try Data(bytes).write(to: URL(fileURLWithPath: path))
+            let error = #expect(throws: ImageError.self) { try DiskImage.identify(path: path) }
+            #expect(error?.code == .unsupported(name))
+        }
+    }
+
     @Test func sizesAreBounded() throws {
         try withDirectory { directory in
             let many = String(repeating: "RW 1 ZERO\n", count: VMDKDescriptor.maximumExtents + 1)

@@ -116,6 +116,11 @@ extension ExtOracle {
         if number == EXT2_BAD_INO { return .bad }
         if number == superblock.s_journal_inum { return .journal }
         if inode.i_flags & UInt32(EXT4_EA_INODE_FL) != 0 { return .extendedAttribute }
+        let books = [
+            superblock.s_usr_quota_inum, superblock.s_grp_quota_inum, superblock.s_prj_quota_inum,
+            superblock.s_orphan_file_inum,
+        ]
+        if books.contains(number) { return .bookkeeping }
         return switch Int32(inode.i_mode) & 0o170000 {
         case 0o040000: .directory
         case 0o120000: .symlink

@@ -26,8 +26,10 @@ public enum OracleClass: UInt8, Sendable {
     case journal
     /// Target of a symbolic link.
     case symlink
-    /// Contents of any other inode: files, quota files, the orphan file.
+    /// Contents of any other inode: files.
     case data
+    /// Contents of an inode that no directory names and the superblock does: quotas, the orphan file.
+    case bookkeeping
     /// A block that inode 1 lists as bad.
     case bad
     /// Allocated, and claimed by no structure and no inode: the unused part of a cluster.

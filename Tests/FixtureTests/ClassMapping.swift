@@ -24,8 +24,9 @@ enum ClassMapping {
         case .extendedAttribute: [.extendedAttribute]
         case .journal: [.journal]
         case .symlink: [.symlink]
-        // Whether a file serves the boot is more than libext2fs can tell. Quota files and the orphan file are files.
+        // Whether a file serves the boot is more than libext2fs can tell.
         case .data: [.data, .bootFile]
+        case .bookkeeping: [.metadata]
         // In use, so that nobody gives them away, and not read.
         case .bad: [.data]
         // The rest of a cluster is in use with the part that a file has.

@@ -88,4 +88,36 @@ import Testing
                 OwnedRun(block: 20, count: 3, owner: 23, logicalBlock: 8),
             ])
     }
+
+    /// A file system on a whole disk whose first sector is a boot record all the same.
+    @Test func aVolumeThatBeginsWithABootRecordKeepsItsBlocks() throws {
+        try withImage(ImageRecipe(type: "ext4", blockSize: 1024)) { image in
+            let bytes = try DiskBytes(file: image)
+            let index = try ObjectIndex(reader: DeviceReader(bytes), name: "disk")
+            var expected: [ObjectIndex.Run] = []
+            let rest = ByteRange(offset: 512, length: bytes.size - 512)
+            index.forEachRun(in: rest) { expected.append($0) }
+            [UInt8]([0x55, 0xaa]).withUnsafeBytes { bytes.write($0, at: 510) }
+            let signed = try ObjectIndex(reader: DeviceReader(bytes), name: "disk")
+            var runs: [ObjectIndex.Run] = []
+            signed.forEachRun(in: rest) { runs.append($0) }
+            #expect(runs.count > 100 && runs == expected)
+            #expect(signed.explain(offset: 0).blockClass == .partitionTable)
+        }
+    }
+
+    @Test func quotasAndTheOrphanFileAreMetadata() throws {
+        try withImage(ImageRecipe(type: "ext4", blockSize: 1024, options: ["-O", "quota,orphan_file"])) { image in
+            let bytes = try DiskBytes(file: image)
+            let found = try #require(
+                try DiskScanner(reader: DeviceReader(bytes), name: "disk").scan().fileSystems.first)
+            let superblock = found.geometry.superblock
+            let books = superblock.quotaInodes + [superblock.orphanFileInode]
+            #expect(books.count == 3 && !books.contains(0))
+            for inode in books {
+                let own = found.runs.filter { $0.owner == inode }
+                #expect(!own.isEmpty && own.allSatisfy { $0.blockClass == .metadata }, "inode \(inode)")
+            }
+        }
+    }
 }

@@ -163,4 +163,36 @@ struct HostilePartitionTableTests {
         #expect(brokenInvariants(of: layout, diskSize: size) == [])
         return layout
     }
+
+    @Test func aProtectiveEntryOfNoLengthProtects() throws {
+        let disk = MemoryDevice(size: 4 << 20)
+        var sector = HandMade.bootRecord((0xee, 1, 0))
+        try disk.write(sector, at: 0)
+        let entries = HandMade.gptEntry(first: 2048, last: 4095) + [UInt8](repeating: 0, count: 127 * 128)
+        try disk.write(entries, at: 1024)
+        try disk.write(HandMade.gptHeader(entries: entries, diskSize: disk.size), at: 512)
+        let layout = try DiskLayout.read(from: disk)
+        #expect(layout.partitionTable == .gpt)
+        #expect(layout.partitions.map(\.range) == [ByteRange(offset: 1 << 20, length: 1 << 20)])
+        // Without any the header is a relic.
+        sector[450] = 0
+        try disk.write(sector, at: 0)
+        #expect(try DiskLayout.read(from: disk).partitionTable == .mbr)
+    }
+
+    @Test func aBootRecordOfLargeSectorsIsToldByWhatBeginsThere() throws {
+        let disk = MemoryDevice(size: 16 << 20)
+        try disk.write(HandMade.bootRecord((0x83, 256, 1024)), at: 0)
+        #expect(try DiskLayout.read(from: disk).sectorSize == 512)
+        #expect(try DiskLayout.read(from: disk, sectorSize: 4096).partitions.map(\.range.offset) == [1 << 20])
+        try disk.write([0x53, 0xef], at: (1 << 20) + 1080)
+        let layout = try DiskLayout.read(from: disk)
+        #expect(layout.sectorSize == 4096)
+        #expect(layout.partitions.map(\.range) == [ByteRange(offset: 1 << 20, length: 4 << 20)])
+        #expect(layout.problems.contains { $0.message.contains("sectors of 4096 bytes") })
+        // What begins where sectors of 512 bytes put it goes before.
+        try disk.write([0x53, 0xef], at: 256 * 512 + 1080)
+        #expect(try DiskLayout.read(from: disk).sectorSize == 512)
+        #expect(try DiskLayout.read(from: disk, sectorSize: 4096).sectorSize == 4096)
+    }
 }

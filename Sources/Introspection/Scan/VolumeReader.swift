@@ -81,7 +81,8 @@ struct VolumeReader: ClassifiedReader {
 extension DiskLayout {
     /// How the disk that `reader` reads is divided; `name` is its name in errors.
     static func read(through reader: any ClassifiedReader, name: String) throws(StorageError) -> DiskLayout {
-        try read(from: LayoutDevice(name: name, reader: reader), members: reader.members)
+        try read(
+            from: LayoutDevice(name: name, reader: reader), members: reader.members, sectorSize: reader.sectorSize)
     }
 }
 

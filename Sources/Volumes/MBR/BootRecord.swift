@@ -13,7 +13,7 @@ struct BootRecord {
         var isUsed: Bool { type != 0 && sectorCount > 0 }
         /// Whether the entry holds other partitions: the three types that Linux takes for extended.
         var isExtended: Bool { [0x05, 0x0f, 0x85].contains(type) }
-        /// Whether the entry says that a GPT rules the disk (UEFI 5.2.3).
+        /// Whether the entry says that a GPT rules the disk (UEFI 5.2.3), as Linux has it: whatever length it gives.
         var isProtective: Bool { type == 0xee }
         /// The type as `sfdisk` writes it.
         var typeName: String { String(type, radix: 16) }
@@ -42,7 +42,8 @@ struct BootRecord {
                 firstSector: Int(sector.littleEndian(UInt32.self, at: offset + 8)),
                 sectorCount: Int(sector.littleEndian(UInt32.self, at: offset + 12)))
         }
-        if !entries.contains(where: \.isUsed), Self.isFileSystemBootSector(sector) { return nil }
+        let isEmpty = !entries.contains { $0.isUsed || $0.isProtective }
+        if isEmpty, Self.isFileSystemBootSector(sector) { return nil }
     }
 
     /// Whether the sector is the first of a FAT, exFAT or NTFS file system, which carries the same signature.

@@ -6,7 +6,7 @@ extension LayoutReader {
 
     /// Adds what the boot record at the start of the disk lists, apart from a protective entry.
     ///
-    /// Sectors have 512 bytes: the table itself does not say, and no image format that we read does.
+    /// The table itself does not say which sectors it counts in, and no image format that we read does.
     mutating func readPartitions(of record: BootRecord) throws(StorageError) {
         addStructure(ByteRange(offset: 0, length: BootRecord.length), .partitionTable)
         var nextIndex = 5
@@ -21,6 +21,34 @@ extension LayoutReader {
                 try readLogicalPartitions(in: range, nextIndex: &nextIndex, visited: &visited)
             }
         }
+    }
+
+    /// The sectors that `record` counts in: of 512 bytes, unless nothing known begins where these put its partitions, and
+    /// something does where sectors of 4,096 bytes put them.
+    mutating func likelySectorSize(of record: BootRecord) throws(StorageError) -> Int {
+        let used = record.entries.filter { $0.isUsed && !$0.isProtective }
+        for sectorSize in [512, 4096] {
+            for entry in used {
+                let offset = entry.firstSector * sectorSize
+                guard try holdsSomethingKnown(at: offset, isExtended: entry.isExtended) else { continue }
+                if sectorSize != 512 {
+                    report(0, "the master boot record counts in sectors of \(sectorSize) bytes, by what begins there")
+                }
+                return sectorSize
+            }
+        }
+        return 512
+    }
+
+    /// Whether an extended boot record, a physical volume or one of the usual file systems begins at `offset`.
+    private func holdsSomethingKnown(at offset: Int, isExtended: Bool) throws(StorageError) -> Bool {
+        guard offset > 0, offset < size,
+            let start = try read(ByteRange(offset: offset, length: min(4096, size - offset))), start.count >= 2048
+        else { return false }
+        if isExtended { return BootRecord(parsing: start) != nil }
+        return start[1080] == 0x53 && start[1081] == 0xef || start.hasASCII("XFSB", at: 0)
+            || start.hasASCII("NTFS    ", at: 3) || start.hasASCII("EXFAT   ", at: 3) || start.hasASCII("FAT", at: 54)
+            || start.hasASCII("FAT32", at: 82) || (0..<4).contains { start.hasASCII("LABELONE", at: 512 * $0) }
     }
 
     /// Follows the chain of extended boot records in `container`.
