@@ -18,7 +18,7 @@ PAPER = --files 90000 --size 16G --cache 1G
 # Writes the page of everything that was measured.
 PAGE = report --page bench/RESULTS.md --also "At the paper's size=bench/results/paper"
 
-.PHONY: deps build release man install demo bench bench-boots bench-guests bench-paper test crash thresholds thresholds-update fuzz lint clean
+.PHONY: deps build release man install demo bench bench-boots bench-guests bench-paper test crash thresholds thresholds-update hostile fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -135,6 +135,12 @@ thresholds: deps
 thresholds-update: deps
 	cd bench/Benchmarks && swift package --allow-writing-to-package-directory \
 		benchmark thresholds update --path Thresholds --no-progress
+
+# So many images with hostile structures: scanned, written to and digested, with the longest wait for a map by itself.
+COUNT = 1000
+hostile: deps
+	swift build --build-tests
+	INTROSPECT_HOSTILE=$(COUNT) INTROSPECT_HOSTILE_WAIT=200 swift test --skip-build --filter HostileStructureTests
 
 # Runs every fuzzer for so long, one after the other.
 SECONDS = 60
