@@ -9,12 +9,16 @@ public struct ControlClient: Sendable {
         case noServer(path: String, reason: String)
         /// What came is no answer.
         case noReply(path: String)
+        /// What came is an answer of another version, or of another program.
+        case notUnderstood(path: String)
 
         /// For people.
         public var description: String {
             switch self {
             case .noServer(let path, let reason): "no introspectd listens at \(path): \(reason)"
             case .noReply(let path): "the introspectd at \(path) ended without an answer"
+            case .notUnderstood(let path):
+                "what listens at \(path) gave an answer that is not understood: is it an introspectd of another version?"
             }
         }
     }
@@ -40,7 +44,11 @@ public struct ControlClient: Sendable {
             guard count > 0 else { throw Failure.noReply(path: path) }
             rest = rest.dropFirst(count)
         }
-        return try JSONDecoder().decode(ControlReply.self, from: receive(descriptor))
+        let line = try receive(descriptor)
+        guard let reply = try? JSONDecoder().decode(ControlReply.self, from: line) else {
+            throw Failure.notUnderstood(path: path)
+        }
+        return reply
     }
 
     /// MSG_NOSIGNAL, whose type depends on what else is imported.
@@ -48,7 +56,7 @@ public struct ControlClient: Sendable {
 
     private func connect() throws(Failure) -> Int32 {
         guard var address = LocalAddress(path) else {
-            throw .noServer(path: path, reason: "too long for the path of a socket")
+            throw .noServer(path: path, reason: path.isEmpty ? "the path is empty" : "too long for a socket's path")
         }
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0, address.withPointer({ Glibc.connect(descriptor, $0, $1) }) == 0 else {

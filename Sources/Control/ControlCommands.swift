@@ -63,13 +63,20 @@ struct ControlCommands: Sendable {
 
     private func status() -> ControlReply.Status {
         let report = datastore.report()
+        let tier = datastore.tierStatus()
+        var images = report.images.reduce(into: [String: Int]()) { counts, image in
+            counts[image.problems?.isEmpty == false ? "\(image.state) with problems" : image.state, default: 0] += 1
+        }
+        images["not understood"] = report.foreignImages.flatMap { $0.isEmpty ? nil : $0.count }
+        let refused = tier.images.count { $0.isRefused }
+        images["refused"] = refused == 0 ? nil : refused
         return ControlReply.Status(
             processIdentifier: getpid(), uptime: start.duration(to: .now) / .seconds(1),
             exports: datastore.exports.map(\.path), introspects: datastore.configuration.introspects,
-            images: report.images.reduce(into: [:]) { $0[$1.state, default: 0] += 1 },
+            images: images,
             cacheBytes: report.cache.bytes,
             cachedBytes: report.cache.resident.values.reduce(0, +) * report.cache.pageSize,
-            tier: datastore.tierStatus())
+            tier: tier)
     }
 
     private func warm(_ path: String) throws(DatastoreError) -> ControlReply.Warmed {

@@ -53,17 +53,18 @@ public struct DeviceReader: ClassifiedReader {
     /// The disks that the device is made of.
     public let members: [ByteRange]
     /// The sectors that its master boot record counts in; nil when nobody has said.
-    public var sectorSize: Int?
+    public let sectorSize: Int?
 
     /// A reader of the whole of `device`, which is made of the disks at `members`; nil for one disk.
-    public init(_ device: any BlockDevice, members: [ByteRange]? = nil) {
+    public init(_ device: any BlockDevice, members: [ByteRange]? = nil, sectorSize: Int? = nil) {
         self.device = device
+        self.sectorSize = sectorSize
         self.members = members ?? [ByteRange(offset: 0, length: device.size)]
     }
 
     /// A reader of `disk`, which may be several joined.
-    public init(_ disk: VirtualDisk) {
-        self.init(disk, members: disk.image.members)
+    public init(_ disk: VirtualDisk, sectorSize: Int? = nil) {
+        self.init(disk, members: disk.image.members, sectorSize: sectorSize)
     }
 
     /// The size of the device in bytes.

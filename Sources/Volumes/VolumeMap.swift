@@ -89,6 +89,19 @@ public struct VolumeMap: Sendable, Hashable {
     /// The ranges of the disk that belong to the volume, sorted.
     public var diskRanges: [ByteRange] { columns.map(\.disk) }
 
+    /// Ranges of the disk, in no order, outside of which is nothing of the volume's first `length` bytes; few, however many
+    /// stripes there are.
+    public func diskRanges(ofFirst length: Int) -> [ByteRange] {
+        (segments + copies).filter { $0.volumeOffset < length }.flatMap { segment in
+            let bytes = min(segment.length, length - segment.volumeOffset)
+            let stripes = (bytes - 1) / segment.stripeSize + 1
+            let rows = (stripes - 1) / segment.columns.count + 1
+            // A single column is one stripe, of which less may be wanted.
+            let column = segment.columns.count == 1 ? bytes : rows * segment.stripeSize
+            return segment.columns.map { ByteRange(offset: $0, length: column) }
+        }
+    }
+
     /// Calls `body` for each run of `range` that is on the disk, in the order of the volume.
     public func forEachDiskRange<Failure: Error>(
         of range: ByteRange, _ body: (_ diskRange: ByteRange, _ volumeOffset: Int) throws(Failure) -> Void

@@ -19,7 +19,7 @@ struct CatCommand: ParsableCommand {
 
     @OptionGroup var volume: VolumeChoice
 
-    @OptionGroup var others: OtherDisks
+    @OptionGroup var disk: DiskArguments
 
     @Flag(name: .long, help: "Print JSON, with the contents in base 64.")
     var json = false
@@ -31,7 +31,7 @@ struct CatCommand: ParsableCommand {
     }
 
     func run() throws {
-        try withGuestFileSystem(image, others, volume) { fileSystem in
+        try withGuestFileSystem(image, disk, volume) { fileSystem in
             let file = try choice.file(in: fileSystem)
             guard file.kind == .regular else {
                 complain(

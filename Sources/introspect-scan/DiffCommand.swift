@@ -22,6 +22,8 @@ struct DiffCommand: ParsableCommand {
     @Argument(help: "The image or listing that comes later.", completion: .file())
     var after: String
 
+    @OptionGroup var sectors: SectorSize
+
     @Flag(name: .long, help: "List each difference: OFFSET LENGTH CLASS-BEFORE CLASS-AFTER OWNER-BEFORE OWNER-AFTER.")
     var runs = false
 
@@ -32,8 +34,8 @@ struct DiffCommand: ParsableCommand {
     var noProgress = false
 
     func run() throws {
-        let old = try RunListing(before, noProgress: noProgress)
-        let new = try RunListing(after, noProgress: noProgress)
+        let old = try RunListing(before, sectorSize: sectors.bytes, noProgress: noProgress)
+        let new = try RunListing(after, sectorSize: sectors.bytes, noProgress: noProgress)
         let difference = try DiskDifference(old, new)
         if json {
             try printJSON(difference)

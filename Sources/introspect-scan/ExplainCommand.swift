@@ -31,11 +31,14 @@ struct ExplainCommand: ParsableCommand {
         guard [offset != nil, path != nil, inode != nil].count(where: { $0 }) == 1 else {
             throw ValidationError("explain takes one of --offset, --path and --inode")
         }
+        guard offset == nil || choice.volume == nil else {
+            throw ValidationError("--volume goes with --path and --inode: an offset is one of the disk")
+        }
     }
 
     func run() throws {
         if let offset { return try explain(offset) }
-        try withGuestFileSystem(arguments.image, arguments.others, choice) { fileSystem in
+        try withGuestFileSystem(arguments.image, arguments.disk, choice) { fileSystem in
             let file = try path.map { try fileSystem.file(atTyped: $0) } ?? fileSystem.file(inode: inode ?? 0)
             let places = FilePlaces(fileSystem, file, try fileSystem.places(of: file))
             if arguments.json { try printJSON(places) } else { try printLine(places.text) }
@@ -44,7 +47,8 @@ struct ExplainCommand: ParsableCommand {
 
     private func explain(_ offset: ByteSize) throws {
         let (index, size) = try makeIndex(
-            arguments.image, with: arguments.others.images, noProgress: arguments.noProgress)
+            arguments.image, with: arguments.disk.images, sectorSize: arguments.disk.sectors.bytes,
+            noProgress: arguments.noProgress)
         guard offset.bytes < size else {
             complain("\(arguments.image): offset \(offset.bytes) is not on the disk, which has \(size) bytes")
             throw ExitStatus.unreadable

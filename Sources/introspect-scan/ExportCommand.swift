@@ -71,7 +71,7 @@ struct ExportCommand: ParsableCommand {
         let result: (map: SavedMap, problems: [String])?
         do throws(StorageError) {
             result = try DiskIntrospector.savedMap(
-                of: DeviceReader(open.disk), name: path, files: before.compactMap(\.self)
+                of: open.reader, name: path, files: before.compactMap(\.self)
             ) { progress in
                 bar.show(progress, of: path)
                 return !Interruption.isRequested

@@ -12,12 +12,12 @@ struct VolumeChoice: ParsableArguments {
 /// Opens the image and calls `body` with the file system that is meant; what cannot be had is said on standard error
 /// and ends the command.
 func withGuestFileSystem(
-    _ path: String, _ others: OtherDisks, _ choice: VolumeChoice, _ body: (GuestFileSystem) throws -> Void
+    _ path: String, _ arguments: DiskArguments, _ choice: VolumeChoice, _ body: (GuestFileSystem) throws -> Void
 ) throws {
-    let open = try orComplain { () throws(Refusal) in try OpenImage(path, with: others.images) }
+    let open = try orComplain { () throws(Refusal) in try OpenImage(path, arguments) }
     var problems: [String] = []
     do {
-        let found = try GuestFileSystem.all(on: DeviceReader(open.disk), name: path, problems: &problems)
+        let found = try GuestFileSystem.all(on: open.reader, name: path, problems: &problems)
         try body(try fileSystem(of: found, path, choice))
     } catch let error as StorageError {
         try fail("\(error)")

@@ -42,8 +42,8 @@ enum ExitStatus {
     static let interrupted = ExitCode(130)
 }
 
-/// Disks of the same machine, for volume groups that reach over several.
-struct OtherDisks: ParsableArguments {
+/// What the image does not say of its disk.
+struct DiskArguments: ParsableArguments {
     @Option(
         name: .customLong("with"),
         help: ArgumentHelp(
@@ -52,6 +52,24 @@ struct OtherDisks: ParsableArguments {
             Offsets then go on behind the first disk's end.
             """, valueName: "image"), completion: .file())
     var images: [String] = []
+
+    @OptionGroup var sectors: SectorSize
+}
+
+/// The size of a disk's sectors, which no raw image says.
+struct SectorSize: ParsableArguments {
+    @Option(
+        name: .customLong("sector-size"),
+        help: ArgumentHelp(
+            """
+            The size of the disk's sectors, which an MBR counts in: 512 or 4096. (default: by what is found where partitions \
+            would begin)
+            """, valueName: "bytes"))
+    var bytes: Int?
+
+    func validate() throws {
+        guard [nil, 512, 4096].contains(bytes) else { throw ValidationError("--sector-size takes 512 or 4096") }
+    }
 }
 
 /// What every subcommand takes.
@@ -59,7 +77,7 @@ struct ImageArguments: ParsableArguments {
     @Argument(help: "The image: a raw disk, a VMDK descriptor or a flat VMDK.", completion: .file())
     var image: String
 
-    @OptionGroup var others: OtherDisks
+    @OptionGroup var disk: DiskArguments
 
     @Flag(name: .long, help: "Print JSON.")
     var json = false

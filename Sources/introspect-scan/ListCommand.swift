@@ -26,7 +26,7 @@ struct ListCommand: ParsableCommand {
     @OptionGroup var choice: VolumeChoice
 
     func run() throws {
-        try withGuestFileSystem(arguments.image, arguments.others, choice) { fileSystem in
+        try withGuestFileSystem(arguments.image, arguments.disk, choice) { fileSystem in
             let file = try self.file.file(in: fileSystem)
             var lines: [Line] = []
             if file.kind == .directory {

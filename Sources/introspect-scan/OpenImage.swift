@@ -1,13 +1,25 @@
 import BlockStorage
 import DiskImages
+import Glibc
+import Introspection
 
 /// The image that a command works on.
 struct OpenImage {
     let image: DiskImage
     let disk: VirtualDisk
+    let sectorSize: Int?
+
+    /// What scans read it with.
+    var reader: DeviceReader { DeviceReader(disk, sectorSize: sectorSize) }
+
+    /// Opens the image at `path` with what its command line says of the disk.
+    init(_ path: String, _ arguments: DiskArguments) throws(Refusal) {
+        try self.init(path, with: arguments.images, sectorSize: arguments.sectors.bytes)
+    }
 
     /// Opens the image at `path` with the `others` that belong to it.
-    init(_ path: String, with others: [String] = []) throws(Refusal) {
+    init(_ path: String, with others: [String] = [], sectorSize: Int? = nil) throws(Refusal) {
+        self.sectorSize = sectorSize
         let first = try Self.identify(path)
         guard !others.isEmpty else {
             image = first
@@ -32,6 +44,10 @@ struct OpenImage {
                 image = try DiskImage.raw(path: path)
             }
         } catch {
+            // "open" and the like tell the user nothing.
+            if case .system(let number) = error.code {
+                throw Refusal("\(error.path): \(String(cString: strerror(number)))")
+            }
             throw Refusal("\(error)")
         }
         guard image.size > 0 else {
@@ -44,6 +60,9 @@ struct OpenImage {
         do throws(StorageError) {
             return try VirtualDisk.open(image, access: .readOnly, mode: .buffered)
         } catch {
+            if case .system(let number) = error.code {
+                throw Refusal("\(error.device): \(String(cString: strerror(number)))")
+            }
             throw Refusal("\(error)")
         }
     }

@@ -20,13 +20,13 @@ struct RunListing {
     var size: Int { runs.last?.range.end ?? 0 }
 
     /// The image, or the saved listing, at `path`; ends the command when it is neither.
-    init(_ path: String, noProgress: Bool) throws {
+    init(_ path: String, sectorSize: Int?, noProgress: Bool) throws {
         if let saved = try Self.savedRuns(path) {
             runs = saved
             disk = nil
             return
         }
-        let (index, size) = try makeIndex(path, noProgress: noProgress)
+        let (index, size) = try makeIndex(path, sectorSize: sectorSize, noProgress: noProgress)
         var found: [Run] = []
         index.forEachRun(in: ByteRange(offset: 0, length: size)) {
             found.append(Run(range: $0.range, blockClass: $0.blockClass, owner: $0.owner))

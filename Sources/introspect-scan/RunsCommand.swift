@@ -16,7 +16,8 @@ struct RunsCommand: ParsableCommand {
 
     func run() throws {
         let (index, size) = try makeIndex(
-            arguments.image, with: arguments.others.images, noProgress: arguments.noProgress)
+            arguments.image, with: arguments.disk.images, sectorSize: arguments.disk.sectors.bytes,
+            noProgress: arguments.noProgress)
         var output = OutputBuffer()
         var separator = "[\n"
         index.forEachRun(in: ByteRange(offset: 0, length: size)) { run in
@@ -40,15 +41,17 @@ struct RunsCommand: ParsableCommand {
 
 /// Reads the disk for the commands that tell of owners; ends the command when it cannot be read.
 func makeIndex(
-    _ image: String, with others: [String] = [], noProgress: Bool
+    _ image: String, with others: [String] = [], sectorSize: Int?, noProgress: Bool
 ) throws(ExitCode) -> (index: ObjectIndex, size: Int) {
-    let open = try orComplain { () throws(Refusal) in try OpenImage(image, with: others) }
+    let open = try orComplain { () throws(Refusal) in
+        try OpenImage(image, with: others, sectorSize: sectorSize)
+    }
     let bar = ProgressBar(isEnabled: !noProgress)
     defer { bar.clear() }
     let index: ObjectIndex
     do throws(StorageError) {
         index = try Interruption.watching { () throws(StorageError) in
-            try ObjectIndex(reader: DeviceReader(open.disk), name: image) { progress in
+            try ObjectIndex(reader: open.reader, name: image) { progress in
                 bar.show(progress, of: image)
                 return !Interruption.isRequested
             }

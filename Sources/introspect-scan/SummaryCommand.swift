@@ -12,22 +12,22 @@ struct SummaryCommand: ParsableCommand {
 
     @OptionGroup var arguments: ImagesArguments
 
-    @OptionGroup var others: OtherDisks
+    @OptionGroup var disk: DiskArguments
 
     @Option(name: .long, help: "Reads at a time, of each image.")
     var parallelism = 16
 
     func validate() throws {
-        guard others.images.isEmpty || arguments.images.count == 1 else {
+        guard disk.images.isEmpty || arguments.images.count == 1 else {
             throw ValidationError("--with takes one image before it")
         }
         guard (1...64).contains(parallelism) else { throw ValidationError("--parallelism takes 1 to 64") }
     }
 
     func run() throws {
-        let (parallelism, others) = (parallelism, others.images)
+        let (parallelism, disk) = (parallelism, disk)
         let (results, status) = arguments.forEachImage { (image, bar) throws(Refusal) in
-            let summary = try Self.summary(of: image, with: others, parallelism, bar)
+            let summary = try Self.summary(of: image, disk, parallelism, bar)
             return (summary, complain(about: summary.problems))
         }
         let texts = results.compactMap(\.found?.text)
@@ -42,12 +42,12 @@ struct SummaryCommand: ParsableCommand {
     }
 
     private static func summary(
-        of path: String, with others: [String], _ parallelism: Int, _ bar: ProgressBar
+        of path: String, _ arguments: DiskArguments, _ parallelism: Int, _ bar: ProgressBar
     ) throws(Refusal) -> Summary {
-        let open = try OpenImage(path, with: others)
+        let open = try OpenImage(path, arguments)
         let layout: DiskLayout
         do throws(StorageError) {
-            layout = try DiskLayout.read(from: open.disk, members: open.image.members)
+            layout = try DiskLayout.read(from: open.disk, members: open.image.members, sectorSize: open.sectorSize)
         } catch {
             throw Refusal("\(error)")
         }
@@ -65,7 +65,7 @@ func scan(
     let report: ScanReport
     do throws(StorageError) {
         report = try introspector.scan(
-            DeviceReader(open.disk), parallelism: parallelism, progress: { bar.show($0, of: path) },
+            open.reader, parallelism: parallelism, progress: { bar.show($0, of: path) },
             isCancelled: { Interruption.isRequested })
     } catch {
         throw Refusal("\(error)")

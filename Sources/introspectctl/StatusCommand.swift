@@ -27,31 +27,75 @@ struct StatusCommand: ParsableCommand {
 /// `introspectctl images`: the images and how far introspection has come with each.
 struct ImagesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "images", abstract: "List the images that introspection follows.")
+        commandName: "images",
+        abstract: "List the images, how far introspection has come with each, and what is wrong.",
+        discussion: """
+            Images that are refused because of the redirect log, and files that seem to be images of a kind that is not \
+            understood, are listed with the reason.
+            """)
 
     @OptionGroup var control: ControlArguments
 
     func run() throws {
         let report = try control.ask(ControlRequest(.statistics), \.statistics)
-        guard !control.json else { return try printJSON(report.images) }
-        let refused = try control.ask(ControlRequest(.tier), \.tier).images.filter { $0.isRefused || $0.isOrphaned }
-        guard !report.images.isEmpty || !refused.isEmpty else { return try say("no images") }
-        var rows = [["IMAGE", "FORMAT", "SIZE", "STATE", "FILE SYSTEMS", "CACHED"]]
+        let others = Self.others(report, try control.ask(ControlRequest(.tier), \.tier))
+        guard !control.json else {
+            return try printJSON(report.images.map(Line.image) + others.map(Line.other))
+        }
+        guard !report.images.isEmpty || !others.isEmpty else { return try say("no images") }
+        var rows = [["IMAGE", "FORMAT", "SIZE", "STATE", "FILE SYSTEMS", "CACHED", "REASON"]]
         for image in report.images {
             let kinds = image.fileSystems.map(\.kind)
             rows.append([
                 image.path, image.format, formatted(bytes: image.size), image.state + (image.isBusy ? ", busy" : ""),
                 kinds.isEmpty ? "-" : kinds.joined(separator: " "),
                 formatted(bytes: image.cache.resident.values.reduce(0, +) * report.cache.pageSize),
+                Self.reason(image),
             ])
         }
-        for image in refused {
-            rows.append([image.path, "-", "-", image.isOrphaned ? "orphaned" : "refused", "-", "-"])
-        }
+        rows += others.map { [$0.path, "-", "-", $0.state, "-", "-", $0.reason] }
         try say(rows: rows)
-        for image in refused {
-            if let reason = image.reason { try say("\(image.path): \(reason)") }
+    }
+}
+
+extension ImagesCommand {
+    /// A file that is served, or not, without being looked into.
+    struct Other: Encodable {
+        var path: String
+        var state: String
+        var reason: String
+    }
+
+    /// An image in JSON.
+    enum Line: Encodable {
+        case image(DatastoreReport.Image)
+        case other(Other)
+
+        func encode(to encoder: any Encoder) throws {
+            switch self {
+            case .image(let image): try image.encode(to: encoder)
+            case .other(let other): try other.encode(to: encoder)
+            }
         }
+    }
+
+    static func others(_ report: DatastoreReport, _ tier: TierStatus) -> [Other] {
+        let refused = tier.images.filter { $0.isRefused || $0.isOrphaned }.map {
+            Other(
+                path: $0.path, state: $0.isOrphaned ? "orphaned" : "refused",
+                reason: $0.reason ?? "the log has newer blocks of it, see introspectctl tier list")
+        }
+        return refused
+            + (report.foreignImages ?? []).map { Other(path: $0.path, state: "not understood", reason: $0.reason) }
+    }
+
+    /// What is wrong with an image, in few words.
+    private static func reason(_ image: DatastoreReport.Image) -> String {
+        if let reason = image.staleReason { return reason }
+        guard let problems = image.problems, let first = problems.first else { return "" }
+        // Problems begin with the image's path, which the line has already.
+        let text = first.hasPrefix("\(image.path): ") ? String(first.dropFirst(image.path.count + 2)) : first
+        return text + (problems.count > 1 ? " (and \(problems.count - 1) more)" : "")
     }
 }
 

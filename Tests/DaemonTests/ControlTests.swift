@@ -29,6 +29,12 @@ struct ControlTests {
             ).result()
         }
 
+        func controlElsewhere(_ socket: String) throws -> Command.Result {
+            try Command(
+                [try Executable.path(of: "introspectctl"), "status", "--control", socket], timeLimit: 30
+            ).result()
+        }
+
         /// What a JSON object of the output has under `keys`.
         func value(of keys: String..., in result: Command.Result) throws -> Any {
             var value = try JSONSerialization.jsonObject(with: Data(result.output.utf8))
@@ -95,6 +101,65 @@ struct ControlTests {
                 #expect(all.contains(words.last?.hasPrefix("missing") == true ? #"missing\x1B[2J"# : shown))
             }
             #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// What is not looked into, or is damaged, is listed with the reason.
+    @Test func imagesThatAreNotFollowedAreListedWithTheReason() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            try run("qemu-img", "create", "-q", "-f", "qcow2", "\(export)/foreign.img", "16M")
+            try run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "\(export)/damaged.img", "16M")
+            try run(
+                "bash", "-c", "printf '\\x63' | dd of=\(export)/damaged.img bs=1 seek=1048 conv=notrunc status=none")
+            try run("mke2fs", "-q", "-F", "-t", "ext4", "\(export)/good.img", "16M")
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            try server.waitForLog("good.img: scanned in")
+            try server.waitForLog("foreign.img: a ")
+            try server.waitForLog("s_log_block_size")
+            let words = [
+                try Executable.path(of: "introspectctl"), "images", "--control", temporary.file("state/control"),
+            ]
+            let lines = try Command(words, timeLimit: 30).run().split(separator: "\n")
+            #expect(
+                lines.contains { $0.contains("/foreign.img ") && $0.contains("not understood") && $0.contains("QCOW2") }
+            )
+            #expect(lines.contains { $0.contains("/damaged.img ") && $0.contains("s_log_block_size at byte 24 is 99") })
+            #expect(lines.contains { $0.contains("/good.img ") && $0.contains(" current ") })
+            let json = try Command(words + ["--json"], timeLimit: 30).run()
+            let images = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [[String: Any]] ?? []
+            let foreign = images.first { ($0["path"] as? String)?.hasSuffix("/foreign.img") == true }
+            #expect(foreign?["state"] as? String == "not understood" && foreign?["reason"] != nil)
+            let status = try Command([words[0], "status"] + words[2...], timeLimit: 30).run()
+            #expect(status.contains("1 not understood") && status.contains(" with problems"))
+            unlink("\(export)/foreign.img")
+            #expect(!(try Command(words, timeLimit: 30).run().contains("foreign.img")))
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    @Test func reportsOfImagesOfOneNameAreFilesOfTheirOwn() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let long = String(repeating: "d", count: 150)
+            let folders = ["one", "two", "a%2Fb", "\(long)/\(long)", "\(long)/x\(long.dropFirst())"]
+            for folder in folders {
+                try run("mkdir", "-p", "\(export)/\(folder)")
+                try run("mke2fs", "-q", "-F", "-t", "ext4", "\(export)/\(folder)/disk.img", "16M")
+            }
+            let server = try LocalServer(serving: export, ["--report-files"], in: temporary, on: bed)
+            for folder in folders { try server.waitForLog("/\(folder)/disk.img: scanned in") }
+            #expect(server.process.stop() == 0)
+            let files = try FileManager.default.contentsOfDirectory(atPath: server.reportDirectory).sorted()
+            for ending in ["runs", "files"] {
+                let own = files.filter { $0.hasSuffix("disk.img.\(ending)") }
+                #expect(own.count == folders.count, "\(files)")
+                for name in ["one%2Fdisk.img", "two%2Fdisk.img", "a%252Fb%2Fdisk.img"] {
+                    #expect(own.contains("\(name).\(ending)"))
+                }
+            }
         }
     }
 
@@ -168,6 +233,17 @@ struct ControlTests {
             ).result()
             #expect(result.status == 69)
             #expect(result.errorOutput.contains("no introspectd listens at \(missing): No such file"))
+            let empty = try stand.controlElsewhere("")
+            #expect(empty.status == 69 && empty.errorOutput.contains("the path is empty"))
+            // What answers otherwise is told in a line that says what to look at.
+            let other = temporary.file("other")
+            let listener = try LocalSocket(listeningAt: other)
+            let answer = Thread { listener.answerOnce(with: "{\"status\":{\"x\":1}}\n") }
+            answer.start()
+            let strange = try stand.controlElsewhere(other)
+            #expect(
+                strange.status == 69 && strange.errorOutput.contains("\(other) gave an answer that is not understood"))
+            #expect(strange.errorOutput.split(separator: "\n").count == 1)
         }
     }
 
@@ -252,20 +328,41 @@ struct ControlTests {
 }
 
 /// A connection to a local socket.
-private final class LocalSocket {
+private final class LocalSocket: Sendable {
     private let descriptor: Int32
 
     init(connectedTo path: String) throws {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard Self.with(path, { connect(descriptor, $0, $1) }) == 0 else {
+            throw TestBedError("cannot connect to \(path)")
+        }
+    }
+
+    init(listeningAt path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        guard Self.with(path, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, 1) == 0 else {
+            throw TestBedError("cannot listen at \(path)")
+        }
+    }
+
+    /// Takes one connection, whatever comes, and answers `text`.
+    func answerOnce(with text: String) {
+        let client = accept(descriptor, nil, nil)
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        _ = recv(client, &bytes, bytes.count, 0)
+        _ = Array(text.utf8).withUnsafeBytes { Glibc.send(client, $0.baseAddress, $0.count, 0x4000) }
+        close(client)
+    }
+
+    private static func with(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
-        let status = withUnsafePointer(to: &address) { pointer in
+        return withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        guard status == 0 else { throw TestBedError("cannot connect to \(path)") }
     }
 
     deinit {

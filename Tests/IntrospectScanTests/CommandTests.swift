@@ -94,6 +94,63 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
         }
     }
 
+    /// An MBR does not say how large its sectors are: where 512 bytes lead to nothing there is a hint, and an option.
+    @Test func sectorsOf4096BytesAreHintedAtAndTakenByOption() throws {
+        try withTemporaryDirectory { directory in
+            let image = directory + "/disk.img"
+            try makeSparseFile(image, size: 256 << 20)
+            try withLoopDevices(image, parts: [(0, 256 << 20)], sectorSize: 4096) { devices in
+                _ = try runTool("sfdisk", ["-q", devices[0]], input: "label: dos\n256,8192\n8448,8192,E\n8960,4096\n")
+            }
+            // Where the partitions begin, in bytes.
+            for offset in [1 << 20, 35 << 20] {
+                try runTool("mke2fs", ["-q", "-F", "-t", "ext4", "-E", "offset=\(offset)", image, "16M"])
+            }
+            let plain = try introspectScan([image])
+            #expect(plain.status == 1)
+            #expect(plain.errors.contains("partition 1 holds nothing known at 131072"))
+            #expect(plain.errors.contains("--sector-size 4096"))
+            let told = try introspectScan([image, "--sector-size", "4096"])
+            #expect(told.status == 0, "\(told.errors)")
+            #expect(told.output.contains("sectors of 4096 bytes"))
+            #expect(told.output.components(separatedBy: "ext4,").count == 3)
+            for command in [["ls"], ["cat", "--inode", "8"], ["explain", "--path", "/lost+found"]] {
+                let words = command + ["--sector-size", "4096", "--volume", "partition 5", image]
+                #expect(try introspectScan(words).status == 0, "\(words)")
+            }
+            let runs = try introspectScan(["runs", "--sector-size", "4096", image])
+            #expect(runs.output.contains("inode-table"))
+            #expect(try introspectScan(["diff", "--sector-size", "4096", image, image]).status == 0)
+            #expect(try introspectScan([image, "--sector-size", "1024"]).status == 64)
+            let wrong = directory + "/512.img"
+            try makeSparseFile(wrong, size: 64 << 20)
+            try runTool("sfdisk", ["-q", wrong], input: "label: dos\n2048,\n")
+            try runTool("mke2fs", ["-q", "-F", "-t", "ext4", "-E", "offset=1048576", wrong, "16M"])
+            #expect(try introspectScan([wrong]).status == 0)
+            #expect(try introspectScan([wrong, "--sector-size", "4096"]).errors.contains("--sector-size 512"))
+        }
+    }
+
+    /// A disk may be said to be as large as a number can be: what is on it is told at once.
+    @Test func aDiskMuchLargerThanWhatIsOnItIsTold() throws {
+        try withTemporaryDirectory { directory in
+            let (flat, image) = (directory + "/part-flat.vmdk", directory + "/huge.vmdk")
+            try runTool("mke2fs", ["-q", "-F", "-t", "ext4", flat, "16M"])
+            let rest = (Int.max - (16 << 20)) / 512
+            let lines = ["# Disk DescriptorFile", "version=1", "RW 32768 FLAT \"part-flat.vmdk\" 0", "RW \(rest) ZERO"]
+            try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: URL(fileURLWithPath: image))
+            let alone = try introspectScan(["runs", flat]).output.split(separator: "\n")
+            let runs = try introspectScan(["runs", image])
+            #expect(runs.status == 0, "\(runs.errors)")
+            #expect(runs.output.split(separator: "\n") == alone + ["16777216 \(rest * 512) unknown -"])
+            let difference = try introspectScan(["diff", image, image])
+            #expect(difference.status == 0, "\(difference.errors)")
+            let map = try introspectScan(["map", image, "-o", directory + "/map.png", "--json"])
+            #expect(map.status == 0, "\(map.errors)")
+            #expect(try introspectScan(["--json", image]).status == 0)
+        }
+    }
+
     @Test func explainNamesTheFile() throws {
         try withImage { image in
             let block = try runTool("debugfs", ["-R", "bmap /etc/passwd 3", image])

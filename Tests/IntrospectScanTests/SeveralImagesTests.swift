@@ -19,11 +19,11 @@ import Testing
             let missing = directory + "/missing"
             let outcome = try introspectScan(["--json", images[2], missing] + images[..<2])
             #expect(outcome.status == 2)
-            #expect(outcome.errors.contains("\(missing): open: No such file or directory"))
+            #expect(outcome.errors.contains("\(missing): No such file or directory"))
             let array = try JSONSerialization.jsonObject(with: outcome.bytes) as? [[String: Any]] ?? []
             #expect(array.map { $0["image"] as? String } == [images[2], missing, images[0], images[1]])
             #expect(
-                array.map { $0["error"] as? String } == [nil, "\(missing): open: No such file or directory", nil, nil])
+                array.map { $0["error"] as? String } == [nil, "\(missing): No such file or directory", nil, nil])
             let alone = try introspectScan(["--json", missing])
             let object = try JSONSerialization.jsonObject(with: alone.bytes) as? [String: Any]
             #expect(alone.status == 2 && object?["image"] as? String == missing && object?["error"] != nil)

@@ -66,6 +66,8 @@ public struct DatastoreReport: Codable, Sendable {
         public var problems: [String]
         /// Why the map is behind, if it is.
         public var staleReason: String?
+        /// What the last scan found wrong, a line each.
+        public var problems: [String]?
         /// Whether a scan or digest runs or is due.
         public var isBusy: Bool
         /// The guest file systems.
@@ -84,6 +86,14 @@ public struct DatastoreReport: Codable, Sendable {
         public var cache: PageCounts
     }
 
+    /// A file that seems to be an image and is served as a plain file.
+    public struct ForeignImage: Codable, Sendable {
+        /// The file.
+        public var path: String
+        /// Why introspection does not follow it.
+        public var reason: String
+    }
+
     /// What a scan took.
     public struct Scan: Codable, Sendable {
         /// How long it took, in seconds.
@@ -98,6 +108,8 @@ public struct DatastoreReport: Codable, Sendable {
     public var cache: Cache
     /// The images, by path.
     public var images: [Image]
+    /// Files that seem to be images of a kind that is not understood, by path.
+    public var foreignImages: [ForeignImage]?
 }
 
 extension Datastore {
@@ -109,7 +121,10 @@ extension Datastore {
                 bytes: files.cache.byteCount, metadataBytes: files.cache.metadataByteCount,
                 pageSize: PageCache.pageSize, hits: counts.hits, misses: counts.misses, ghostHits: counts.ghostHits,
                 evictions: counts.evictions, resident: counts.resident),
-            images: files.sessions.map(DatastoreReport.Image.init))
+            images: files.sessions.map(DatastoreReport.Image.init),
+            foreignImages: files.foreignImages.map {
+                DatastoreReport.ForeignImage(path: $0.path, reason: $0.reason)
+            })
     }
 
     /// Calls `body` for each image with its path and all runs of its virtual disk, in order: what introspection takes
@@ -150,6 +165,7 @@ extension DatastoreReport.Image {
         problems = session.lastScan?.problems ?? []
         state = status.state == .current && !problems.isEmpty ? "incomplete" : status.state.rawValue
         staleReason = status.staleReason
+        problems = session.lastScan?.problems
         isBusy = session.isBusy
         fileSystems = status.fileSystems
         classes = Dictionary(uniqueKeysWithValues: status.totals.entries.map { ($0.blockClass.name, $0.bytes) })

@@ -13,6 +13,10 @@ struct OpenFileTable {
     private var byHandle: [FileHandle: Unmanaged<OpenFile>] = [:]
     private var byIdentity: [OpenFile.Identity: Entry] = [:]
     private(set) var sessions: [String: ImageSession] = [:]
+    /// Why files are not looked into that seem to be images, by path.
+    private(set) var foreign: [String: String] = [:]
+
+    private static let longestForeignList = 10_000
 
     var count: Int { byIdentity.count }
 
@@ -69,7 +73,15 @@ struct OpenFileTable {
 
     // MARK: Images
 
-    mutating func add(_ session: ImageSession) { sessions[session.image.path] = session }
+    mutating func add(_ session: ImageSession) {
+        sessions[session.image.path] = session
+        for file in session.image.files { foreign[file.path] = nil }
+    }
+
+    /// Notes a file that seems to be an image and is not looked into, up to a number that nobody would read.
+    mutating func noteForeign(_ path: String, _ reason: String) {
+        if foreign[path] != nil || foreign.count < Self.longestForeignList { foreign[path] = reason }
+    }
 
     /// Removes a session, and none of another file that has come to its path.
     mutating func remove(_ session: ImageSession) {

@@ -269,6 +269,15 @@ final class OpenFiles: Sendable {
         table.withLock { Array($0.sessions.values) }.sorted { $0.image.path < $1.image.path }
     }
 
+    /// Files that seem to be images of a kind that is not understood, by path, each with the reason.
+    var foreignImages: [(path: String, reason: String)] {
+        let all = table.withLock { $0.foreign }
+        var status = stat()
+        let gone = all.keys.filter { lstat($0, &status) != 0 }
+        table.withLock { table in for path in gone { table.foreign[path] = nil } }
+        return all.filter { !gone.contains($0.key) }.map { ($0.key, $0.value) }.sorted { $0.path < $1.path }
+    }
+
     /// Opens the files of a directory tree that may be disk images, so that they are known before a client asks.
     func openImages(under root: ExportRoot) {
         guard introspects, let directory = try? root.open() else { return }
@@ -405,8 +414,8 @@ final class OpenFiles: Sendable {
         } catch {
             return logger.warning("\(error)")
         }
+        let path = file.path
         do throws(ImageError) {
-            let path = file.path
             let files = file.descriptor.root.hostFiles(besides: file.descriptor, at: path)
             if let image = try DiskImage.identify(path: path, in: files) {
                 replaceSession(of: file, at: path, by: image)
@@ -415,6 +424,7 @@ final class OpenFiles: Sendable {
             }
         } catch {
             logger.notice("\(error); served as a file")
+            table.withLock { $0.noteForeign(path, "\(error.message)") }
             if let old = file.member?.session { end(old) }
         }
     }

@@ -12,6 +12,8 @@ public struct ObjectIndex: Sendable {
     private let name: String
     /// For each file system, what structures and inodes claim, sorted and disjoint.
     private let claims: [[MetadataRun]]
+    /// Where on the disk there is anything to be told, sorted and disjoint: a disk may be much larger than what is on it.
+    private let known: [ByteRange]
 
     /// Reads the disk. `goOn` is called between reads; when it returns false the index is not complete.
     public init(
@@ -24,6 +26,7 @@ public struct ObjectIndex: Sendable {
         claims = scan.fileSystems.map { found in
             found.geometry.fixedRuns(found.descriptors).adding(found.runs)
         }
+        known = Self.knownRanges(of: scan)
         self.reader = reader
         self.name = name
     }
@@ -47,21 +50,53 @@ public struct ObjectIndex: Sendable {
     /// Calls `body` with runs that cover `range` without a gap, in order, each different from the next.
     public func forEachRun(in range: ByteRange, _ body: (Run) -> Void) {
         var pending: Run?
-        // Stripes make many segments: they are looked at some at a time.
-        let window = 64 << 20
-        for start in stride(from: range.offset, to: range.end, by: window) {
-            let part = ByteRange(offset: start, length: min(window, range.end - start))
-            forEachPiece(in: part) { piece in
-                if let run = pending, run.blockClass == piece.blockClass, run.owner == piece.owner {
-                    let length = run.range.length + piece.range.length
-                    pending?.range = ByteRange(offset: run.range.offset, length: length)
-                } else {
-                    if let run = pending { body(run) }
-                    pending = piece
-                }
+        func take(_ piece: Run) {
+            if let run = pending, run.blockClass == piece.blockClass, run.owner == piece.owner {
+                let length = run.range.length + piece.range.length
+                pending?.range = ByteRange(offset: run.range.offset, length: length)
+            } else {
+                if let run = pending { body(run) }
+                pending = piece
             }
         }
+        var offset = range.offset
+        var next = known.partitioningIndex { $0.end > offset }
+        while offset < range.end {
+            let part = part(from: offset, to: range.end, next < known.count ? known[next] : nil)
+            if part.isKnown {
+                forEachPiece(in: part.range, take)
+            } else {
+                take(Run(range: part.range, blockClass: .unknown))
+            }
+            offset = part.range.end
+            if next < known.count, known[next].end <= offset { next += 1 }
+        }
         if let pending { body(pending) }
+    }
+
+    /// What is looked at next: what comes before `known`, or some of it, since stripes make many segments.
+    private func part(from offset: Int, to end: Int, _ known: ByteRange?) -> (range: ByteRange, isKnown: Bool) {
+        guard let known, known.offset < end else {
+            return (ByteRange(offset: offset, length: end - offset), false)
+        }
+        guard known.offset <= offset else {
+            return (ByteRange(offset: offset, length: known.offset - offset), false)
+        }
+        return (ByteRange(offset: offset, length: min(Self.window, min(known.end, end) - offset)), true)
+    }
+
+    private static let window = 64 << 20
+
+    private static func knownRanges(of scan: DiskScan) -> [ByteRange] {
+        let volumes = scan.fileSystems.flatMap { found in
+            found.volume.map.diskRanges(ofFirst: Int(found.geometry.endBlock) * found.geometry.blockSize)
+        }
+        let all = (scan.layout.structures.map(\.range) + volumes).sorted { $0.offset < $1.offset }
+        return all.reduce(into: []) { merged, range in
+            guard let last = merged.last, last.end >= range.offset else { return merged.append(range) }
+            merged[merged.count - 1] = ByteRange(
+                offset: last.offset, length: max(last.end, range.end) - last.offset)
+        }
     }
 
     /// Calls `body` with pieces that cover `range` without a gap, in order.

@@ -18,7 +18,7 @@ struct MapCommand: ParsableCommand {
     @Option(name: .shortAndLong, help: "The picture: a name that ends in .png or .svg.")
     var output: String
 
-    @OptionGroup var others: OtherDisks
+    @OptionGroup var disk: DiskArguments
 
     @Flag(name: .long, help: "Print the legend as JSON.")
     var json = false
@@ -35,7 +35,7 @@ struct MapCommand: ParsableCommand {
     func run() throws {
         let bar = ProgressBar(isEnabled: !noProgress)
         let (introspector, report) = try orComplain { () throws(Refusal) in
-            let open = try OpenImage(image, with: others.images)
+            let open = try OpenImage(image, disk)
             return try Interruption.watching { () throws(Refusal) in
                 try scan(open, image, parallelism: 16, bar)
             }
