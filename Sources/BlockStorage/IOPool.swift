@@ -4,8 +4,9 @@ import Synchronization
 
 /// A fixed number of threads for work that blocks: file I/O and what needs its result.
 ///
-/// Work is taken in the order of submission. One thread at a time is woken, and wakes the next if there is more to do
-/// then: many short pieces of work are done by the few threads that run, and those that block make room for others.
+/// Work of one origin is taken in the order of submission, that of several in the order that is fair to them
+/// (``WorkOrigin``). One thread at a time is woken, and wakes the next if there is more to do then: many short pieces of
+/// work are done by the few threads that run, and those that block make room for others.
 /// ``shutDown()`` runs what was submitted before it and returns when the last of it is done; work submitted later is
 /// not run.
 public final class IOPool: Sendable {
@@ -21,14 +22,14 @@ public final class IOPool: Sendable {
     ///   so do threads that they start.
     public init(name: String, threadCount: Int, niceness: Int32 = 0) {
         precondition(threadCount > 0)
-        let queue = WorkQueue(name: name, niceness: niceness)
+        let queue = WorkQueue(name: name, niceness: niceness, threadCount: threadCount)
         self.queue = queue
         threads = (0..<threadCount).map { _ in Self.startThread(queue) }
     }
 
-    /// Hands `work` to the first thread that is idle.
-    public func submit(_ work: @escaping Work) {
-        queue.append(work)
+    /// Hands `work` to a thread when it is its turn.
+    public func submit(of origin: WorkOrigin = .server, _ work: @escaping Work) {
+        queue.append(work, of: origin)
     }
 
     /// Waits for all submitted work and ends the threads. Must not be called from one of them.
@@ -51,8 +52,10 @@ public final class IOPool: Sendable {
                 // Linux takes 0 for the calling thread.
                 if queue.niceness > 0 { setpriority(Int32(PRIO_PROCESS.rawValue), 0, queue.niceness) }
                 let thread = IdleThread()
-                while let work = queue.next(thread) {
-                    work()
+                var done: WorkQueue.Begun?
+                while let next = queue.next(thread, after: done) {
+                    next.work()
+                    done = next.begun
                 }
                 return nil
             }, start.toOpaque())
@@ -64,76 +67,70 @@ public final class IOPool: Sendable {
 /// The work that waits for a thread, and the threads that wait for work.
 private final class WorkQueue: Sendable {
     private struct State {
-        var items: [IOPool.Work?] = []
-        var head = 0
+        var items: FairQueue<IOPool.Work>
         var isClosed = false
         /// The last to have worked is the first to work again: what it needs is still in its processor's cache.
         var idle: [IdleThread] = []
         /// Whether a thread was woken that has not looked for work since.
         var isWaking = false
 
-        /// The next piece of work.
-        mutating func take() -> IOPool.Work? {
-            guard head < items.count else { return nil }
-            let work = items[head]
-            items[head] = nil
-            head += 1
-            compact()
-            return work
-        }
-
-        private mutating func compact() {
-            if head == items.count {
-                items.removeAll(keepingCapacity: true)
-                head = 0
-            } else if head >= 1024, head * 2 >= items.count {
-                items.removeFirst(head)
-                head = 0
-            }
-        }
-
         /// The thread to wake: there is work, and none is on its way.
         mutating func threadToWake() -> IdleThread? {
-            guard head < items.count, !isWaking, let thread = idle.popLast() else { return nil }
+            guard items.count > 0, !isWaking, !idle.isEmpty, items.hasNext else { return nil }
             isWaking = true
-            return thread
+            return idle.popLast()
         }
     }
 
+    /// Work that a thread has begun: whose it is, and when.
+    struct Begun {
+        let origin: WorkOrigin
+        let time: Int
+    }
+
     private enum Step {
-        case work(IOPool.Work, wake: IdleThread?)
+        case work(IOPool.Work, of: WorkOrigin, wake: IdleThread?)
         case sleep
         case end
     }
 
     let name: String
     let niceness: Int32
-    private let state = Locked(State())
+    private let state: Locked<State>
 
-    init(name: String, niceness: Int32) {
+    init(name: String, niceness: Int32, threadCount: Int) {
         self.name = name
         self.niceness = niceness
+        state = Locked(State(items: FairQueue(threadCount: threadCount)))
     }
 
-    func append(_ work: @escaping IOPool.Work) {
+    func append(_ work: @escaping IOPool.Work, of origin: WorkOrigin) {
         let thread = state.withLock { state -> IdleThread? in
             guard !state.isClosed else { return nil }
-            state.items.append(work)
+            state.items.append(work, of: origin)
             return state.threadToWake()
         }
         thread?.wake()
     }
 
-    /// The next piece of work for `thread`; waits for one, and returns nil when the queue is closed and empty.
-    func next(_ thread: IdleThread) -> IOPool.Work? {
+    /// The next piece of work for `thread`, which has `done` another; waits for one, and returns nil when the queue is
+    /// closed and empty.
+    func next(_ thread: IdleThread, after done: Begun?) -> (work: IOPool.Work, begun: Begun)? {
+        var now = Self.now
+        var done = done
         var wasWoken = false
         while true {
-            switch state.withLock({ nextStep(of: thread, wasWoken: wasWoken, &$0) }) {
-            case .work(let work, let other):
+            let step = state.withLock { state in
+                if let done = done.take() { state.items.end(done.origin, after: now - done.time) }
+                return nextStep(of: thread, wasWoken: wasWoken, &state)
+            }
+            switch step {
+            case .work(let work, let origin, let other):
                 other?.wake()
-                return work
+                return (work, Begun(origin: origin, time: now))
             case .sleep:
                 thread.sleep()
+                now = Self.now
                 wasWoken = true
             case .end:
                 return nil
@@ -141,9 +138,16 @@ private final class WorkQueue: Sendable {
         }
     }
 
+    private static var now: Int {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return time.tv_sec * 1_000_000_000 + time.tv_nsec
+    }
+
     private func nextStep(of thread: IdleThread, wasWoken: Bool, _ state: inout State) -> Step {
         if wasWoken { state.isWaking = false }
-        if let work = state.take() { return .work(work, wake: state.threadToWake()) }
+        if let (work, origin) = state.items.next() { return .work(work, of: origin, wake: state.threadToWake()) }
+        // Of a closed queue what is left is what another thread may not begin yet, and will when it is done.
         guard !state.isClosed else { return .end }
         state.idle.append(thread)
         return .sleep

@@ -67,4 +67,94 @@ struct IOPoolTests {
         pool.shutDown()
         #expect(count.load(ordering: .relaxed) == 100)
     }
+
+    /// Beside a backlog of many connections somebody who asks for little is the next, from another client and from
+    /// another connection of the same.
+    @Test func whoAsksForLittleWaitsForNobodysBacklog() {
+        let pool = IOPool(name: "test", threadCount: 1)
+        let gate = DispatchSemaphore(value: 0)
+        let begun = DispatchSemaphore(value: 0)
+        let served = DispatchSemaphore(value: 0)
+        let done = Locked<[String]>([])
+        pool.submit {
+            begun.signal()
+            gate.wait()
+        }
+        begun.wait()
+        for connection in 1...40 {
+            for _ in 0..<20 {
+                pool.submit(of: WorkOrigin(client: 1, connection: connection)) {
+                    usleep(100)
+                    done.withLock { $0.append("flood") }
+                }
+            }
+        }
+        // They come when the flood has been at it for a while.
+        pool.submit(of: WorkOrigin(client: 3, connection: 60)) {
+            for (client, connection) in [(1, 41), (2, 50)] {
+                pool.submit(of: WorkOrigin(client: client, connection: connection)) {
+                    done.withLock { $0.append("polite") }
+                    served.signal()
+                }
+            }
+            done.withLock { $0.append("first") }
+        }
+        gate.signal()
+        // What is submitted after the end begins is not run.
+        for _ in 0..<2 { #expect(served.wait(timeout: .now() + 30) == .success) }
+        pool.shutDown()
+        let order = done.withLock { $0 }
+        #expect(order.count == 803)
+        let start = order.firstIndex(of: "first") ?? 0
+        #expect(order.indices.filter { order[$0] == "polite" }.allSatisfy { $0 - start <= 4 }, "\(order.prefix(20))")
+    }
+
+    @Test func oneClientLeavesThreadsToOthers() {
+        let pool = IOPool(name: "test", threadCount: 16)
+        let arrived = DispatchSemaphore(value: 0)
+        let other = DispatchSemaphore(value: 0)
+        let leave = DispatchSemaphore(value: 0)
+        for number in 0..<32 {
+            pool.submit(of: WorkOrigin(client: 1, connection: number % 8)) {
+                arrived.signal()
+                leave.wait()
+            }
+        }
+        for _ in 0..<14 { #expect(arrived.wait(timeout: .now() + 30) == .success) }
+        pool.submit(of: WorkOrigin(client: 2, connection: 9)) { other.signal() }
+        #expect(other.wait(timeout: .now() + 30) == .success, "all threads wait for one client")
+        for _ in 0..<32 { leave.signal() }
+        pool.shutDown()
+        for _ in 14..<32 { #expect(arrived.wait(timeout: .now()) == .success) }
+    }
+
+    /// Of two with work without end each has half of the time, however many connections one has and however long its
+    /// pieces are.
+    @Test func clientsHaveEqualTime() {
+        let pool = IOPool(name: "test", threadCount: 1)
+        let gate = DispatchSemaphore(value: 0)
+        let time = Locked<[Int: Int]>([:])
+        pool.submit { gate.wait() }
+        for number in 0..<200 {
+            pool.submit(of: WorkOrigin(client: 1, connection: 1 + number % 10)) {
+                usleep(2000)
+                time.withLock { $0[1, default: 0] += 2000 }
+            }
+        }
+        for _ in 0..<400 {
+            pool.submit(of: WorkOrigin(client: 2, connection: 20)) {
+                usleep(500)
+                // The first client's share when this one is done.
+                time.withLock { $0[2, default: 0] += 500 }
+            }
+        }
+        let seen = Locked(0)
+        pool.submit(of: WorkOrigin(client: 2, connection: 20)) {
+            seen.withLock { seen in seen = time.withLock { $0[1, default: 0] } }
+        }
+        gate.signal()
+        pool.shutDown()
+        // 200 ms each, but for how well usleep keeps time.
+        #expect((80_000...390_000).contains(seen.withLock { $0 }), "\(seen.withLock { $0 })")
+    }
 }
