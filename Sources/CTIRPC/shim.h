@@ -11,4 +11,10 @@ static inline bool_t introspect_rpcb_set(
     struct netbuf buffer = {.maxlen = length, .len = length, .buf = address};
     return rpcb_set(program, version, transport, &buffer);
 }
+
+/* Frees what rpcb_getmaps returned. */
+static inline void introspect_free_maps(rpcblist *maps)
+{
+    xdr_free((xdrproc_t)xdr_rpcblist_ptr, &maps);
+}
 #endif

@@ -57,8 +57,8 @@ public struct DatastoreError: Error, Hashable, Sendable {
         /// The server is short of something for now, the caller tries again (`NFS3ERR_JUKEBOX`).
         case retryLater
         /// The store was cut off from the server: an open descriptor says that its file is not there, or that the file
-        /// system is shut down. Nothing is known of any file; clients are to try again, best over a new connection
-        /// (`NFS3ERR_JUKEBOX`).
+        /// system is shut down. Nothing is known of any file, and what a client asked for may be as it was. No status says
+        /// that, so that no answer is given: the client asks again over a new connection.
         case storeLost
     }
 

@@ -1,12 +1,13 @@
 public import BlockStorage
 public import Datastore
-import NIOCore
+public import NIOCore
 public import SunRPC
 
 /// NFS version 3 (RFC 1813), program 100003: decodes a call, asks the datastore, encodes what it says.
 ///
 /// A READ or GETATTR that the datastore can answer without blocking is answered on the connection's event loop.
-/// Everything else runs on one of two I/O pools, and is answered as it finishes.
+/// Everything else runs on I/O pools, which share their threads out between clients, and is answered as it
+/// finishes.
 public struct NFSProgram: RPCProgram {
     /// The most bytes that one READ or WRITE carries: 1 MiB.
     public static let maximumTransfer = 1 << 20
@@ -21,19 +22,37 @@ public struct NFSProgram: RPCProgram {
     private let datastore: Datastore
     private let bulkPool: IOPool
     private let metadataPool: IOPool
+    private let listingPool: IOPool
     private let identities: Identities
+    private let heartbeats = Heartbeats()
 
     /// The program in front of `datastore`. `bulkPool` reads and writes data; `metadataPool` does what has to be quick,
-    /// and must not be the same.
-    public init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool) {
-        self.init(datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool, identities: Identities())
+    /// and must not be the same; `listingPool` reads directories, by default it is the second.
+    public init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool, listingPool: IOPool? = nil) {
+        self.init(
+            datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool, listingPool: listingPool,
+            identities: Identities())
     }
 
-    init(datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool, identities: Identities) {
+    init(
+        datastore: Datastore, bulkPool: IOPool, metadataPool: IOPool, listingPool: IOPool? = nil, identities: Identities
+    ) {
         self.datastore = datastore
         self.bulkPool = bulkPool
         self.metadataPool = metadataPool
+        self.listingPool = listingPool ?? metadataPool
         self.identities = identities
+    }
+
+    /// What the results of a READ, READDIR or READDIRPLUS may take, whatever they ask for; the others' are short.
+    public func mostReplyBytes(procedure: UInt32, arguments: ByteBuffer) -> Int {
+        switch procedure {
+        case 6: Read.mostReplyBytes(arguments)
+        case 5: 4 << 10
+        // The entries are put together in a buffer of their own.
+        case 16, 17: 2 * DirectoryListing.maximumByteCount
+        default: 400
+        }
     }
 
     /// Answers `call` at once or from a thread of the pools.
@@ -109,17 +128,46 @@ public struct NFSProgram: RPCProgram {
     }
 
     private func submit<Procedure: NFSProcedure>(
-        _ procedure: Procedure, _ context: NFSCall, _ responder: RPCResponder
+        _ procedure: Procedure, _ call: NFSCall, _ responder: RPCResponder
     ) {
-        let pool =
-            switch procedure.lane {
-            case .bulk: bulkPool
-            case .metadata: metadataPool
+        switch procedure.lane {
+        case .bulk:
+            bulkPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
+        case .metadata:
+            metadataPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
+        case .listing:
+            listingPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
+        case .heartbeat(let file):
+            guard heartbeats.begin(file, by: call.rpc.sender.client) else {
+                return bulkPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
             }
-        pool.submit {
-            var reply = responder.makeReply(capacity: procedure.replyCapacity)
-            procedure.answer(context, into: &reply)
-            responder.send(reply)
+            metadataPool.submit(of: call.rpc.origin) {
+                let reply = reply(to: procedure, call, responder)
+                heartbeats.end(file)
+                send(reply, responder)
+            }
         }
     }
+
+    /// Sends results, which begin with their status, unless that is none.
+    private func send(_ reply: consuming XDRWriter, _ responder: RPCResponder) {
+        let place = reply.buffer.readerIndex + RPCResponder.resultOffset
+        guard reply.buffer.getInteger(at: place, as: UInt32.self) != NFSStatus.noAnswer.rawValue else {
+            return responder.closeConnection(because: "the store of what is served is cut off")
+        }
+        responder.send(reply)
+    }
+
+    private func reply<Procedure: NFSProcedure>(
+        to procedure: Procedure, _ call: NFSCall, _ responder: RPCResponder
+    ) -> XDRWriter {
+        var reply = responder.makeReply(capacity: procedure.replyCapacity)
+        procedure.answer(call, into: &reply)
+        return reply
+    }
+}
+
+extension RPCCall {
+    /// Whose the call is, for the pools.
+    var origin: WorkOrigin { WorkOrigin(client: sender.client, connection: sender.connection) }
 }

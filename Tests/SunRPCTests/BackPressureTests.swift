@@ -32,6 +32,7 @@ import Testing
 
     @Test func bytesInFlightAreBounded() async throws {
         var limits = RPCLimits()
+        // A call of 100,024 bytes is counted as 131,072, and the reply as 512.
         limits.maximumBytesInFlight = 200_000
         try await withLoopback(limits: limits) { loopback in
             let client = try await loopback.connect()

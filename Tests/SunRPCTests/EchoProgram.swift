@@ -23,6 +23,10 @@ final class EchoProgram: RPCProgram {
         static let systemError: UInt32 = 5
         /// Answers from another thread with the arguments.
         static let echoElsewhere: UInt32 = 6
+        /// Like `hold`, and says that the reply will have as many bytes as the argument says.
+        static let holdBlob: UInt32 = 7
+        /// Has the connection closed.
+        static let noAnswer: UInt32 = 8
     }
 
     struct Held: Sendable {
@@ -57,13 +61,19 @@ final class EchoProgram: RPCProgram {
         }
     }
 
+    func mostReplyBytes(procedure: UInt32, arguments: ByteBuffer) -> Int {
+        guard [Procedure.blob, Procedure.holdBlob].contains(procedure) else { return 400 }
+        return Int(arguments.getInteger(at: arguments.readerIndex, as: UInt32.self) ?? 0)
+    }
+
     func handle(_ call: RPCCall, _ responder: RPCResponder) {
         handled.add(1, ordering: .relaxed)
         switch call.procedure {
         case Procedure.null: responder.send(responder.makeReply(capacity: 0))
         case Procedure.echo: Held(call: call, responder: responder).release()
-        case Procedure.hold: held.withLock { $0.append(Held(call: call, responder: responder)) }
+        case Procedure.hold, Procedure.holdBlob: held.withLock { $0.append(Held(call: call, responder: responder)) }
         case Procedure.blob: blob(call, responder)
+        case Procedure.noAnswer: Task.detached { responder.closeConnection(because: "there is no answer") }
         case Procedure.garbage: responder.fail(.garbageArguments)
         case Procedure.systemError: responder.fail(.systemError)
         case Procedure.echoElsewhere:

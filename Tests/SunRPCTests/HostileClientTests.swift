@@ -91,22 +91,18 @@ import Testing
         }
     }
 
-    @Test func connectionsAreCounted() async throws {
-        var limits = RPCLimits()
-        limits.maximumConnections = 1
-        try await withLoopback(limits: limits) { loopback in
-            let first = try await loopback.connect()
-            try await first.send(record(call(xid: 1, procedure: Procedure.null)))
-            #expect(try await first.reply() == success(xid: 1))
-            let second = try await loopback.connect()
-            #expect(try await second.reply() == nil)
-            #expect(loopback.log.contains("connection refused: there are 1 connections already"))
-
-            try await first.close()
-            try await eventually("the end of the first") { loopback.log.contains("debug connection closed") }
-            let third = try await loopback.connect()
-            try await third.send(record(call(xid: 3, procedure: Procedure.null)))
-            #expect(try await third.reply() == success(xid: 3))
+    @Test func whatHasNoAnswerClosesTheConnection() async throws {
+        try await withLoopback { loopback in
+            let client = try await loopback.connect()
+            try await client.send(
+                record(call(xid: 1, procedure: Procedure.hold)) + record(call(xid: 2, procedure: Procedure.noAnswer)))
+            #expect(try await client.reply() == nil)
+            #expect(loopback.log.contains("connection closed: there is no answer"))
+            for held in loopback.program.takeHeld() { held.release() }
+            try await eventually("no memory in use") { loopback.server.takeMemoryFigures().used == 0 }
+            let next = try await loopback.connect()
+            try await next.send(record(call(xid: 3, procedure: Procedure.null)))
+            #expect(try await next.reply() == success(xid: 3))
         }
     }
 }

@@ -23,8 +23,8 @@ struct Loopback: Sendable {
         port = try await server.bind(host: "127.0.0.1", port: 0)
     }
 
-    func connect() async throws -> TestClient {
-        try await TestClient(port: port)
+    func connect(from address: String = "127.0.0.1") async throws -> TestClient {
+        try await TestClient(port: port, from: address)
     }
 }
 
@@ -48,10 +48,12 @@ final class TestClient: Sendable {
     private let channel: any Channel
     private let received: Received
 
-    init(port: Int, autoRead: Bool = true) async throws {
+    /// - Parameter address: The client's own, one of loopback's.
+    init(port: Int, autoRead: Bool = true, from address: String = "127.0.0.1") async throws {
         let received = Received()
         self.received = received
         channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(to: try SocketAddress(ipAddress: address, port: 0))
             .channelOption(.autoRead, value: autoRead)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {

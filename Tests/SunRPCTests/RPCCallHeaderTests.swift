@@ -80,10 +80,12 @@ import Testing
         }
     }
 
-    @Test func aCredentialAbove400BytesIsMalformed() {
-        let bytes = call(xid: 1, procedure: 2, credential: words(1, 404) + [UInt8](repeating: 0, count: 404))
-        let error = failure { () throws(RPCHeaderError) in _ = try decodeCall(bytes.span.bytes) }
-        #expect(error == .malformed(XDRError(.tooLong(length: 404, maximum: 400), offset: 28)))
+    @Test func aCredentialOrVerifierAbove400BytesIsABadOne() throws {
+        let long = words(1, 404) + [UInt8](repeating: 0, count: 404)
+        let credential = call(xid: 1, procedure: 2, credential: long)
+        #expect(try decode(credential) == .denied(xid: 1, .authError(.badCredential)))
+        let verifier = call(xid: 1, procedure: 2, verifier: long)
+        #expect(try decode(verifier) == .denied(xid: 1, .authError(.badVerifier)))
     }
 
     @Test func theRememberedCredentialIsNotTakenForAnother() throws {

@@ -24,7 +24,8 @@ import Testing
             let log = log
             let connection = RPCConnection(
                 eventLoop: channel.eventLoop, programs: ProgramTable([program]), limits: limits,
-                registry: ConnectionRegistry(maximum: 1) { _ in true },
+                registry: ConnectionRegistry(limits: limits) { _ in true },
+                budget: MemoryBudget(total: limits.maximumMemory, share: limits.maximumMemoryPerClient),
                 logger: Logger(label: "test") { _ in log.handler })
             try channel.pipeline.syncOperations.addHandler(connection)
             try channel.connect(to: SocketAddress(ipAddress: "192.0.2.1", port: 1023)).wait()

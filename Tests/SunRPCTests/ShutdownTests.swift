@@ -70,6 +70,7 @@ import Testing
         try await eventually("some calls") { loopback.program.handledCount > 4 }
         await loopback.server.shutDown(timeout: .milliseconds(100))
         #expect(loopback.log.contains("by force"))
-        try await client.close()
+        // What the server had not read may have had the connection reset.
+        try? await client.close()
     }
 }

@@ -30,6 +30,11 @@ final class MountTable: Sendable {
         entries.withLock { $0.removeAll { $0.host == host } }
     }
 
+    /// About what DUMP says of the entries, in bytes.
+    var mostReplyBytes: Int {
+        entries.withLock { $0.reduce(16) { $0 + 24 + $1.host.utf8.count + $1.directory.count } }
+    }
+
     /// The entries, oldest first.
     var all: [Entry] { entries.withLock { $0 } }
 }

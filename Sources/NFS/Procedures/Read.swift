@@ -21,6 +21,16 @@ struct Read: QuickProcedure {
         count = min(Int(try reader.uint32()), NFSProgram.maximumTransfer)
     }
 
+    /// What the results can take, by the count that stands in the arguments behind handle and offset.
+    static func mostReplyBytes(_ arguments: ByteBuffer) -> Int {
+        let start = arguments.readerIndex
+        let length = Int(arguments.getInteger(at: start, as: UInt32.self) ?? 0)
+        guard length <= FileHandle.maximumCount else { return 0 }
+        let place = start + 4 + length + XDRWriter.padding(for: length) + 8
+        let count = Int(arguments.getInteger(at: place, as: UInt32.self) ?? 0)
+        return headerByteCount + min(count, NFSProgram.maximumTransfer) + 3
+    }
+
     var lane: Lane { .bulk }
     var replyCapacity: Int { Self.headerByteCount + count + 3 }
 

@@ -15,6 +15,8 @@ struct ReadDir: NFSProcedure {
         limit = try reader.uint32()
     }
 
+    var lane: Lane { .listing }
+
     func answer(_ call: NFSCall, into reply: inout XDRWriter) {
         var listing = DirectoryListing(detail: .names, limit: limit, nameLimit: limit)
         do throws(DatastoreError) {

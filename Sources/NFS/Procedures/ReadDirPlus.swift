@@ -17,6 +17,8 @@ struct ReadDirPlus: NFSProcedure {
         limit = try reader.uint32()
     }
 
+    var lane: Lane { .listing }
+
     func answer(_ call: NFSCall, into reply: inout XDRWriter) {
         var listing = DirectoryListing(detail: .attributesAndHandles, limit: limit, nameLimit: nameLimit)
         do throws(DatastoreError) {

@@ -27,7 +27,7 @@ struct Write: NFSProcedure {
         payload = bytes.prefix(NFSProgram.maximumTransfer)
     }
 
-    var lane: Lane { payload.count < Self.bulkThreshold ? .metadata : .bulk }
+    var lane: Lane { payload.count < Self.bulkThreshold ? .heartbeat(file) : .bulk }
 
     func answer(_ call: NFSCall, into reply: inout XDRWriter) {
         let bytes = call.rpc.argumentSlice(payload) ?? ByteBuffer()

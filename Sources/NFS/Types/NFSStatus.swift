@@ -29,6 +29,8 @@ enum NFSStatus: UInt32, Sendable {
     case serverFault = 10006
     case badType = 10007
     case retryLater = 10008
+    /// Stands in for a status, and is never sent: the connection is closed instead.
+    case noAnswer = 0xffff_ffff
 }
 
 extension NFSStatus {
@@ -61,7 +63,8 @@ extension NFSStatus {
             case .tooSmall: .tooSmall
             case .serverFault: .serverFault
             case .badType: .badType
-            case .retryLater, .storeLost: .retryLater
+            case .retryLater: .retryLater
+            case .storeLost: .noAnswer
             }
     }
 }

@@ -80,9 +80,13 @@ private func decodeCallBody(
     let procedure = try reader.uint32()
 
     let flavor = try reader.uint32()
-    let body = try reader.opaque(max: RPCCallHeader.maximumAuthenticationLength)
+    let body = try reader.opaque(max: reader.remaining)
     let verifierFlavor = try reader.uint32()
-    let verifier = try reader.opaque(max: RPCCallHeader.maximumAuthenticationLength)
+    let verifier = try reader.opaque(max: reader.remaining)
+    // What is too long is no credential; where the next call begins is known all the same.
+    guard body.byteCount <= RPCCallHeader.maximumAuthenticationLength else {
+        return .denied(xid: xid, .authError(.badCredential))
+    }
 
     let credential: RPCCredential
     do throws(RPCAuthenticationError) {

@@ -4,12 +4,14 @@ public import NIOCore
 ///
 /// A record of one fragment that was received as a whole is sliced out of the received buffer. Any other is copied once,
 /// into a buffer of the length that its mark announced. A mark is checked against the limits before anything is
-/// allocated for it.
+/// allocated for it, and so is the room that the owner grants.
 public struct RecordAssembler: Sendable {
     /// Most bytes in a record, over all its fragments.
     public let maximumLength: Int
     /// Most fragments in a record, those of zero length included.
     public let maximumFragments: Int
+    /// Most bytes that a record may take which is put together; the owner grants more when ``wantedRoom`` asks for it.
+    public var room: Int
 
     /// Received and not looked at yet.
     private var input = ByteBuffer()
@@ -23,10 +25,20 @@ public struct RecordAssembler: Sendable {
     private var isLast = false
 
     /// An assembler at the start of a stream.
-    public init(maximumLength: Int, maximumFragments: Int) {
+    public init(maximumLength: Int, maximumFragments: Int, room: Int = .max) {
         self.maximumLength = maximumLength
         self.maximumFragments = maximumFragments
+        self.room = room
     }
+
+    /// The room without which ``next()`` goes no further; nil when it wants more bytes, or nothing.
+    public var wantedRoom: Int? {
+        guard let missing, record.readableBytes + missing > room else { return nil }
+        return record.readableBytes + missing
+    }
+
+    /// Bytes that are known to be missing of the current fragment; meaningful after ``next()`` returned nil.
+    public var missingBytes: Int { missing ?? 0 }
 
     /// Whether a record has begun and is not complete; meaningful after ``next()`` returned nil.
     public var isMidRecord: Bool { fragments > 0 || input.readableBytes > 0 }
@@ -40,7 +52,7 @@ public struct RecordAssembler: Sendable {
         }
     }
 
-    /// The next complete record; nil when more bytes are needed. After an error the stream is of no further use.
+    /// The next complete record; nil when more bytes or more room (``wantedRoom``) is needed. After an error the stream is of no further use.
     public mutating func next() throws(RecordError) -> ByteBuffer? {
         while true {
             guard let missing else {
@@ -48,6 +60,8 @@ public struct RecordAssembler: Sendable {
                 if let whole = takeWholeRecord() { return whole }
                 continue
             }
+            guard wantedRoom == nil else { return nil }
+            record.reserveCapacity(record.readableBytes + missing)
             let count = min(missing, input.readableBytes)
             if let piece = input.readSlice(length: count) {
                 record.writeImmutableBuffer(piece)
@@ -88,7 +102,6 @@ public struct RecordAssembler: Sendable {
             releaseInput()
             return slice
         }
-        record.reserveCapacity(record.readableBytes + length)
         return nil
     }
 

@@ -6,6 +6,8 @@ public struct PortmapError: Error, Hashable, Sendable {
         case notRunning
         /// `/etc/netconfig` does not know the transport.
         case unknownTransport
+        /// Another server is registered, and answers.
+        case taken
         /// rpcbind said no: the registration belongs to another user, or this user may not register at all.
         case refused
     }

@@ -1,7 +1,8 @@
 import Glibc
 import NIOCore
 
-/// Asks rpcbind for nothing (its procedure 0), to see in bounded time whether it is there.
+/// Asks rpcbind, or a server that is registered there, for nothing (procedure 0), to see in bounded time whether it is
+/// there.
 ///
 /// libtirpc would try each transport for up to a minute.
 enum RPCBindProbe {
@@ -14,10 +15,18 @@ enum RPCBindProbe {
 
     /// Whether rpcbind answers on its local socket, or else on this host's TCP port 111.
     static func isAnswering() -> Bool {
-        answers(family: AF_UNIX, connect: connectToSocket) || answers(family: AF_INET, connect: connectToPort)
+        answers(program, version, family: AF_UNIX, connect: connectToSocket)
+            || isAnswering(program: program, version: version, port: port)
     }
 
-    private static func answers(family: Int32, connect: (Int32) -> Bool) -> Bool {
+    /// Whether an RPC server answers on this host's TCP port `port`.
+    static func isAnswering(program: UInt32, version: UInt32, port: UInt16) -> Bool {
+        answers(program, version, family: AF_INET) { descriptor in connect(descriptor, toPort: port) }
+    }
+
+    private static func answers(
+        _ program: UInt32, _ version: UInt32, family: Int32, connect: (Int32) -> Bool
+    ) -> Bool {
         let descriptor = socket(family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
@@ -25,10 +34,12 @@ enum RPCBindProbe {
         let length = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, length)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, length)
+        // Servers may take calls from such ports alone; without root there is none to be had.
+        if family == AF_INET { bindresvport(descriptor, nil) }
         guard connect(descriptor) else { return false }
 
         let xid = UInt32.random(in: .min ... .max)
-        let call = nullCall(xid: xid)
+        let call = nullCall(program, version, xid: xid)
         let sent = call.withUnsafeReadableBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
         guard sent == call.readableBytes else { return false }
         // Any reply to this call will do: also one that says that version 4 is not spoken.
@@ -39,7 +50,7 @@ enum RPCBindProbe {
         return answered == xid
     }
 
-    private static func nullCall(xid: UInt32) -> ByteBuffer {
+    private static func nullCall(_ program: UInt32, _ version: UInt32, xid: UInt32) -> ByteBuffer {
         var writer = XDRWriter(capacity: 44)
         writer.write(0 as UInt32)
         for word in [xid, RPCMessageType.call, RPCCallHeader.rpcVersion, program, version, 0] {
@@ -61,7 +72,7 @@ enum RPCBindProbe {
         return connect(descriptor, &address)
     }
 
-    private static func connectToPort(_ descriptor: Int32) -> Bool {
+    private static func connect(_ descriptor: Int32, toPort port: UInt16) -> Bool {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian

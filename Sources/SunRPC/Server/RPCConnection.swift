@@ -1,14 +1,19 @@
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
+import Synchronization
 
 /// One client's connection: turns received bytes into calls, and answers into sent bytes.
 ///
 /// Reading is explicit (`autoRead` is off): the next read is asked for once every call received so far has been handed
 /// out and the limits allow more. A connection that is at a limit is *paused*: it leaves calls in its buffer and in the
-/// socket, until an answer goes out or the client reads what it was sent.
+/// socket, until an answer goes out, the client reads what it was sent, or the memory budget has something for it.
 ///
-/// `@unchecked Sendable`: everything mutable belongs to the event loop, but for `outbox`, which has its lock.
+/// What a call and its longest reply take is counted before the call is carried out, what a reply takes until the socket
+/// has it.
+///
+/// `@unchecked Sendable`: everything mutable belongs to the event loop, but for `outbox`, which has its lock, and
+/// `idleTime`.
 final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -26,17 +31,26 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private let programs: ProgramTable
     private let limits: RPCLimits
     private let registry: ConnectionRegistry
+    private let budget: MemoryBudget
+    private let buffers: ReceiveBuffers
     private let logger: Logger
 
     private var state = State.open
     private var context: ChannelHandlerContext?
     private var remoteAddress: SocketAddress?
+    private var sender = RPCSender(client: 0, connection: 0)
     private var assembler: RecordAssembler
     private var credentials = CredentialMemo()
 
     private var callsInFlight = 0
-    private var bytesInFlight = 0
+    private var memory = ConnectionMemory()
+    /// What of it is for the record that is being received.
+    private var recordMemory = 0
+    /// A call that waits for memory.
+    private var stalled: (header: RPCCallHeader, record: ByteBuffer)?
     private var isWritable = true
+    /// The rest is put off, so that other connections of the event loop have their turn.
+    private var isYielding = false
     /// Calls are being handed out, or replies flushed, further up this stack.
     private var isBusy = false
     /// Replies were written since the last flush.
@@ -45,6 +59,17 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private var isReading = false
     /// The client will send nothing more.
     private var isInputClosed = false
+
+    /// Bytes of replies that were written since the last one whose end is watched.
+    private var unwatched = 0
+    /// Replies whose end is watched, and has not come.
+    private var watched = 0
+    /// When one of them was sent, or the first of them written.
+    private var lastSent = NIODeadline.now()
+    private var sendTimer: Scheduled<Void>?
+    private var idleTimer: Scheduled<Void>?
+    /// Since when there has been no call, in nanoseconds of the event loop's clock.
+    private let idleTime = Atomic<UInt64>(NIODeadline.now().uptimeNanoseconds)
 
     /// When the record that is being received has to be complete.
     private var recordDeadline: NIODeadline?
@@ -55,21 +80,38 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
 
     private struct Answer {
         let reply: ByteBuffer
-        let callLength: Int
+        /// What was set aside for the call.
+        let bytes: Int
     }
+
+    /// The value of ``idleSince`` while calls are in flight.
+    static let neverIdle = UInt64.max
+    /// Room for a record without asking: for what is received in pieces, and no WRITE.
+    private static let recordRoom = 4 << 10
+    /// The end of a reply is watched for when so many bytes were written: fewer are not worth it.
+    private static let watchDistance = 128 << 10
+    /// How often in a row calls are handed out to the limits before others have their turn.
+    private static let mostRounds = 4
+    private static let yieldTime = TimeAmount.microseconds(100)
 
     init(
         eventLoop: any EventLoop, programs: ProgramTable, limits: RPCLimits, registry: ConnectionRegistry,
-        logger: Logger
+        budget: MemoryBudget, buffers: ReceiveBuffers = ReceiveBuffers(), logger: Logger
     ) {
         self.eventLoop = eventLoop
         self.programs = programs
         self.limits = limits
         self.registry = registry
+        self.budget = budget
+        self.buffers = buffers
         self.logger = logger
         assembler = RecordAssembler(
-            maximumLength: limits.maximumRecordLength, maximumFragments: limits.maximumFragments)
+            maximumLength: limits.maximumRecordLength, maximumFragments: limits.maximumFragments,
+            room: Self.recordRoom)
     }
+
+    /// Since when the connection has had no call in flight, or ``neverIdle``. From any thread.
+    var idleSince: UInt64 { idleTime.load(ordering: .relaxed) }
 }
 
 // MARK: - Life of the connection
@@ -77,14 +119,17 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
 extension RPCConnection {
     func channelActive(context: ChannelHandlerContext) {
         remoteAddress = context.remoteAddress
-        if let refusal = registry.admit(self, on: context.channel) {
+        do throws(ConnectionRegistry.Refusal) {
+            sender = try registry.admit(self, on: context.channel)
+        } catch {
             state = .closed
-            log(.warning, "connection refused: \(refusal)")
+            log(.warning, "connection refused: \(error.reason)")
             context.close(promise: nil)
             return
         }
         self.context = context
         log(.debug, "connection accepted")
+        scheduleIdleTimer(in: limits.idleTimeout)
         proceed()
     }
 
@@ -93,9 +138,22 @@ extension RPCConnection {
         guard self.context != nil else { return }
         state = .closed
         self.context = nil
-        recordTimer?.cancel()
-        registry.remove(self)
+        for timer in [recordTimer, sendTimer, idleTimer] { timer?.cancel() }
+        registry.remove(sender, of: remoteAddress)
+        if memory.isWaiting, budget.stopWaiting(self, of: sender.client) { memory.stopWaiting() }
+        stalled = nil
+        release(recordMemory)
+        recordMemory = 0
         log(.debug, "connection closed, \(callsInFlight) calls in flight")
+        leaveIfDone()
+    }
+
+    /// Gives the numbers of a closed connection back when no call of it is left and nothing is to be counted any more.
+    private func leaveIfDone() {
+        guard state == .closed, context == nil, callsInFlight == 0, memory.inUse == 0, !memory.isWaiting else { return }
+        guard sender.client > 0 else { return }
+        registry.release(sender, of: remoteAddress)
+        sender = RPCSender(client: 0, connection: 0)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -120,6 +178,25 @@ extension RPCConnection {
         closeIfDrained()
     }
 
+    /// Closes for the sake of another connection. On the event loop.
+    func makeRoom() {
+        guard state == .open else { return }
+        log(.info, "idle connection closed: others need its place")
+        drain()
+    }
+
+    private func scheduleIdleTimer(in time: TimeAmount) {
+        idleTimer = eventLoop.scheduleTask(in: time) { [weak self] in
+            guard let self, state == .open else { return }
+            // No call in flight, and none that waits or is being received.
+            let isIdle = callsInFlight == 0 && stalled == nil && !assembler.isMidRecord
+            let idle = isIdle ? NIODeadline.now() - NIODeadline.uptimeNanoseconds(idleSince) : .nanoseconds(0)
+            guard idle >= limits.idleTimeout else { return scheduleIdleTimer(in: limits.idleTimeout - idle) }
+            log(.debug, "connection closed: no call for \(limits.idleTimeout)")
+            drain()
+        }
+    }
+
     /// Closes at once, whatever is in flight. On the event loop.
     func closeNow() {
         guard let context else { return }
@@ -131,6 +208,8 @@ extension RPCConnection {
     private func closeIfDrained() {
         guard state == .draining, callsInFlight == 0, let context else { return }
         state = .closed
+        sendTimer?.cancel()
+        sendTimer = eventLoop.scheduleTask(in: limits.sendTimeout) { self.context?.close(promise: nil) }
         // The empty write completes after everything written before it.
         context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
             self.context?.close(promise: nil)
@@ -167,7 +246,8 @@ extension RPCConnection {
     }
 
     private var isBelowLimits: Bool {
-        isWritable && callsInFlight < limits.maximumCallsInFlight && bytesInFlight < limits.maximumBytesInFlight
+        isWritable && !isYielding && !memory.isWaiting && callsInFlight < limits.maximumCallsInFlight
+            && memory.inUse - recordMemory < limits.maximumBytesInFlight
     }
 
     /// Does whatever can be done now: hands out calls, flushes what was answered at once, asks for more bytes.
@@ -175,9 +255,12 @@ extension RPCConnection {
         guard !isBusy else { return }
         isBusy = true
         var isExhausted: Bool
+        var rounds = 0
         repeat {
             isExhausted = dispatchCalls()
             if needsFlush { flush() }
+            rounds += 1
+            if rounds == Self.mostRounds, !isExhausted { yield() }
         } while state == .open && !isExhausted && isBelowLimits
         isBusy = false
 
@@ -190,8 +273,17 @@ extension RPCConnection {
             drain()
         } else if !isReading, let context {
             superviseRecord()
+            buffers.expect(assembler.missingBytes)
             isReading = true
             context.read()
+        }
+    }
+
+    private func yield() {
+        isYielding = true
+        eventLoop.scheduleTask(in: Self.yieldTime) {
+            self.isYielding = false
+            self.proceed()
         }
     }
 
@@ -200,9 +292,19 @@ extension RPCConnection {
     private func dispatchCalls() -> Bool {
         while state == .open {
             guard isBelowLimits else { return false }
+            if let (header, record) = stalled {
+                stalled = nil
+                dispatch(header, record)
+                continue
+            }
             do throws(RecordError) {
-                guard let record = try assembler.next() else { return true }
-                dispatch(record)
+                if let record = try assembler.next() {
+                    dispatch(record)
+                } else if let room = assembler.wantedRoom {
+                    makeRoom(forRecordOf: room)
+                } else {
+                    return true
+                }
             } catch {
                 failStream("\(error)")
             }
@@ -210,8 +312,17 @@ extension RPCConnection {
         return false
     }
 
+    /// Takes the memory for a record that is being received, and for a short reply to it; or waits for it.
+    private func makeRoom(forRecordOf length: Int) {
+        let bytes = ConnectionMemory.bytes(ofCall: length) + ConnectionMemory.bytes(ofBuffer: Self.recordRoom)
+        guard take(bytes - recordMemory) else { return }
+        recordMemory = bytes
+        assembler.room = length
+    }
+
     private func dispatch(_ record: ByteBuffer) {
         recordDeadline = nil
+        assembler.room = Self.recordRoom
         let decoded: DecodedCall
         do throws(RPCHeaderError) {
             decoded = try decodeCall(record.readableBytesSpan, memo: &credentials)
@@ -221,10 +332,17 @@ extension RPCConnection {
         switch decoded {
         case .denied(let xid, let failure):
             log(.debug, "call denied: \(failure)")
-            write(RPCReply.failure(xid: xid, failure))
+            refuse(xid, failure)
         case .call(let header):
             dispatch(header, record)
         }
+    }
+
+    /// Answers a call that goes to no program.
+    private func refuse(_ xid: UInt32, _ failure: RPCFailure) {
+        write(RPCReply.failure(xid: xid, failure))
+        release(recordMemory)
+        recordMemory = 0
     }
 
     private func dispatch(_ header: RPCCallHeader, _ record: ByteBuffer) {
@@ -232,19 +350,33 @@ extension RPCConnection {
         do throws(RPCFailure) {
             program = try programs.find(header.program, version: header.version)
         } catch {
-            return write(RPCReply.failure(xid: header.xid, error))
+            return refuse(header.xid, error)
         }
         var arguments = record
         arguments.moveReaderIndex(forwardBy: header.byteCount)
+        let reply = program.mostReplyBytes(procedure: header.procedure, arguments: arguments)
+        let replyBytes = ConnectionMemory.bytes(ofBuffer: RPCReply.headerLength + reply)
+        // Calls that ask for much are short. One that holds a long record and waited for room for a long reply, too,
+        // could keep others from what they wait for.
+        guard record.readableBytes <= Self.recordRoom || reply <= Self.recordRoom - RPCReply.headerLength else {
+            return refuse(header.xid, .garbageArguments)
+        }
+        let bytes = ConnectionMemory.bytes(ofCall: record.readableBytes) + replyBytes
+        if recordMemory > 0 {
+            memory.add(bytes - recordMemory)
+            recordMemory = 0
+        } else if !take(bytes) {
+            stalled = (header, record)
+            return
+        }
+        if callsInFlight == 0 { idleTime.store(Self.neverIdle, ordering: .relaxed) }
         callsInFlight += 1
-        bytesInFlight += record.readableBytes
         program.handle(
             RPCCall(
                 xid: header.xid, program: header.program, version: header.version, procedure: header.procedure,
-                credential: header.credential, arguments: arguments, remoteAddress: remoteAddress,
+                credential: header.credential, arguments: arguments, remoteAddress: remoteAddress, sender: sender,
                 eventLoop: eventLoop),
-            RPCResponder(
-                connection: self, xid: header.xid, callLength: UInt32(truncatingIfNeeded: record.readableBytes)))
+            RPCResponder(connection: self, xid: header.xid, bytes: UInt32(truncatingIfNeeded: bytes)))
     }
 
     /// Sees to it that a record that has begun ends in time.
@@ -276,22 +408,53 @@ extension RPCConnection {
     }
 }
 
+// MARK: - Memory
+
+extension RPCConnection {
+    private func take(_ bytes: Int) -> Bool {
+        memory.take(bytes) { budget.take($0, of: sender.client, for: self) }
+    }
+
+    private func release(_ bytes: Int) {
+        let spare = memory.release(bytes)
+        if spare > 0 { budget.give(spare, of: sender.client) }
+    }
+
+    /// Takes what the budget has handed over. On the event loop.
+    func takeRoom(_ bytes: Int) {
+        memory.handOver(bytes)
+        if context == nil { release(0) }
+        proceed()
+        leaveIfDone()
+    }
+}
+
 // MARK: - Answers out
 
 extension RPCConnection {
-    /// Sends the answer to one call. From any thread.
-    func answer(_ reply: ByteBuffer, callLength: Int) {
+    /// Sends the answer to one call, for which `bytes` were set aside. From any thread.
+    func answer(_ reply: ByteBuffer, bytes: Int) {
         if eventLoop.inEventLoop {
-            finish(Answer(reply: reply, callLength: callLength))
+            finish(Answer(reply: reply, bytes: bytes))
             return afterAnswers()
         }
         let isFirst = outbox.withLockedValue { outbox in
-            outbox.append(Answer(reply: reply, callLength: callLength))
+            outbox.append(Answer(reply: reply, bytes: bytes))
             return outbox.count == 1
         }
         // Answers that arrive before the loop gets here share this task, and its flush.
         if isFirst {
             eventLoop.execute { self.sendOutbox() }
+        }
+    }
+
+    /// Closes the connection in place of the answer to one call, for which `bytes` were set aside. From any thread.
+    func closeInsteadOfAnswering(because reason: String, bytes: Int) {
+        eventLoop.execute {
+            self.callsInFlight -= 1
+            self.release(bytes)
+            if self.state != .closed { self.failStream(reason) }
+            self.leaveIfDone()
         }
     }
 
@@ -309,8 +472,9 @@ extension RPCConnection {
 
     private func finish(_ answer: Answer) {
         callsInFlight -= 1
-        bytesInFlight -= answer.callLength
+        if callsInFlight == 0 { idleTime.store(NIODeadline.now().uptimeNanoseconds, ordering: .relaxed) }
         write(answer.reply)
+        release(answer.bytes)
     }
 
     private func afterAnswers() {
@@ -318,17 +482,58 @@ extension RPCConnection {
         if needsFlush { flush() }
         proceed()
         closeIfDrained()
+        leaveIfDone()
     }
 
     private func write(_ reply: ByteBuffer) {
         guard let context else { return }
         needsFlush = true
-        context.write(wrapOutboundOut(reply), promise: nil)
+        unwatched += reply.storageCapacity
+        guard unwatched >= Self.watchDistance else { return context.write(wrapOutboundOut(reply), promise: nil) }
+        let bytes = unwatched
+        unwatched = 0
+        memory.add(bytes)
+        let end = eventLoop.makePromise(of: Void.self)
+        end.futureResult.whenComplete { _ in self.noteSent(bytes) }
+        superviseSending()
+        context.write(wrapOutboundOut(reply), promise: end)
+    }
+
+    /// Lets go of the memory of replies that the socket has taken, or that will never be sent.
+    private func noteSent(_ bytes: Int) {
+        watched -= 1
+        lastSent = .now()
+        release(bytes)
+        proceed()
+        leaveIfDone()
+    }
+
+    /// Sees to it that the client reads what it is sent.
+    private func superviseSending() {
+        if watched == 0 { lastSent = .now() }
+        watched += 1
+        if sendTimer == nil { scheduleSendTimer(at: lastSent + limits.sendTimeout) }
+    }
+
+    /// As with records: one timer serves many replies.
+    private func scheduleSendTimer(at deadline: NIODeadline) {
+        sendTimer = eventLoop.scheduleTask(deadline: deadline) { [weak self] in
+            guard let self else { return }
+            sendTimer = nil
+            guard state != .closed, watched > 0 else { return }
+            let deadline = lastSent + limits.sendTimeout
+            guard deadline <= .now() else { return scheduleSendTimer(at: deadline) }
+            failStream("the client has read no reply for \(limits.sendTimeout)")
+        }
     }
 
     private func flush() {
         needsFlush = false
+        // What becomes free meanwhile is used afterwards, not further down the stack.
+        let wasBusy = isBusy
+        isBusy = true
         context?.flush()
+        isBusy = wasBusy
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {

@@ -13,6 +13,23 @@ public protocol RPCProgram: Sendable {
     /// Called on the event loop of the connection: it must not block. It may answer before it returns, which costs
     /// least, or later and from any thread. The order of the answers is free.
     func handle(_ call: RPCCall, _ responder: RPCResponder)
+    /// About the most bytes that the reply to a call can have, results alone; the memory for them is set aside before
+    /// the call is carried out. Any bytes may be in `arguments`.
+    func mostReplyBytes(procedure: UInt32, arguments: ByteBuffer) -> Int
+}
+
+extension RPCProgram {
+    /// A few words.
+    public func mostReplyBytes(procedure: UInt32, arguments: ByteBuffer) -> Int { 400 }
+}
+
+/// Which connection a call came by, and which client address that belongs to: small numbers, used again when they are
+/// free, those of clients from 1 on.
+public struct RPCSender: Hashable, Sendable {
+    /// The client's address.
+    public let client: Int
+    /// The connection, over all clients.
+    public let connection: Int
 }
 
 /// One call, as a program sees it.
@@ -31,6 +48,8 @@ public struct RPCCall: Sendable {
     public let arguments: ByteBuffer
     /// Where the connection comes from.
     public let remoteAddress: SocketAddress?
+    /// Who shares threads and memory with others.
+    public let sender: RPCSender
     /// The event loop of the connection.
     public let eventLoop: any EventLoop
 

@@ -10,6 +10,7 @@ public final class RPCServer: Sendable {
     private let group: any EventLoopGroup
     private let logger: Logger
     private let registry: ConnectionRegistry
+    private let budget: MemoryBudget
     private let listeners = Mutex<[any Channel]>([])
 
     /// A server of `programs` that does not listen yet.
@@ -28,8 +29,16 @@ public final class RPCServer: Sendable {
         self.limits = limits
         self.group = group
         self.logger = logger
-        registry = ConnectionRegistry(maximum: limits.maximumConnections, isAllowed: isAllowed)
+        registry = ConnectionRegistry(limits: limits, isAllowed: isAllowed)
+        budget = MemoryBudget(total: limits.maximumMemory, share: limits.maximumMemoryPerClient)
     }
+
+    /// The bytes that calls and replies of all connections are counted as now, and the most at a time since this was
+    /// last asked.
+    public func takeMemoryFigures() -> (used: Int, mostUsed: Int) { budget.takeFigures() }
+
+    /// How many connections are open now.
+    var openConnections: Int { registry.count }
 
     /// Listens on a TCP port, and serves `programs` (all of the server's when nil) there.
     ///
@@ -43,27 +52,33 @@ public final class RPCServer: Sendable {
         let table = ProgramTable(programs ?? self.programs)
         let limits = limits
         let registry = registry
+        let budget = budget
         let logger = logger
         let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
             low: limits.resumeUnsentBytes, high: limits.maximumUnsentBytes)
         let listener = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptPause(logger: logger))
+                }
+            }
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             .childChannelOption(.writeBufferWaterMark, value: waterMark)
-            .childChannelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 4 << 10, initial: 16 << 10, maximum: 256 << 10)
-            )
+            // A connection has one buffer at a time, and others their turn after each.
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    let buffers = ReceiveBuffers()
+                    try channel.syncOptions?.setOption(.recvAllocator, value: buffers)
                     try channel.pipeline.syncOperations.addHandler(
                         RPCConnection(
                             eventLoop: channel.eventLoop, programs: table, limits: limits, registry: registry,
-                            logger: logger))
+                            budget: budget, buffers: buffers, logger: logger))
                 }
             }
             .bind(host: host, port: port).get()
