@@ -18,7 +18,7 @@ PAPER = --files 90000 --size 16G --cache 1G
 # Writes the page of everything that was measured.
 PAGE = report --page bench/RESULTS.md --also "At the paper's size=bench/results/paper"
 
-.PHONY: deps build release man install demo bench bench-boots bench-guests bench-paper test crash thresholds thresholds-update hostile fuzz lint clean
+.PHONY: deps build release man install demo attack bench bench-boots bench-guests bench-paper test crash thresholds thresholds-update hostile fuzz lint clean
 
 # Installs what is missing; when nothing is, it neither needs root nor asks the network.
 deps:
@@ -130,6 +130,10 @@ crash: release
 # `make test` has the same of a build without optimisation.
 thresholds: deps
 	cd bench/Benchmarks && swift package benchmark thresholds check --path Thresholds --no-progress
+
+# Attacks the server and NFS-Ganesha over loopback, and shows their memory and what polite clients get: 20 minutes.
+attack: release
+	"$$(swift build -c release --show-bin-path)/introspect-bench" attack
 
 # Takes what is counted now for the thresholds.
 thresholds-update: deps

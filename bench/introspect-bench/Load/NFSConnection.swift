@@ -38,8 +38,12 @@ final class NFSConnection {
 
     /// Connects to `host` (an IPv4 address) at `port`.
     ///
-    /// - Parameter patience: Seconds after which a reply that has not come is a failure; nil for never.
-    init(host: String, port: UInt16, patience: Int? = nil) throws(NFSClientError) {
+    /// - Parameters:
+    ///   - own: the client's address, of which a port is taken that only root can have; nil for any port.
+    ///   - patience: seconds after which a reply that has not come is a failure; nil for never.
+    init(
+        host: String, port: UInt16, from own: String? = "0.0.0.0", patience: Int? = nil
+    ) throws(NFSClientError) {
         socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard socket >= 0 else { throw .system("socket") }
         var address = sockaddr_in()
@@ -48,6 +52,12 @@ final class NFSConnection {
         guard inet_pton(AF_INET, host, &address.sin_addr) == 1 else {
             close(socket)
             throw NFSClientError("\(host) is not an IPv4 address")
+        }
+        if let own {
+            var from = sockaddr_in()
+            from.sin_family = sa_family_t(AF_INET)
+            // Without root it is another port.
+            if inet_pton(AF_INET, own, &from.sin_addr) == 1 { bindresvport(socket, &from) }
         }
         let status = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
