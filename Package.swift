@@ -73,7 +73,7 @@ let package = Package(
         module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
         // What programs have in common that people type and read.
         module("Console", ["BlockStorage", arguments]),
-        module("Control", ["BlockStorage", "Datastore", nioCore, nioPosix]),
+        module("Control", ["BlockStorage", "Datastore", "SunRPC", nioCore, nioPosix, logging]),
 
         .executableTarget(
             name: "introspectd",

@@ -111,7 +111,11 @@ void linux_keep_freed_memory(size_t kept) {
     // The largest threshold that malloc() takes: half of one of its heaps.
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, (int)kept);
+    // By default eight for each processor, each of which keeps what it has.
+    mallopt(M_ARENA_MAX, 4);
 }
+
+void linux_give_back_memory(void) { malloc_trim(0); }
 
 int linux_memfd_create(const char *name) {
     return memfd_create(name, MFD_CLOEXEC);

@@ -2,8 +2,10 @@ import BlockStorage
 public import Datastore
 import Foundation
 import Glibc
+public import Logging
 public import NIOCore
 import NIOPosix
+import SunRPC
 import Synchronization
 
 /// Answers administrators on a local socket that only the server's own user can open.
@@ -25,22 +27,29 @@ public final class ControlServer: Sendable {
     private let path: String
     private let commands: ControlCommands
     private let group: any EventLoopGroup
+    private let logger: Logger
     private let pool = IOPool(name: "control", threadCount: ControlServer.threadCount)
     private let connections = ConnectionCount()
     private let listener = Mutex<(any Channel)?>(nil)
 
     /// A server for `datastore`, on the event loops of `group`; it does not listen yet.
-    public init(datastore: Datastore, path: String, group: any EventLoopGroup) {
+    public init(datastore: Datastore, path: String, group: any EventLoopGroup, logger: Logger) {
         self.path = path
         self.group = group
+        self.logger = logger
         commands = ControlCommands(datastore)
     }
 
     /// Listens. A socket that a server left behind that is gone is replaced.
     public func start() async throws {
         let socket = try listeningSocket()
-        let (commands, pool, connections) = (commands, pool, connections)
+        let (commands, pool, connections, logger) = (commands, pool, connections, logger)
         let bootstrap = ServerBootstrap(group: group)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptPause(logger: logger))
+                }
+            }
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 guard connections.enter(channel) else { return channel.close() }
@@ -66,8 +75,9 @@ public final class ControlServer: Sendable {
         unlink(path)
     }
 
-    /// A socket at `path` with mode 0600 from its first moment.
+    /// A socket at `path` with mode 0600 from its first moment, in a directory where nobody else can replace it.
     private func listeningSocket() throws(StartError) -> Int32 {
+        try checkDirectory()
         let descriptor = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw failure() }
         // Linux gives the socket's file the mode of the descriptor.
@@ -86,6 +96,22 @@ public final class ControlServer: Sendable {
             throw failure()
         }
         return descriptor
+    }
+
+    private func checkDirectory() throws(StartError) {
+        let end = path.lastIndex(of: "/")
+        let directory = end.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        var status = stat()
+        guard stat(directory, &status) == 0 else {
+            throw StartError(description: "\(directory): \(String(cString: strerror(errno)))")
+        }
+        let isOwn = status.st_uid == geteuid() || status.st_uid == 0
+        let isOpen = status.st_mode & (S_IWGRP | S_IWOTH) != 0 && status.st_mode & S_ISVTX == 0
+        guard isOwn, !isOpen else {
+            throw StartError(
+                description: "\(path): other users can replace files in \(directory); expected a directory of this "
+                    + "user's or root's that only they may write to")
+        }
     }
 
     /// Whether a socket stands at `path` that nobody listens on; throws when something else does.

@@ -22,10 +22,14 @@ struct Serve: AsyncParsableCommand {
 
               mount -t nfs -o vers=3,nolock,tcp HOST:DIRECTORY /mnt
 
-            and, where rpcbind does not run, with port=2049,mountport=20048 as well.
+            and, where rpcbind does not run, with port=2049,mountport=20048 as well. nolock is needed: the server has no \
+            file locks yet, and without it a mount waits for them.
+
+            Clients say themselves which user a call is of (AUTH_SYS), and the server believes those whose port is below \
+            1024, which only root of a client's machine can have. Allow machines whose root you trust.
 
             SIGTERM and SIGINT stop the server: requests in flight are answered and everything is put on stable storage. \
-            SIGUSR1 writes the report.
+            SIGUSR1 writes the report. SIGHUP does nothing.
 
             Handles of files are made by the kernel where the process has CAP_DAC_READ_SEARCH, otherwise of inode number \
             and birth time; both stay valid over a restart, as long as the state directory is kept.
@@ -34,7 +38,7 @@ struct Serve: AsyncParsableCommand {
     @Argument(help: "The directory to serve.", completion: .directory)
     var directory: String
 
-    @Option(help: "The address to listen on. (default: 127.0.0.1, or 0.0.0.0 with --allow)")
+    @Option(help: "The address to listen on. (default: 127.0.0.1; all of this machine's with --allow)")
     var listen: String?
 
     @Option(help: "The TCP port of NFS; 0 for any.")
@@ -78,9 +82,9 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             off (the log takes nothing, what it has is moved to the images), writethrough (log and image take a write \
-            before it is answered) or writeback (the image gets it later).
+            before it is answered) or writeback (the image gets it later). --ssd needs it, or --ssd-mode-for.
             """, valueName: "mode"))
-    var ssdMode = DatastoreConfiguration.TierMode.off
+    var ssdMode: DatastoreConfiguration.TierMode?
 
     @Option(
         name: .customLong("ssd-mode-for"),
@@ -99,8 +103,8 @@ struct Serve: AsyncParsableCommand {
             """, valueName: "classes"))
     var ssdClasses: RedirectClasses?
 
-    @Option(help: ArgumentHelp("The size of the log, when it is made.", valueName: "size"))
-    var ssdSize = ByteSize(bytes: 1 << 30)
+    @Option(help: ArgumentHelp("The size of the log, when it is made, 64M at least. (default: 1G)", valueName: "size"))
+    var ssdSize: ByteSize?
 
     @Option(help: "How many seconds a clean stop moves blocks from the log to the images; the rest stays in the log.")
     var drainTimeout = 60
@@ -112,6 +116,13 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             "Clients that may connect; may be given several times. (default: loopback only)", valueName: "cidr"))
     var allow: [AddressRange] = []
+
+    @Flag(
+        help: """
+            Serve clients whose port is 1024 or above, too: every user of an allowed machine can then be any user here, \
+            root included. For clients behind address translation, or without root.
+            """)
+    var insecure = false
 
     @Flag(help: "Treat user 0 and group 0 of clients as nobody.")
     var rootSquash = false
@@ -150,22 +161,21 @@ struct Serve: AsyncParsableCommand {
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
         }
-        guard !ssd.isEmpty || (ssdMode == .off && imageModes.isEmpty) else {
-            throw ValidationError("--ssd-mode and --ssd-mode-for: --ssd names no directory")
-        }
-        guard !ssdMirror || ssd.count > 1 else {
-            throw ValidationError("--ssd-mirror: expected --ssd at least twice")
-        }
-        for (option, size) in [("--cache", cache), ("--ssd-size", ssdSize)] where size.bytes == 0 {
-            throw ValidationError("\(option) 0: expected a number of bytes above 0")
+        try checkSSDOptions()
+        guard cache.bytes >= DatastoreConfiguration.smallestCacheSize else {
+            throw ValidationError(
+                "--cache \(cache): expected at least \(ByteSize(bytes: DatastoreConfiguration.smallestCacheSize)); a "
+                    + "number without K, M, G or T is of bytes")
         }
         guard drainTimeout >= 0 else {
             throw ValidationError("--drain-timeout \(drainTimeout): expected a number of seconds")
         }
+        if let maps, !isDirectory(maps) { throw ValidationError("--maps \(maps): there is no such directory") }
     }
 
     func run() async throws {
-        LoggingSystem.bootstrap { StreamLogHandler(label: $0, stream: LogOutput()) }
+        let rates = LogRates()
+        LoggingSystem.bootstrap { BoundedLogHandler(StreamLogHandler(label: $0, stream: LogOutput()), rates: rates) }
         var logger = Logger(label: "introspectd")
         logger.logLevel = logLevel
         do {
@@ -182,21 +192,27 @@ struct Serve: AsyncParsableCommand {
         Self.raiseDescriptorLimit()
         // Without it replies of a megabyte cost as much in page faults as in copying.
         linux_keep_freed_memory(Self.keptMemory)
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1)
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1, .sighup)
+        logMissingLogDirectories(logger)
         let datastore = try Datastore(configuration: configuration, logger: logger)
-        let server = Server(datastore: datastore, control: control, logger: logger)
+        logIgnoredSize(datastore, logger)
+        let server = Server(datastore: datastore, control: control, requiresPrivilegedPorts: !insecure, logger: logger)
         do {
+            try checkIsOutside(datastore.exports, "--report", report)
+            try checkIsOutside(datastore.exports, "--control", control)
             try await server.start(
-                host: listen ?? (allow.isEmpty ? "127.0.0.1" : "0.0.0.0"), port: port, mountPort: mountPort,
-                registers: !skipsRPCBind)
+                host: listen ?? defaultHost, port: port, mountPort: mountPort, registers: !skipsRPCBind)
         } catch {
             await server.stop()
             throw Self.failure("\(error)")
         }
         datastore.openImages()
-        for await signal in signals {
-            guard signal == .sigusr1 else { break }
-            writeReport(of: datastore, logger)
+        signals: for await signal in signals {
+            switch signal {
+            case .sigusr1: writeReport(of: datastore, logger)
+            case .sighup: logger.notice("SIGHUP: there is nothing to load again; SIGTERM stops the server")
+            default: break signals
+            }
         }
         logger.info("stopping")
         await server.stop()
@@ -212,7 +228,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// Says why the server does not run, in one line, without the usage text that goes with wrong arguments.
-    private static func failure(_ message: String) -> ExitCode {
+    static func failure(_ message: String) -> ExitCode {
         Foundation.FileHandle.standardError.write(Data("introspectd: \(printable(message))\n".utf8))
         return .failure
     }
@@ -226,8 +242,8 @@ struct Serve: AsyncParsableCommand {
         configuration.cacheSize = cache.bytes
         if !ssd.isEmpty {
             var tier = DatastoreConfiguration.Tier(
-                directories: ssd, mode: ssdMode, classes: ssdClasses ?? .metadata, size: ssdSize.bytes,
-                drainTimeout: .seconds(drainTimeout))
+                directories: ssd, mode: ssdMode ?? .off, classes: ssdClasses ?? .metadata,
+                size: ssdSize?.bytes ?? 1 << 30, drainTimeout: .seconds(drainTimeout))
             tier.isMirrored = ssdMirror
             tier.modes = imageModes.map { ($0.pattern(in: directory), $0.mode) }
             configuration.tier = tier

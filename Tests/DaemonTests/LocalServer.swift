@@ -67,7 +67,9 @@ final class Socket {
         return UInt16(bigEndian: address.sin_port)
     }
 
-    func connect(to port: UInt16) throws {
+    /// Connects from a port that only root can have, as the server wants it.
+    func connect(to port: UInt16, fromPrivilegedPort: Bool = true) throws {
+        if fromPrivilegedPort, bindresvport(descriptor, nil) != 0 { throw TestBedError("no privileged port is free") }
         guard withAddress(port: port, { Glibc.connect(descriptor, $0, $1) }) == 0 else {
             throw TestBedError("cannot connect to port \(port)")
         }

@@ -39,7 +39,8 @@ struct StartTests {
             ])
             #expect(result.status == 1)
             #expect(result.errorOutput.contains("port \(port)"))
-            #expect(result.errorOutput.contains("Address already in use"))
+            #expect(result.errorOutput.contains("another program, perhaps another NFS server, listens there"))
+            #expect(result.errorOutput.contains("--port"))
         }
     }
 

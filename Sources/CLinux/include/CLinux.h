@@ -81,8 +81,11 @@ ssize_t linux_getdents64(int directory, void *buffer, size_t count);
 ssize_t linux_getxattr(const char *path, const char *name, void *value, size_t size);
 
 /// Has malloc() keep freed memory for large buffers to come instead of giving it back to the kernel, up to `kept` bytes
-/// a heap: pages of a new one would be zeroed and mapped again for every buffer.
+/// a heap: pages of a new one would be zeroed and mapped again for every buffer. There are four heaps at most.
 void linux_keep_freed_memory(size_t kept);
+
+/// malloc_trim(0): gives what is free back to the kernel, wherever in the heaps it is.
+void linux_give_back_memory(void);
 
 /// memfd_create with MFD_CLOEXEC: a file that lives in memory.
 int linux_memfd_create(const char *name);

@@ -47,6 +47,9 @@ public struct DatastoreConfiguration: Sendable {
 
     /// A fast device for the writes that guests wait for.
     public struct Tier: Sendable {
+        /// The least bytes of a log on each device.
+        public static let smallestSize = LogFile.smallestSize
+
         /// The directories, each on a device of its own.
         public var directories: [String]
         /// Whether each device has everything; else the log is spread over all, and needs every one of them.
@@ -103,6 +106,8 @@ public struct DatastoreConfiguration: Sendable {
     public var mapsDirectory: String?
     /// The memory for cached blocks, in bytes.
     public var cacheSize = 256 << 20
+    /// The least that makes sense of it.
+    public static let smallestCacheSize = PageCache.minimumByteCount
     /// The fast device, if there is one.
     public var tier: Tier?
 

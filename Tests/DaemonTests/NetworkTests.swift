@@ -1,0 +1,142 @@
+import Glibc
+import TestBed
+import Testing
+
+/// Who may connect, what that costs when there are many, and what rpcbind is told.
+struct NetworkTests {
+    /// Any local user can have such a port, and say that he is root.
+    @Test func portsThatAnyUserCanHaveAreTurnedAwayUnlessToldOtherwise() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            for port in [server.port, server.mountPort] {
+                let stranger = try Socket()
+                try stranger.connect(to: port, fromPrivilegedPort: false)
+                #expect(stranger.isClosedByPeer(within: 10))
+                let client = try Socket()
+                try client.connect(to: port)
+                #expect(!client.isClosedByPeer(within: 1))
+            }
+            try server.waitForLog("its port is not below 1024")
+            _ = try server.list()
+            #expect(server.process.stop() == 0)
+            let open = try LocalServer(serving: export, ["--insecure"], in: temporary, on: bed)
+            // The log is that of the first server, too.
+            try open.process.wait(upTo: 30, for: "listening") {
+                open.process.log.split(separator: "\n").count { $0.contains("serving ") } == 2
+            }
+            for port in [open.port, open.mountPort] {
+                let client = try Socket()
+                try client.connect(to: port, fromPrivilegedPort: false)
+                #expect(!client.isClosedByPeer(within: 1))
+            }
+            #expect(open.process.stop() == 0)
+        }
+    }
+
+    @Test func connectionsThatAreRefusedDoNotFillTheLog() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let server = try LocalServer(serving: try temporary.makeDirectory("export"), in: temporary, on: bed)
+            for _ in 0..<1000 {
+                let stranger = try Socket()
+                try stranger.connect(to: server.port, fromPrivilegedPort: false)
+                #expect(stranger.isClosedByPeer(within: 10))
+            }
+            sleep(2)
+            let last = try Socket()
+            try last.connect(to: server.port, fromPrivilegedPort: false)
+            try server.waitForLog("more like it were left out)")
+            let lines = server.process.log.split(separator: "\n").count { $0.contains("connection refused") }
+            #expect(lines < 300, "\(lines) lines")
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// A connection that cannot be accepted waits, and costs nothing meanwhile.
+    @Test func whatCannotBeAcceptedWaitsWithoutWork() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let server = try LocalServer(serving: try temporary.makeDirectory("export"), in: temporary, on: bed)
+            _ = try server.list()
+            let process = "\(server.process.identifier)"
+            let used = try run("ls", "/proc/\(process)/fd").split(separator: "\n").compactMap { Int($0) }.max() ?? 0
+            try run("prlimit", "--pid", process, "--nofile=\(used + 1):4096")
+            let clients = try (0..<64).map { _ in try Socket() }
+            for client in clients { try client.connect(to: server.port) }
+            try server.waitForLog("no connection is accepted for")
+            let before = try processorTicks(process)
+            sleep(3)
+            let ticks = try processorTicks(process) - before
+            #expect(ticks < 15, "\(ticks) hundredths of a second in three")
+            try run("prlimit", "--pid", process, "--nofile=4096:4096")
+            // Who waited is served now.
+            _ = try server.list()
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    private func processorTicks(_ process: String) throws -> Int {
+        let text = try readText(of: "/proc/\(process)/stat")
+        let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+        return (Int(fields[12]) ?? 0) + (Int(fields[13]) ?? 0)
+    }
+
+    @Test func hangUpIsLoggedAndChangesNothing() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let server = try LocalServer(serving: try temporary.makeDirectory("export"), in: temporary, on: bed)
+            server.process.signal(SIGHUP)
+            try server.waitForLog("SIGHUP: there is nothing to load again")
+            _ = try server.list()
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// A start takes over what a dead server has left, never what a live one has; a stop deletes its own.
+    @Test func registrationOfALiveServerStays() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let network = try NetworkNamespace(on: bed)
+            try network.startPortMapper(logPath: temporary.file("rpcbind.log"), on: bed)
+            func start(_ name: String, port: Int) throws -> BackgroundProcess {
+                let server = try BackgroundProcess(
+                    network.wrap([
+                        try Executable.path(of: "introspectd"), "serve", export, "--port", "\(port)", "--mount-port",
+                        "\(port + 1)", "--state", temporary.file("state-\(name)"),
+                    ]), logPath: temporary.file("\(name).log"), on: bed)
+                try server.wait(upTo: 30, for: "listening") { server.log.contains("serving ") }
+                return server
+            }
+            func registeredPort() throws -> String? {
+                let lines = try network.command(["rpcinfo", "-p", "127.0.0.1"]).run().split(separator: "\n")
+                for line in lines {
+                    let words = line.split(separator: " ").map { String($0) }
+                    if words.count > 3, words[0] == "100003", words[2] == "tcp" { return words[3] }
+                }
+                return nil
+            }
+            func expectRegistered(_ port: String?, _ what: String) throws {
+                let deadline = monotonicNanoseconds() + 10_000_000_000
+                while try registeredPort() != port, monotonicNanoseconds() < deadline { usleep(50000) }
+                #expect(try registeredPort() == port, "\(what)")
+            }
+            let first = try start("first", port: 2049)
+            try expectRegistered("2049", "the first alone")
+            let second = try start("second", port: 3049)
+            try second.wait(upTo: 20, for: "a warning") {
+                second.log.contains("another server is registered")
+                    && second.log.contains("tcp,port=3049,mountport=3050")
+            }
+            #expect(second.stop() == 0)
+            try expectRegistered("2049", "after the second's end")
+            first.kill()
+            let third = try start("third", port: 4049)
+            try expectRegistered("4049", "in place of the dead one")
+            #expect(third.stop() == 0)
+            try expectRegistered(nil, "after the end of all")
+        }
+    }
+}
