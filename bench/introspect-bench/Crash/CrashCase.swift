@@ -10,15 +10,17 @@ final class CrashCase {
         var failure: String?
         var acknowledgedBytes = 0
         var refusals = 0
+        /// What happened to the server, in words.
+        var events: [String] = []
     }
 
     /// How a life ends.
-    enum Ending {
+    enum Ending: String {
         case kill
-        case powerCut
+        case powerCut = "power cut"
         case stop
         /// SIGTERM, and the log keeps what it has.
-        case stopAtOnce
+        case stopAtOnce = "stop without draining"
     }
 
     private let campaign: CrashCampaign
@@ -211,13 +213,16 @@ final class CrashCase {
         let isForAll = campaign == .log && mode != .stripe && Int.random(in: 0..<3, using: &generator) == 0
         let victims = isForAll ? Array(disks) : [disks.randomElement(using: &generator) ?? storage.disks[0]]
         for disk in victims { try event.begin(on: disk) }
+        outcome.events.append("\(event.rawValue) on \(victims.count) of \(disks.count) disks")
         pass()
         guard Bool.random(using: &generator) else { return }
         for disk in victims { try event.end(on: disk) }
+        outcome.events.append("no more")
         pass()
     }
 
     private func end(_ ending: Ending) throws {
+        outcome.events.append(ending.rawValue)
         switch ending {
         case .kill: server.kill()
         case .powerCut:

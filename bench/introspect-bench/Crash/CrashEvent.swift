@@ -2,13 +2,13 @@ import Glibc
 import TestBed
 
 /// How a disk fails while a server runs.
-enum CrashEvent: CaseIterable {
+enum CrashEvent: String, CaseIterable {
     /// Every request is answered with EIO.
     case errors
     /// The file system on it is shut down, as after an error in its journal.
     case shutdown
     /// There is no room left.
-    case full
+    case full = "no room"
 
     /// One that can happen to what `campaign` is about.
     static func random(for campaign: CrashCampaign, using generator: inout SeededGenerator) throws -> CrashEvent {

@@ -32,7 +32,7 @@ struct CrashRow {
         failures += outcome.failure == nil ? 0 : 1
         finding += outcome.finding
         guard outcome.failure != nil || !outcome.finding.isGood else { return true }
-        var words = ["\(campaign.rawValue) \(mode.rawValue), \(name):"]
+        var words = ["\(campaign.rawValue) \(mode.rawValue), \(name), \(outcome.events.joined(separator: ", ")):"]
         if !outcome.finding.isGood {
             words.append("\(outcome.finding.missing) bytes missing, \(outcome.finding.wrong) wrong")
         }
