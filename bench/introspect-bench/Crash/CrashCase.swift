@@ -35,6 +35,8 @@ final class CrashCase {
     /// Whether clients do nothing but write single blocks, and nobody touches the log, which then fills up.
     private let isCalm: Bool
     private var goesWithoutLog = false
+    /// The side of the mirror that has failed in this life, by its number.
+    private var failedSide: Int?
     private var outcome = Outcome()
 
     init(
@@ -190,7 +192,7 @@ final class CrashCase {
         }
         pass()
         do {
-            if campaign.isLive { try disturb() }
+            if campaign.isLive { try disturb(traffic) }
             if !server.isRunning { fail("it ended by itself") }
             try end(ending)
         } catch {
@@ -207,12 +209,18 @@ final class CrashCase {
     }
 
     /// A disk fails, and comes back or not.
-    private func disturb() throws {
+    private func disturb(_ traffic: CrashTraffic) throws {
         let disks = campaign == .store ? storage.disks.prefix(1) : storage.disks.dropFirst()
         let event = try CrashEvent.random(for: campaign, using: &generator)
         let isForAll = campaign == .log && mode != .stripe && Int.random(in: 0..<3, using: &generator) == 0
-        let victims = isForAll ? Array(disks) : [disks.randomElement(using: &generator) ?? storage.disks[0]]
+        let victims = isForAll ? Array(disks) : Array(disks.shuffled(using: &generator).prefix(1))
+        failedSide = nil
+        if mode == .mirror, victims.count == 1 {
+            failedSide = storage.disks.dropFirst().firstIndex { $0 === victims[0] }.map { $0 - 1 }
+        }
+        if campaign == .store, event == .shutdown { traffic.noteDisturbance() }
         for disk in victims { try event.begin(on: disk) }
+        if campaign == .store, event == .shutdown { traffic.noteDisturbance() }
         outcome.events.append("\(event.rawValue) on \(victims.count) of \(disks.count) disks")
         pass()
         guard Bool.random(using: &generator) else { return }
@@ -247,11 +255,19 @@ final class CrashCase {
         if campaign.isLive || ending == .powerCut {
             for disk in storage.disks { CrashEvent.endAll(on: disk) }
             try storage.restorePower()
+            try replaceDisk()
         }
         guard outcome.failure == nil, hasAll || mode.fileIsComplete || !withLog else { return }
         outcome.finding += try image.check(file: path(), "the file alone")
         // Without the log that it had, a server must serve what is complete without it.
         if mode != .off, Bool.random(using: &generator), ending == .stopAtOnce || hasAll { goesWithoutLog = true }
+    }
+
+    /// Has a new disk in place of the one side of a mirror that failed.
+    private func replaceDisk() throws {
+        guard let side = failedSide, Bool.random(using: &generator) else { return }
+        outcome.events.append("one side replaced")
+        try run("find", storage.logs[side], "-mindepth", "1", "-delete")
     }
 
     private func path() throws -> String {

@@ -56,7 +56,9 @@ final class CrashOddities: @unchecked Sendable {
         let blocks = leastSize / StampedBlocks.size...traffic.image.mostBytes / StampedBlocks.size
         let size = Int.random(in: blocks, using: &generator) * StampedBlocks.size
         traffic.image.issue(size: size)
-        if case .done = try client.setSize(of: file, to: size) { traffic.image.acknowledge(size: size) }
+        let disturbances = traffic.disturbances
+        guard case .done = try client.setSize(of: file, to: size), traffic.disturbances == disturbances else { return }
+        traffic.image.acknowledge(size: size)
     }
 
     /// Writes a block beyond the guest's file system, at the file's end at the latest.
@@ -68,11 +70,14 @@ final class CrashOddities: @unchecked Sendable {
         traffic.image.stamps.fill(buffer, block: block, version: version)
         let range = block..<block + 1
         let end = max(size, range.upperBound * StampedBlocks.size)
+        let disturbances = traffic.disturbances
         traffic.image.issue(version, to: range)
         traffic.image.mayGrow(to: end)
         let answer = try client.write(
             file, at: block * StampedBlocks.size, UnsafeRawBufferPointer(buffer), isStable: true)
-        guard case .done(let written) = answer, written.count == StampedBlocks.size else { return }
+        guard case .done(let written) = answer, written.count == StampedBlocks.size,
+            traffic.disturbances == disturbances
+        else { return }
         traffic.image.acknowledge(version, of: range, isStable: true)
         traffic.image.hasGrown(to: end)
     }
@@ -81,6 +86,8 @@ final class CrashOddities: @unchecked Sendable {
         guard traffic.image.possibleNames.count == 1, let name = traffic.image.possibleNames.first else { return }
         let newName = PromisedImage.names.first { $0 != name } ?? name
         traffic.image.possibleNames.append(newName)
-        if case .done = try client.rename(name, to: newName) { traffic.image.possibleNames = [newName] }
+        let disturbances = traffic.disturbances
+        guard case .done = try client.rename(name, to: newName), traffic.disturbances == disturbances else { return }
+        traffic.image.possibleNames = [newName]
     }
 }

@@ -10,6 +10,7 @@ final class CrashTraffic: Sendable {
     /// The name under which the file is found at the start.
     let name: String
     private let ending = Atomic<Bool>(false)
+    private let shutdowns = Atomic<Int>(0)
 
     init(image: PromisedImage, server: CrashServer.Ports, export: String, name: String) {
         self.image = image
@@ -22,6 +23,13 @@ final class CrashTraffic: Sendable {
     var isEnding: Bool { ending.load(ordering: .acquiring) }
 
     func end() { ending.store(true, ordering: .releasing) }
+
+    /// A count that changes when a file system is shut down. What was under way then is not held against the server
+    /// whatever it answers: ext4's fsync can find the transaction that it waits for gone, and return 0.
+    var disturbances: Int { shutdowns.load(ordering: .acquiring) }
+
+    /// A file system is about to be shut down, or has just been.
+    func noteDisturbance() { shutdowns.add(1, ordering: .acquiringAndReleasing) }
 
     /// A client, and the file's handle; nil when the server does not answer as it should.
     func connect() throws(NFSClientError) -> (CrashClient, [UInt8])? {
@@ -124,6 +132,7 @@ final class CrashWriter: @unchecked Sendable {
                 version: version)
         }
         let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<(range.count * StampedBlocks.size)])
+        let disturbances = traffic.disturbances
         traffic.image.issue(version, to: range)
         let answer = try client.write(file, at: range.lowerBound * StampedBlocks.size, bytes, isStable: isStable)
         guard case .done(let written) = answer else { return refused() }
@@ -131,13 +140,16 @@ final class CrashWriter: @unchecked Sendable {
         let done = range.lowerBound..<range.lowerBound + min(range.count, written.count / StampedBlocks.size)
         acknowledgedBytes += done.count * StampedBlocks.size
         if isStable, !written.isStable { failure = "a FILE_SYNC WRITE was answered as unstable" }
+        guard traffic.disturbances == disturbances else { return }
         traffic.image.acknowledge(version, of: done, isStable: written.isStable)
         if !written.isStable { uncommitted.append((done, version, written.verifier)) }
     }
 
     /// What was written under another verifier than the COMMIT's may be gone: nothing is promised of it.
     private func commit() throws(NFSClientError) {
+        let disturbances = traffic.disturbances
         guard case .done(let verifier) = try client.commit(file) else { return refused() }
+        guard traffic.disturbances == disturbances else { return }
         for write in uncommitted where write.verifier == verifier {
             traffic.image.settle(write.version, of: write.range)
         }
