@@ -2,19 +2,25 @@ import Glibc
 import TestBed
 import Testing
 
-/// What servers acknowledged, after they were killed and their machine's power was cut: a few rounds of what
-/// `make crash` does hundreds of.
+/// What servers acknowledged, after they were killed, their machine's power was cut and their disks failed: a few rounds
+/// of what `make crash` does hundreds of.
 @Suite(.serialized, .enabled(if: canCrash, "needs root, FUSE and loop devices"))
 struct CrashTests {
-    @Test(arguments: ["off", "writeback", "mirror", "stripe"])
+    @Test(arguments: ["off", "writeback", "writethrough", "mirror", "stripe"])
     func whatWasAcknowledgedSurvivesAKill(mode: String) throws {
         let result = try crash("kill", "--modes", mode, "--rounds", "3")
         #expect(result.status == 0, "\(result.errorOutput)\(result.output)")
     }
 
-    @Test(arguments: ["off", "writeback", "mirror", "stripe"])
+    @Test(arguments: ["off", "writeback", "writethrough", "mirror", "stripe"])
     func whatWasAcknowledgedSurvivesAPowerCut(mode: String) throws {
         let result = try crash("power", "--modes", mode, "--rounds", "2")
+        #expect(result.status == 0, "\(result.errorOutput)\(result.output)")
+    }
+
+    @Test(arguments: [("store", "off"), ("store", "writethrough"), ("log", "writeback"), ("log", "mirror")])
+    func whatWasAcknowledgedSurvivesADiskThatFails(disk: String, mode: String) throws {
+        let result = try crash(disk, "--modes", mode, "--rounds", "2")
         #expect(result.status == 0, "\(result.errorOutput)\(result.output)")
     }
 

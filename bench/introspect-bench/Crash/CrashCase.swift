@@ -218,9 +218,8 @@ final class CrashCase {
         if mode == .mirror, victims.count == 1 {
             failedSide = storage.disks.dropFirst().firstIndex { $0 === victims[0] }.map { $0 - 1 }
         }
-        if campaign == .store, event == .shutdown { traffic.noteDisturbance() }
-        for disk in victims { try event.begin(on: disk) }
-        if campaign == .store, event == .shutdown { traffic.noteDisturbance() }
+        let begin = { for disk in victims { try event.begin(on: disk) } }
+        try campaign == .store && event == .shutdown ? traffic.whileShuttingDown(begin) : begin()
         outcome.events.append("\(event.rawValue) on \(victims.count) of \(disks.count) disks")
         pass()
         guard Bool.random(using: &generator) else { return }

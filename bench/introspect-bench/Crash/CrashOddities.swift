@@ -55,9 +55,11 @@ final class CrashOddities: @unchecked Sendable {
     private func setSize(_ client: CrashClient, _ file: [UInt8]) throws {
         let blocks = leastSize / StampedBlocks.size...traffic.image.mostBytes / StampedBlocks.size
         let size = Int.random(in: blocks, using: &generator) * StampedBlocks.size
+        let shutdowns = traffic.shutdownCount
         traffic.image.issue(size: size)
-        let disturbances = traffic.disturbances
-        guard case .done = try client.setSize(of: file, to: size), traffic.disturbances == disturbances else { return }
+        guard case .done = try client.setSize(of: file, to: size), traffic.isUndisturbed(since: shutdowns) else {
+            return
+        }
         traffic.image.acknowledge(size: size)
     }
 
@@ -70,13 +72,13 @@ final class CrashOddities: @unchecked Sendable {
         traffic.image.stamps.fill(buffer, block: block, version: version)
         let range = block..<block + 1
         let end = max(size, range.upperBound * StampedBlocks.size)
-        let disturbances = traffic.disturbances
+        let shutdowns = traffic.shutdownCount
         traffic.image.issue(version, to: range)
         traffic.image.mayGrow(to: end)
         let answer = try client.write(
             file, at: block * StampedBlocks.size, UnsafeRawBufferPointer(buffer), isStable: true)
         guard case .done(let written) = answer, written.count == StampedBlocks.size,
-            traffic.disturbances == disturbances
+            traffic.isUndisturbed(since: shutdowns)
         else { return }
         traffic.image.acknowledge(version, of: range, isStable: true)
         traffic.image.hasGrown(to: end)
@@ -86,8 +88,8 @@ final class CrashOddities: @unchecked Sendable {
         guard traffic.image.possibleNames.count == 1, let name = traffic.image.possibleNames.first else { return }
         let newName = PromisedImage.names.first { $0 != name } ?? name
         traffic.image.possibleNames.append(newName)
-        let disturbances = traffic.disturbances
-        guard case .done = try client.rename(name, to: newName), traffic.disturbances == disturbances else { return }
+        let shutdowns = traffic.shutdownCount
+        guard case .done = try client.rename(name, to: newName), traffic.isUndisturbed(since: shutdowns) else { return }
         traffic.image.possibleNames = [newName]
     }
 }

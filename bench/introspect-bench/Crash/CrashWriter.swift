@@ -24,12 +24,20 @@ final class CrashTraffic: Sendable {
 
     func end() { ending.store(true, ordering: .releasing) }
 
-    /// A count that changes when a file system is shut down. What was under way then is not held against the server
-    /// whatever it answers: ext4's fsync can find the transaction that it waits for gone, and return 0.
-    var disturbances: Int { shutdowns.load(ordering: .acquiring) }
+    /// A count that changes before and after a file system is shut down, to be asked for before a call.
+    var shutdownCount: Int { shutdowns.load(ordering: .acquiring) }
 
-    /// A file system is about to be shut down, or has just been.
-    func noteDisturbance() { shutdowns.add(1, ordering: .acquiringAndReleasing) }
+    /// Whether no file system was being shut down since the count was `before`. What was under way then is not held
+    /// against the server whatever it answers: ext4's fsync can find the transaction that it waits for gone, and return
+    /// 0.
+    func isUndisturbed(since before: Int) -> Bool { before.isMultiple(of: 2) && shutdownCount == before }
+
+    /// Shuts a file system down by `body`.
+    func whileShuttingDown(_ body: () throws -> Void) rethrows {
+        shutdowns.add(1, ordering: .acquiringAndReleasing)
+        defer { shutdowns.add(1, ordering: .acquiringAndReleasing) }
+        try body()
+    }
 
     /// A client, and the file's handle; nil when the server does not answer as it should.
     func connect() throws(NFSClientError) -> (CrashClient, [UInt8])? {
@@ -132,7 +140,7 @@ final class CrashWriter: @unchecked Sendable {
                 version: version)
         }
         let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<(range.count * StampedBlocks.size)])
-        let disturbances = traffic.disturbances
+        let shutdowns = traffic.shutdownCount
         traffic.image.issue(version, to: range)
         let answer = try client.write(file, at: range.lowerBound * StampedBlocks.size, bytes, isStable: isStable)
         guard case .done(let written) = answer else { return refused() }
@@ -140,16 +148,16 @@ final class CrashWriter: @unchecked Sendable {
         let done = range.lowerBound..<range.lowerBound + min(range.count, written.count / StampedBlocks.size)
         acknowledgedBytes += done.count * StampedBlocks.size
         if isStable, !written.isStable { failure = "a FILE_SYNC WRITE was answered as unstable" }
-        guard traffic.disturbances == disturbances else { return }
+        guard traffic.isUndisturbed(since: shutdowns) else { return }
         traffic.image.acknowledge(version, of: done, isStable: written.isStable)
         if !written.isStable { uncommitted.append((done, version, written.verifier)) }
     }
 
     /// What was written under another verifier than the COMMIT's may be gone: nothing is promised of it.
     private func commit() throws(NFSClientError) {
-        let disturbances = traffic.disturbances
+        let shutdowns = traffic.shutdownCount
         guard case .done(let verifier) = try client.commit(file) else { return refused() }
-        guard traffic.disturbances == disturbances else { return }
+        guard traffic.isUndisturbed(since: shutdowns) else { return }
         for write in uncommitted where write.verifier == verifier {
             traffic.image.settle(write.version, of: write.range)
         }
