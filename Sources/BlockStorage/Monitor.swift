@@ -1,4 +1,4 @@
-public import Glibc
+import Glibc
 
 /// A lock with a condition variable: what `Synchronization.Mutex` has no counterpart of.
 public final class Monitor: @unchecked Sendable {

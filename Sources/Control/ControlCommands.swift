@@ -65,7 +65,7 @@ struct ControlCommands: Sendable {
         let report = datastore.report()
         let tier = datastore.tierStatus()
         var images = report.images.reduce(into: [String: Int]()) { counts, image in
-            counts[image.problems?.isEmpty == false ? "\(image.state) with problems" : image.state, default: 0] += 1
+            counts[image.state, default: 0] += 1
         }
         images["not understood"] = report.foreignImages.flatMap { $0.isEmpty ? nil : $0.count }
         let refused = tier.images.count { $0.isRefused }

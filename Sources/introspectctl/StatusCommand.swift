@@ -92,10 +92,10 @@ extension ImagesCommand {
     /// What is wrong with an image, in few words.
     private static func reason(_ image: DatastoreReport.Image) -> String {
         if let reason = image.staleReason { return reason }
-        guard let problems = image.problems, let first = problems.first else { return "" }
+        guard let first = image.problems.first else { return "" }
         // Problems begin with the image's path, which the line has already.
         let text = first.hasPrefix("\(image.path): ") ? String(first.dropFirst(image.path.count + 2)) : first
-        return text + (problems.count > 1 ? " (and \(problems.count - 1) more)" : "")
+        return text + (image.problems.count > 1 ? " (and \(image.problems.count - 1) more)" : "")
     }
 }
 

@@ -132,7 +132,7 @@ struct ControlTests {
             let foreign = images.first { ($0["path"] as? String)?.hasSuffix("/foreign.img") == true }
             #expect(foreign?["state"] as? String == "not understood" && foreign?["reason"] != nil)
             let status = try Command([words[0], "status"] + words[2...], timeLimit: 30).run()
-            #expect(status.contains("1 not understood") && status.contains(" with problems"))
+            #expect(status.contains("1 not understood") && status.contains("incomplete"))
             unlink("\(export)/foreign.img")
             #expect(!(try Command(words, timeLimit: 30).run().contains("foreign.img")))
             #expect(server.process.stop() == 0)

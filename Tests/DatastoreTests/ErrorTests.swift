@@ -7,7 +7,8 @@ import Testing
     /// What file systems say when their storage is at fault is an I/O error to clients, and never the server's own fault.
     @Test(
         arguments: [
-            (EUCLEAN, .io), (EBADMSG, .io), (ENODATA, .io), (EREMOTEIO, .io), (ENOTCONN, .io), (ESHUTDOWN, .io),
+            (EUCLEAN, .io), (EBADMSG, .io), (ENODATA, .io), (EREMOTEIO, .io), (ENOTCONN, .storeLost),
+            (ESHUTDOWN, .storeLost),
             (EPROTO, .io), (ENOLINK, .io), (EILSEQ, .io), (ENOMEDIUM, .io), (EHOSTDOWN, .io), (ECONNABORTED, .io),
             (EKEYEXPIRED, .access), (EKEYREVOKED, .access), (ENOKEY, .access), (ESTALE, .stale), (EDQUOT, .quota),
             (ETIMEDOUT, .retryLater), (EMFILE, .retryLater), (ENOMEM, .retryLater), (EBADF, .serverFault),

@@ -51,7 +51,7 @@ final class TestDatastore {
     func whileClosed(_ body: () throws -> Void) throws {
         datastore.close()
         let outcome = Result { try body() }
-        datastore = try Self.open(directory, options, scheme)
+        datastore = try Self.open(directory, options, scheme, searchPatience)
         try outcome.get()
     }
 

@@ -83,7 +83,7 @@ private func overwrite(_ path: String, at offset: Int, with bytes: [UInt8]) thro
                 let object = try JSONSerialization.jsonObject(with: json.bytes) as? [String: Any]
                 let classes = try #require(object?["classes"] as? [[String: Any]])
                 let expected = classes.map { ($0["class"] as? String ?? "", $0["bytes"] as? Int ?? -1) }
-                #expect(bytes == Dictionary(uniqueKeysWithValues: expected))
+                #expect(bytes == Dictionary(expected, uniquingKeysWith: +))
                 #expect(bytes["partition-table"] == 512)
                 #expect(bytes["inode-table"] ?? 0 > 100_000)
                 try runTool("cp", [image, copy])

@@ -50,6 +50,8 @@ import Testing
             let lines = try #require(try JSONSerialization.jsonObject(with: outcome.bytes) as? [[String: Any]])
             let latin = try #require(lines.first { $0["name"] as? String == #"dir\xFF/caf\xE9"# })
             #expect(latin["nameBytes"] as? String == "646972ff2f636166e9")
+            let modified = try #require(latin["modified"] as? Int)
+            #expect(abs(Date().timeIntervalSince1970 - Double(modified)) < 86_400, "in seconds since 1970")
             let inode = try #require(latin["inode"] as? Int)
             #expect(try introspectScan(["cat", image, "--inode", "\(inode)"]).output == #"caf\xE9"#)
             let listed = try introspectScan(["ls", image, "--inode", "\(inode)"])

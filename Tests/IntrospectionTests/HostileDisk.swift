@@ -90,10 +90,11 @@ struct HostileDisk {
         targets.append(ByteRange(offset: Int(descriptor.blockBitmap) * blockSize, length: blockSize))
         targets.append(ByteRange(offset: Int(descriptor.inodeBitmap) * blockSize, length: blockSize))
         if let log = found.journal?.log, let first = log.block(at: 0) {
-            targets += [ByteRange](repeating: ByteRange(offset: Int(first) * blockSize, length: 64 * blockSize), count: 3)
+            let start = ByteRange(offset: Int(first) * blockSize, length: 64 * blockSize)
+            targets += [start, start, start]
         }
         // All inodes are in use.
-        [UInt8](repeating: 0xff, count: 8).withUnsafeBytes { disk.write($0, at: Int(descriptor.inodeBitmap) * blockSize) }
+        store(UInt64.max, at: Int(descriptor.inodeBitmap) * blockSize)
         for number in 1...64 where Int.random(in: 0..<3, using: &random) > 0 {
             makeInode(at: Int(table.lowerBound) * blockSize + (number - 1) * found.geometry.superblock.inodeSize)
         }
@@ -129,7 +130,8 @@ struct HostileDisk {
 
     private mutating func fillExtents(at offset: Int, room: Int, depth: Int) {
         store(ExtExtentNode.magic, at: offset)
-        store(UInt16(clamping: Bool.random(using: &random) ? room : Int.random(in: 0...room, using: &random)), at: offset + 2)
+        let count = Bool.random(using: &random) ? room : Int.random(in: 0...room, using: &random)
+        store(UInt16(clamping: count), at: offset + 2)
         store(UInt16(clamping: room), at: offset + 4)
         store(UInt16(clamping: depth), at: offset + 6)
         for index in 0..<room {
@@ -180,7 +182,9 @@ struct HostileDisk {
             let size = found.geometry.superblock.inodeSize
             for place in stride(from: offset, to: offset + blockSize, by: size) { makeInode(at: place) }
         default:
-            for index in 0..<blockSize / 8 { store(pick([UInt64(0), .max, .random(in: 0...(.max), using: &random)]), at: offset + 8 * index) }
+            for index in 0..<blockSize / 8 {
+                store(pick([UInt64(0), .max, .random(in: 0...(.max), using: &random)]), at: offset + 8 * index)
+            }
         }
     }
 
@@ -253,7 +257,8 @@ extension HostileDisk {
                 stripes = [\(places.joined(separator: ", "))]
                 """
         default:
-            segment = "type = \"striped\" stripe_count = 1 stripes = [\"\(pick(["pv0", "pv0", "lv0", "lv2"]))\", \(start)]"
+            segment =
+                "type = \"striped\" stripe_count = 1 stripes = [\"\(pick(["pv0", "pv0", "lv0", "lv2"]))\", \(start)]"
         }
         return """
             \(name) { status = ["READ", "VISIBLE"] segment_count = 1

@@ -17,7 +17,7 @@ import Testing
     }
 
     @Test func noStructureHoldsTheMapOrTakesMuchMemory() throws {
-        let count = Self.setting("INTROSPECT_HOSTILE", usual: 60)
+        let count = Self.setting("INTROSPECT_HOSTILE", usual: 24)
         let first = UInt64(Self.setting("INTROSPECT_HOSTILE_SEED", usual: 1))
         // Other tests have the processors, too; by itself it is 200.
         let longestWait = Duration.milliseconds(Self.setting("INTROSPECT_HOSTILE_WAIT", usual: 2000))

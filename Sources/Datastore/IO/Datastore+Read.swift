@@ -42,7 +42,7 @@ extension Datastore {
     ) throws(DatastoreError) -> ReadResult {
         let file = try openFile(handle)
         for _ in 0..<Self.mostTruncations {
-            let result = try read(file, offset: offset, count: count, as: credentials, into: &buffer)
+            let result = try read(file, by: handle, offset: offset, count: count, as: credentials, into: &buffer)
             if let result { return result }
         }
         throw DatastoreError(.retryLater, "\(file.path): is truncated again and again while it is read")
@@ -50,7 +50,8 @@ extension Datastore {
 
     /// Reads from the cache or the disk; nil when the file was cut off meanwhile, where it is read.
     private func read(
-        _ file: OpenFile, offset: UInt64, count: Int, as credentials: Credentials, into buffer: inout ByteBuffer
+        _ file: OpenFile, by handle: FileHandle, offset: UInt64, count: Int, as credentials: Credentials,
+        into buffer: inout ByteBuffer
     ) throws(DatastoreError) -> ReadResult? {
         let attributes = try currentAttributes(of: file)
         if file.mayBeChanged(attributes), files.noteExternalChange(of: file), file.redirects?.isRefused == true {

@@ -62,12 +62,10 @@ public struct DatastoreReport: Codable, Sendable {
         public var size: Int
         /// How far introspection has come; `incomplete` when it is current but for what was damaged, or not understood.
         public var state: String
-        /// What was damaged, or not understood, in the last scan.
-        public var problems: [String]
         /// Why the map is behind, if it is.
         public var staleReason: String?
-        /// What the last scan found wrong, a line each.
-        public var problems: [String]?
+        /// What was damaged, or not understood, in the last scan, a line each.
+        public var problems: [String]
         /// Whether a scan or digest runs or is due.
         public var isBusy: Bool
         /// The guest file systems.
@@ -165,7 +163,6 @@ extension DatastoreReport.Image {
         problems = session.lastScan?.problems ?? []
         state = status.state == .current && !problems.isEmpty ? "incomplete" : status.state.rawValue
         staleReason = status.staleReason
-        problems = session.lastScan?.problems
         isBusy = session.isBusy
         fileSystems = status.fileSystems
         classes = Dictionary(uniqueKeysWithValues: status.totals.entries.map { ($0.blockClass.name, $0.bytes) })

@@ -115,7 +115,13 @@ final class OpenFile: Sendable {
     /// handle alone it does not. May take long.
     func findPath() {
         guard descriptor.currentPath.map(isInExport) != true, foundPath.withLock({ $0 }) == nil else { return }
-        let found = ExportWalk(root: descriptor.root).find(descriptor.identity) { _, _, _ in }
+        var found: OwnedDescriptor?
+        ExportWalk(root: descriptor.root).forEachEntry { entry, name, directory in
+            guard entry.inode == identity.inode else { return true }
+            let file = try? directory.root.openEntry(name, of: directory.rawValue, flags: ExportWalk.pathOnly)
+            if let file, file.isSameFile(as: descriptor) { found = file }
+            return found == nil
+        }
         guard let path = found?.currentPath, isInExport(path) else { return }
         foundPath.withLock { $0 = path }
     }

@@ -78,6 +78,8 @@ struct OpenFileTable {
         for file in session.image.files { foreign[file.path] = nil }
     }
 
+    mutating func forgetForeign(_ path: String) { foreign[path] = nil }
+
     /// Notes a file that seems to be an image and is not looked into, up to a number that nobody would read.
     mutating func noteForeign(_ path: String, _ reason: String) {
         if foreign[path] != nil || foreign.count < Self.longestForeignList { foreign[path] = reason }

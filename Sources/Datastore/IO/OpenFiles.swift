@@ -274,7 +274,7 @@ final class OpenFiles: Sendable {
         let all = table.withLock { $0.foreign }
         var status = stat()
         let gone = all.keys.filter { lstat($0, &status) != 0 }
-        table.withLock { table in for path in gone { table.foreign[path] = nil } }
+        table.withLock { table in for path in gone { table.forgetForeign(path) } }
         return all.filter { !gone.contains($0.key) }.map { ($0.key, $0.value) }.sorted { $0.path < $1.path }
     }
 
