@@ -44,6 +44,9 @@ struct ControlCommands: Sendable {
             case .attach:
                 try datastore.attachTier()
                 reply.tier = datastore.tierStatus()
+            case .adopt:
+                try datastore.attachTier(adopting: true)
+                reply.tier = datastore.tierStatus()
             case .resolve:
                 guard let name = request.image, let keepsLog = request.keepsLog else {
                     return ControlReply(.badRequest, "resolve needs an image, and whether the log's blocks count")

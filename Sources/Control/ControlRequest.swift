@@ -16,6 +16,8 @@ public struct ControlRequest: Codable, Sendable {
         case detach
         /// Take the redirect log into use again.
         case attach
+        /// Take a redirect log into use that is not the one that was used last.
+        case adopt
         /// Serve an image again that another program has changed.
         case resolve
         /// Forget what the redirect log has of an image whose file cannot be opened.

@@ -45,7 +45,8 @@ struct WarmCommand: ParsableCommand {
 struct TierCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tier", abstract: "Look at the redirect log, and take it out of use or into use.",
-        subcommands: [List.self, Detach.self, Attach.self, Resolve.self, Forget.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Detach.self, Attach.self, Adopt.self, Resolve.self, Forget.self],
+        defaultSubcommand: List.self)
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -131,6 +132,23 @@ struct TierCommand: ParsableCommand {
 
         func run() throws {
             let tier = try control.ask(ControlRequest(.attach), \.tier)
+            if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
+        }
+    }
+
+    struct Adopt: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "adopt", abstract: "Take a redirect log into use that is not as the server left it.",
+            discussion: """
+                A log that is an older copy, or in another file than before, is refused: blocks that clients wrote may be \
+                missing in it, and older ones would be served. This is for when there is no other, or when you have \
+                moved it yourself.
+                """)
+
+        @OptionGroup var control: ControlArguments
+
+        func run() throws {
+            let tier = try control.ask(ControlRequest(.adopt), \.tier)
             if control.json { try printJSON(tier) } else { try say(TierTable.line(tier)) }
         }
     }

@@ -18,7 +18,8 @@ func fuzzRedirectLog(_ input: UnsafeRawBufferPointer) {
     var superblock = [UInt8]("IRLOGSB1".utf8) + [UInt8](repeating: 0, count: 8) + take(56, from: &rest)
     let checksum = superblock[16...].withUnsafeBytes { CRC32C.checksum($0) }
     superblock.replaceSubrange(8..<12, with: bytes(of: checksum))
-    try? device.write(superblock, at: 0)
+    // Of the first form, whose two copies must both be whole.
+    for offset in [0, blockSize] { try? device.write(superblock, at: offset) }
     let epoch = superblock[40..<48]
     while !rest.isEmpty {
         let flags = take(1, from: &rest)[0]

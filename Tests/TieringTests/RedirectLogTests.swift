@@ -149,6 +149,71 @@ struct RedirectLogTests {
         #expect(log.liveByteCount == 6144, "what is newer stays in the log")
     }
 
+    /// One block of an image that is out of reach must not keep all others out of the log.
+    @Test func anImageThatCannotBeDestagedDoesNotFillTheLog() throws {
+        let device = try emptyLog()
+        let log = try RedirectLog(recovering: device)
+        let disk = MemoryDevice(size: 16 << 20)
+        let away = try #require(ImageIdentity([8]))
+        let destager = Destager(log: log) { (name) throws(StorageError) in
+            if name == away { throw StorageError(.system(ESTALE), operation: "open", device: "away") }
+            return UnsharedTarget(disk)
+        }
+        for block in 0..<4 {
+            let bytes = [UInt8](repeating: 9, count: 4096)
+            #expect(
+                try bytes.withUnsafeBytes {
+                    try log.write($0, to: away, at: block * 4096, priority: 0, isWanted: true)
+                })
+        }
+        var declined = 0
+        for round in 0..<4 * Self.size / 8192 {
+            if log.fullness > 0.5 { try? destager.pass(sparing: 0.25) }
+            if try !write(UInt8(1 + round % 255), at: round % 1000 * 4096, to: log) { declined += 1 }
+        }
+        #expect(declined == 0)
+        for log in [log, try RedirectLog(recovering: device)] {
+            #expect(log.liveByteCounts[away] == 4 * 4096)
+            let buffer = AlignedBuffer(count: 16384)
+            try log.read(ByteRange(offset: 0, length: 16384), of: away, into: buffer.bytes) {}
+            #expect(buffer.bytes.allSatisfy { $0 == 9 })
+        }
+    }
+
+    /// A record that rots on one side of a mirror is good on both after the scrub, so that either may go.
+    @Test(arguments: [0, 1]) func theScrubRepairsASideOfAMirror(bad: Int) throws {
+        let sides = [MemoryDevice(size: Self.size), MemoryDevice(size: Self.size)]
+        try RedirectLog.format(sides, identity: 5)
+        let log = try RedirectLog(recovering: sides)
+        for block in 0..<300 { try write(UInt8(1 + block % 200), at: block * 4096, to: log) }
+        let range = ByteRange(offset: 250 * 4096, length: 4096)
+        let redirect = try #require(log.redirects(of: image, in: range).first)
+        let place = log.geometry.ringStart + redirect.position + LogRecord.headerSize + 7
+        try sides[bad].write([0xEE], at: place)
+        for _ in 0..<4 { try log.scrub() }
+        #expect(log.takeNotes().count == 1)
+        let other = try RedirectLog(recovering: [sides[bad]], of: 2)
+        let bytes = try read(range, from: other, image: MemoryDevice(size: 2 << 20))
+        #expect(bytes.allSatisfy { $0 == 1 + 250 % 200 })
+    }
+
+    /// What a client writes while an older record is moved is newer, wherever the two stand in the log.
+    @Test func aRecordThatIsMovedDoesNotComeOverANewerOne() throws {
+        let device = try emptyLog()
+        let log = try RedirectLog(recovering: device)
+        try write(1, at: 0, count: 8192, to: log)
+        let redirect = try #require(log.redirects(of: image, in: ByteRange(offset: 0, length: 8192)).first)
+        try write(2, at: 4096, to: log)
+        #expect(try log.relocate(redirect, of: image))
+        try log.commitOpen()
+        for log in [log, try RedirectLog(recovering: device)] {
+            let bytes = try read(ByteRange(offset: 0, length: 8192), from: log, image: MemoryDevice(size: 8192))
+            #expect(bytes[0] == 1 && bytes[4095] == 1 && bytes[4096] == 2 && bytes[8191] == 2)
+            let found = log.redirects(of: image, in: ByteRange(offset: 0, length: 4096)).first
+            #expect(found.map { $0.position > redirect.position } == true)
+        }
+    }
+
     @Test func failingWaitsForTheCommitUnderWay() throws {
         let device = GatedDevice(try emptyLog())
         let disk = MemoryDevice(size: 1 << 20)

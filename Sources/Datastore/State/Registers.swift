@@ -12,7 +12,9 @@ struct Registers {
         self.state = state
         contents = try Register(StateContents.fileName, in: state, mayBeOld: true)
         let names = contents.current.names
-        redirects = try RedirectRegister(in: state, mayBeOld: !names.contains(RedirectRegister.fileName))
+        redirects = try RedirectRegister(
+            in: state, mayBeOld: !names.contains(RedirectRegister.fileName),
+            notesMayLack: !names.contains(LogNotes.fileName))
         lateTimes = try FileRegister(
             LateTimes.registerName, in: state, mayBeOld: !names.contains(LateTimes.registerName))
     }
@@ -49,6 +51,6 @@ struct Registers {
     func upgrade() throws(DatastoreError) {
         try redirects.upgrade()
         try lateTimes.upgrade()
-        try contents.change { $0.names = [RedirectRegister.fileName, LateTimes.registerName] }
+        try contents.change { $0.names = [RedirectRegister.fileName, LogNotes.fileName, LateTimes.registerName] }
     }
 }

@@ -90,8 +90,14 @@ extension Datastore {
     /// after a failure, or when the device was missing at the start. Blocks.
     ///
     /// - Throws: also when the log is in use.
-    public func attachTier() throws(DatastoreError) {
-        forgetContents(of: try tier.attach(byAdministrator: true))
+    ///
+    /// - Parameter adopting: whether the log that is there counts, though it is an older copy, or in other files, than the
+    ///   one that was used last.
+    public func attachTier(adopting: Bool = false) throws(DatastoreError) {
+        let images = try tier.attach(byAdministrator: true, adopting: adopting)
+        // Clients must know that what they have written may be gone.
+        if adopting { verifier.renew() }
+        forgetContents(of: images)
         settleRemovals()
         openImages()
     }

@@ -8,11 +8,25 @@ struct LogOpening {
     private static let mostAttempts = 20
     private static let attemptInterval: useconds_t = 20_000
 
-    private let configuration: DatastoreConfiguration.Tier?
-    private let register: RedirectRegister
-    private let logger: Logger
+    /// The log's file in one directory.
+    struct Device {
+        let index: Int
+        let path: String
+        let device: any BlockDevice
+        let label: LogLabel?
+    }
 
-    init(_ configuration: DatastoreConfiguration.Tier?, _ register: RedirectRegister, _ logger: Logger) {
+    let configuration: DatastoreConfiguration.Tier?
+    let register: RedirectRegister
+    let logger: Logger
+    /// Whether an administrator has said that the log that is there is the one that counts.
+    let adopts: Bool
+
+    init(
+        _ configuration: DatastoreConfiguration.Tier?, _ register: RedirectRegister, _ logger: Logger,
+        adopts: Bool = false
+    ) {
+        self.adopts = adopts
         self.configuration = configuration
         self.register = register
         self.logger = logger
@@ -37,6 +51,7 @@ struct LogOpening {
         let start = ContinuousClock.now
         let log = try open(configuration)
         try register.use(log.identity)
+        try register.note(log, in: configuration.directories.map { "\($0)/\(LogFile.fileName)" })
         let images = log.images.count
         let paths = configuration.directories.joined(separator: " and ")
         logger.info(
@@ -45,12 +60,14 @@ struct LogOpening {
     }
 
     private func open(_ configuration: DatastoreConfiguration.Tier) throws(DatastoreError) -> RedirectLog {
-        let mayMake = register.entries.isEmpty
-        var devices: [any BlockDevice] = []
+        var devices: [Device] = []
         var failure: StorageError?
-        for directory in configuration.directories {
+        for (index, directory) in configuration.directories.enumerated() {
+            let path = "\(directory)/\(LogFile.fileName)"
             do throws(StorageError) {
-                devices.append(try openDevice(directory, configuration, mayMake: mayMake))
+                let device = try openDevice(directory, configuration, mayMake: register.entries.isEmpty)
+                let label = try RedirectLog.label(of: device)
+                devices.append(Device(index: index, path: path, device: device, label: label))
             } catch {
                 failure = error
                 logger.error("\(error)")
@@ -59,32 +76,42 @@ struct LogOpening {
         if let failure, !configuration.isMirrored || devices.isEmpty {
             throw DatastoreError(.serverFault, "\(failure)")
         }
-        let sides = configuration.isMirrored || devices.count == 1 ? devices : [StripedDevice(devices)]
-        var known: [any BlockDevice] = []
-        for side in sides {
-            do throws(StorageError) {
-                guard let identity = try RedirectLog.identity(of: side), identity == register.log else { continue }
-                known.append(side)
-            } catch {
-                failure = error
-            }
-        }
+        let isAsked = try isLaidOutAsAsked(devices)
+        let suspects = try isAsked ? suspects(devices) : []
+        let sides = sides(of: devices, configuration)
+        let known = isAsked ? devices.indices.filter { devices[$0].label?.identity == register.log } : []
+        let logger = logger
         do throws(StorageError) {
-            if !known.isEmpty {
-                let log = try recover(known)
-                guard let missing = failure ?? missing(sides.count - known.count) else { return log }
+            if register.log != nil, !known.isEmpty {
+                let isSpread = !configuration.isMirrored && devices.count > 1
+                let found = isSpread ? sides : known.map { sides[$0] }
+                let log = try recover(found, suspects: Set(known.indices.filter { suspects.contains(known[$0]) }))
+                for note in log.takeNotes() { logger.warning("\(note)") }
+                guard let missing = failure ?? missing(isSpread ? 0 : configuration.directories.count - known.count)
+                else { return log }
                 if failure != nil || log.liveByteCount > 0 {
                     log.fail(missing)
                     return log
                 }
             } else if !register.entries.isEmpty {
-                throw failure ?? missing(sides.count) ?? unknown(sides[0])
+                throw failure ?? missing(sides.count) ?? unknown(sides[0].name)
             }
             if let failure { throw failure }
-            return try begin(on: sides)
+            return try begin(on: devices, configuration)
         } catch {
             throw DatastoreError(.serverFault, "\(error)")
         }
+    }
+
+    /// What mirrors one another: a device each, or all of them in stripes.
+    private func sides(
+        of devices: [Device], _ configuration: DatastoreConfiguration.Tier
+    ) -> [any BlockDevice] {
+        guard !configuration.isMirrored, devices.count > 1 else { return devices.map(\.device) }
+        // In the first form the ring began on the first device and left nothing alone on the others.
+        let first = devices[0].label
+        let headerSize = first?.identity == register.log && first != nil ? first?.place?.headerSize ?? 0 : nil
+        return [StripedDevice(devices.map(\.device), headerSize: headerSize ?? StripedDevice.headerSize)]
     }
 
     /// Opens the log's file in a directory; readers that still hold one that was taken out of use end soon.
@@ -104,14 +131,15 @@ struct LogOpening {
     }
 
     /// Recovers the log from all sides, or else from any one of them: then it has failed, but loses nothing.
-    private func recover(_ sides: [any BlockDevice]) throws(StorageError) -> RedirectLog {
+    private func recover(_ sides: [any BlockDevice], suspects: Set<Int>) throws(StorageError) -> RedirectLog {
+        let count = configuration?.isMirrored == true ? configuration?.directories.count : 1
         do throws(StorageError) {
-            return try RedirectLog(recovering: sides)
+            return try RedirectLog(recovering: sides, of: count, suspects: suspects)
         } catch {
             guard sides.count > 1 else { throw error }
             logger.error("\(error)")
-            for side in sides {
-                guard let log = try? RedirectLog(recovering: side) else { continue }
+            for (index, side) in sides.enumerated() where !suspects.contains(index) {
+                guard let log = try? RedirectLog(recovering: [side], of: count) else { continue }
                 log.fail(error)
                 return log
             }
@@ -120,20 +148,26 @@ struct LogOpening {
     }
 
     /// Makes a new log, unless that would destroy one that may count elsewhere.
-    private func begin(on sides: [any BlockDevice]) throws(StorageError) -> RedirectLog {
-        for side in sides {
-            guard let identity = try RedirectLog.identity(of: side), !register.isVoid(identity),
-                identity != register.log
-            else { continue }
-            guard try RedirectLog(recovering: side).liveByteCount == 0 else { throw unknown(side) }
+    private func begin(
+        on devices: [Device], _ configuration: DatastoreConfiguration.Tier
+    ) throws(StorageError) -> RedirectLog {
+        for device in devices {
+            guard let label = device.label, !register.isVoid(label.identity), label.identity != register.log else {
+                continue
+            }
+            // A part of a log cannot be looked into.
+            guard label.place?.layout != .stripe,
+                try RedirectLog(recovering: [device.device], of: .max).liveByteCount == 0
+            else { throw unknown(device.path) }
         }
-        let identity = UInt128.random(in: 1 ... .max)
         do throws(DatastoreError) {
             try register.retire()
         } catch {
             throw StorageError(.system(EIO), operation: "register: \(error.message)", device: register.path)
         }
-        try RedirectLog.format(sides, identity: identity)
+        let isSpread = !configuration.isMirrored && devices.count > 1
+        let sides: [any BlockDevice] = isSpread ? [StripedDevice(devices.map(\.device))] : devices.map(\.device)
+        try RedirectLog.format(sides, identity: UInt128.random(in: 1 ... .max))
         return try RedirectLog(recovering: sides)
     }
 
@@ -142,12 +176,12 @@ struct LogOpening {
         return StorageError(.system(ENODEV), operation: "find the log that was used before", device: "\(count) devices")
     }
 
-    private func unknown(_ side: any BlockDevice) -> StorageError {
+    private func unknown(_ device: String) -> StorageError {
         StorageError(
             .damaged,
             operation: """
                 use the log, which holds blocks of images that \(register.path) does not know (start with the state \
                 directory that was used with it, or remove the log to lose them)
-                """, device: side.name)
+                """, device: device)
     }
 }

@@ -45,14 +45,20 @@ final class RedirectRegister: Sendable {
     }
 
     private let register: Register<Content>
+    /// What is known of the log itself.
+    let notes: Register<LogNotes>
 
     /// Reads the register of `state`; see ``Register``.
-    init(in state: StateDirectory, mayBeOld: Bool) throws(DatastoreError) {
+    init(in state: StateDirectory, mayBeOld: Bool, notesMayLack: Bool = true) throws(DatastoreError) {
         register = try Register(Self.fileName, in: state, mayBeOld: mayBeOld)
+        notes = try Register(LogNotes.fileName, in: state, mayBeOld: notesMayLack)
     }
 
     /// See ``Register/upgrade()``.
-    func upgrade() throws(DatastoreError) { try register.upgrade() }
+    func upgrade() throws(DatastoreError) {
+        try register.upgrade()
+        try notes.upgrade()
+    }
 
     /// See ``Content/mayLackImages``.
     var mayLackImages: Bool { register.get { $0.mayLackImages } }

@@ -9,8 +9,10 @@ extension RedirectTier {
 
     /// Opens the log, or makes one, and serves again the images that need it; returns those.
     ///
-    /// - Parameter byAdministrator: whether it throws when there is none to open.
-    func attach(byAdministrator: Bool = false) throws(DatastoreError) -> [ImageIdentity] {
+    /// - Parameters:
+    ///   - byAdministrator: whether it throws when there is none to open.
+    ///   - adopting: whether the log that is there counts, though it is not as it was.
+    func attach(byAdministrator: Bool = false, adopting: Bool = false) throws(DatastoreError) -> [ImageIdentity] {
         try exclusively { () throws(DatastoreError) in
             if let log = attachment?.log {
                 guard log.isAbandoned else {
@@ -18,7 +20,7 @@ extension RedirectTier {
                 }
                 state.withLock { $0 = State(isDetached: true) }
             }
-            guard let log = try LogOpening(configuration, register, logger).open() else {
+            guard let log = try LogOpening(configuration, register, logger, adopts: adopting).open() else {
                 if byAdministrator { throw noLog }
                 return []
             }

@@ -6,6 +6,8 @@ import Tiering
 extension RedirectTier {
     /// The destager looks so often whether there is something to do, in microseconds.
     private static let interval = 20_000
+    /// After so many looks some more of the log is compared with its checksums, and its sides with one another.
+    private static let looksAtTheLog = 50
     /// Without a write for so many looks, everything is moved.
     private static let idleLooks = 100
     /// After a failed pass the next comes after so many looks.
@@ -22,9 +24,12 @@ extension RedirectTier {
             var idleLooks = 0
             var looksToWait = 0
             var lastFailure: StorageError?
+            var looks = 0
             while !stopping.load(ordering: .relaxed) {
                 usleep(useconds_t(Self.interval))
                 guard let attachment else { continue }
+                looks += 1
+                if looks.isMultiple(of: Self.looksAtTheLog) { lookAfter(attachment.log) }
                 let position = attachment.log.position
                 idleLooks = position == lastPosition ? idleLooks + 1 : 0
                 lastPosition = position
@@ -33,10 +38,26 @@ extension RedirectTier {
                     isPassDue(attachment, isIdle: idleLooks >= Self.idleLooks)
                 else { continue }
                 let failure = pass(attachment, sparing: idleLooks >= Self.idleLooks || takesNothing ? 0 : Self.spared)
-                if failure != nil { looksToWait = Self.looksAfterFailure }
+                // The images that cannot be written to need not keep others' blocks from being moved.
+                if failure != nil { looksToWait = isPassUseful(attachment.log) ? 0 : Self.looksAfterFailure }
                 if let failure, failure != lastFailure { logger.error("\(failure): redirected blocks stay in the log") }
                 lastFailure = failure
             }
+        }
+    }
+
+    /// Has the log looked through, a little at a time, and notes how far it is.
+    private func lookAfter(_ log: RedirectLog) {
+        do throws(StorageError) {
+            try log.scrub()
+        } catch {
+            log.fail(error)
+        }
+        for note in log.takeNotes() { logger.warning("\(note)") }
+        do throws(DatastoreError) {
+            try register.note(log)
+        } catch {
+            logger.warning("\(error.message)")
         }
     }
 
@@ -47,6 +68,9 @@ extension RedirectTier {
         return isIdle || takesNothing || attachment.destager.isUrgent || log.fullness > Self.highWater
             || !imagesToEmpty(log).isEmpty
     }
+
+    /// Whether a pass that some images failed in has made room.
+    private func isPassUseful(_ log: RedirectLog) -> Bool { log.failure == nil && log.fullness <= Self.highWater }
 
     private func imagesToEmpty(_ log: RedirectLog) -> [ImageIdentity] {
         emptied.withLock { $0.filter { log.hasRedirect(Self.everything, of: $0) && !isRefused($0) } }

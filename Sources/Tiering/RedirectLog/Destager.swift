@@ -11,7 +11,7 @@ public final class Destager: @unchecked Sendable {
     private static let largestStep = 16 << 20
     private static let mostRanges = 4096
 
-    private let log: RedirectLog
+    let log: RedirectLog
     private let openImage: OpenImage
     private let yield: @Sendable () -> Void
     private let turn = Monitor()
@@ -40,7 +40,13 @@ public final class Destager: @unchecked Sendable {
             let start = log.state.reusableFrom(log.geometry)
             return log.state.durableHead - Int(Double(log.state.durableHead - start) * spared)
         }
-        try destage(before: horizon, isCancelled) { _ in true }
+        do throws(StorageError) {
+            try destage(before: horizon, isCancelled) { _ in true }
+        } catch {
+            if log.failure == nil { try alone { () throws(StorageError) in try clean() } }
+            log.monitor.withLock { log.monitor.broadcast() }
+            throw error
+        }
     }
 
     /// Destages what is redirected of `range` of `image`; returns when nothing written before the call is.
@@ -55,7 +61,7 @@ public final class Destager: @unchecked Sendable {
         let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
         guard log.hasRedirect(everything, of: image) else { return }
         guard log.failure == nil else { return log.forget(image) }
-        try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+        try log.settle([everything], of: image)
         log.monitor.withLock { log.state.destageFailures[image] = nil }
     }
 
@@ -185,7 +191,7 @@ public final class Destager: @unchecked Sendable {
         guard isLive else { return }
         guard let target = try openImage(image) else {
             let everything = ByteRange(offset: 0, length: RedirectIndex.largestOffset)
-            return try log.settle([everything], of: image, before: log.monitor.withLock { log.state.head })
+            return try log.settle([everything], of: image)
         }
         var damage: StorageError?
         func onFailure(_: RedirectIndex.Redirect, _ error: StorageError) throws(StorageError) {

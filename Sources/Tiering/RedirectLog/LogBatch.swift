@@ -46,6 +46,7 @@ final class LogBatch: @unchecked Sendable {
             entries[index].record.epoch = epoch
             entries[index].record.position = start + place
             entries[index].record.precedingEnd = precedingEnd
+            if entries[index].record.horizon == LogRecord.ownPosition { entries[index].record.horizon = start + place }
             let header = buffer.bytes[place..<place + LogRecord.headerSize]
             entries[index].record.write(to: UnsafeMutableRawBufferPointer(rebasing: header))
         }

@@ -21,9 +21,14 @@ struct LogRecord {
         case checkpoint = 3
         /// The end of a checkpoint.
         case checkpointEnd = 4
+        /// Bytes of an image that stood in the record at the position that is the horizon, as far as they are live there:
+        /// they are here now, so that the space of that one can be used again.
+        case relocation = 5
     }
 
     static let headerSize = 128
+    /// The horizon of a settlement of everything that stands before it.
+    static let ownPosition = -1
     private static let magic: UInt32 = 0x314C_5249
 
     var kind: Kind

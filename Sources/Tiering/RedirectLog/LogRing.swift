@@ -7,6 +7,8 @@ import BlockStorage
 struct LogRing: Sendable {
     let sides: [any BlockDevice]
     let geometry: LogGeometry
+    /// The places of the devices that have superblocks; none when those are in the first form.
+    var places: [LogPlace] = []
 
     /// The devices, for messages.
     var name: String { sides.map(\.name).joined(separator: " and ") }
@@ -39,35 +41,36 @@ struct LogRing: Sendable {
         for side in sides { try side.flush() }
     }
 
-    /// Writes a superblock over the older of the two, on all sides, and makes it durable.
-    func write(_ superblock: LogSuperblock) throws(StorageError) {
-        let block = AlignedBuffer(count: superblock.blockSize)
-        superblock.write(to: block.bytes)
-        let slot = superblock.generation.isMultiple(of: 2) ? 0 : 1
-        for side in sides {
-            try side.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
-        }
-        try flush()
+    /// The devices that have superblocks.
+    static func labelled(_ side: any BlockDevice) -> [any BlockDevice] {
+        guard let stripe = side as? StripedDevice else { return [side] }
+        return stripe.headerSize > 0 ? stripe.devices : Array(stripe.devices.prefix(1))
     }
 
-    /// The valid superblock with the highest generation; nil when there is none: not a log.
-    static func superblock(of device: some BlockDevice) throws(StorageError) -> LogSuperblock? {
-        var best: LogSuperblock?
-        // The second copy stands one block after the first, and only a superblock tells how large a block is.
-        var offset = 512
-        var offsets = [0]
-        while offset <= LogGeometry.defaultBlockSize {
-            offsets.append(offset)
-            offset *= 2
+    /// The places of the devices that have superblocks, if `sides` are all there are.
+    static func places(of sides: [any BlockDevice]) -> [LogPlace] {
+        let stripe = sides.count == 1 ? sides[0] as? StripedDevice : nil
+        let count = stripe?.devices.count ?? sides.count
+        let layout: LogLayout = count == 1 ? .single : stripe == nil ? .mirror : .stripe
+        return sides.flatMap(labelled).indices.map {
+            LogPlace(layout: layout, index: $0, count: count, headerSize: stripe?.headerSize ?? 0)
         }
-        for offset in offsets where offset + 512 <= device.size {
-            let bytes = try device.read(ByteRange(offset: offset, length: 512))
-            guard let found = bytes.withUnsafeBytes({ LogSuperblock($0) }),
-                offset == 0 || offset == found.blockSize
-            else { continue }
-            if found.generation > best?.generation ?? 0 { best = found }
+    }
+
+    /// Writes a superblock to all devices, one copy after the other, each durable before the next: see
+    /// ``LogSuperblock``. The first is the one that was not written last in the first form.
+    func write(_ superblock: LogSuperblock) throws(StorageError) {
+        let block = AlignedBuffer(count: superblock.blockSize)
+        let first = superblock.generation.isMultiple(of: 2) ? 0 : 1
+        for slot in [first, 1 - first] {
+            for (index, device) in sides.flatMap(Self.labelled).enumerated() {
+                var superblock = superblock
+                superblock.place = places.indices.contains(index) ? places[index] : nil
+                superblock.write(to: block.bytes)
+                try device.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
+            }
+            try flush()
         }
-        return best
     }
 
     private func part(at position: Int, of count: Int) -> (offset: Int, count: Int) {

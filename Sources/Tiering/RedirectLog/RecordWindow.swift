@@ -49,6 +49,7 @@ final class RecordWindow {
 extension LogRecord {
     /// Whether it is where a redirect says that its bytes are.
     func isWrite(of redirect: RedirectIndex.Redirect, of image: ImageIdentity) -> Bool {
-        kind == .write && position == redirect.position && self.image == image && range.contains(redirect.range)
+        (kind == .write || kind == .relocation) && position == redirect.position && self.image == image
+            && range.contains(redirect.range)
     }
 }

@@ -107,6 +107,10 @@ extension RedirectLog.State {
             for range in settled {
                 index.remove(image: number, range, before: record.horizon)
             }
+        case .relocation:
+            for redirect in index.redirects(image: number, record.range) where redirect.position == record.horizon {
+                index.insert(image: number, redirect.range, position: record.position)
+            }
         case .checkpoint, .checkpointEnd: break
         }
     }

@@ -18,10 +18,13 @@ extension RedirectLog {
     /// Builds the index from checkpoint and records, and starts a new epoch where they end.
     ///
     /// Called once, before anybody else knows the log.
-    func recover() throws(StorageError) {
+    ///
+    /// - Parameter stale: the sides of a mirror that are older copies: what they lack is found and repaired, all of it.
+    func recover(stale: Set<Int>) throws(StorageError) {
         let reader = LogRing(sides: ring.sides.map(ReadAheadDevice.init), geometry: geometry)
         var position = state.superblock.checkpoint ?? 0
-        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position, reader) }
+        var lacking: [LackingRecord] = []
+        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position, reader, &lacking) }
         let first = position
         // A mirror's sides may differ in the last commit, if it was never acknowledged.
         var lastCommit: [LogRing.FoundRecord] = []
@@ -29,6 +32,7 @@ extension RedirectLog {
             position = found.record.position + found.record.size
             try apply(found)
             guard ring.sides.count > 1 else { continue }
+            lacking += reader.sidesLacking(found).map { LackingRecord(found: found, side: $0) }
             if lastCommit.first?.record.precedingEnd != found.record.precedingEnd { lastCommit = [] }
             lastCommit.append(found)
         }
@@ -43,12 +47,16 @@ extension RedirectLog {
         state.lastEnd = position
         state.oldestSegment =
             max(0, state.head - geometry.ringSize + geometry.segmentSize - 1) / geometry.segmentSize
+        let lastStart = lastCommit.first?.record.position ?? .max
+        try repair(lacking.filter { $0.found.record.position < lastStart })
         try writeAgain(lastCommit)
+        if !stale.isEmpty { try repairAll() }
         var superblock = state.superblock
         superblock.generation += 1
         superblock.epoch = superblock.generation
         // Exactly here: of a commit that was cut off one side of a mirror may have more, in the very same block.
         superblock.epochStart = position
+        superblock.place = ring.places.first
         try ring.write(superblock)
         state.superblock = superblock
     }
@@ -73,17 +81,22 @@ extension RedirectLog {
     }
 
     /// Loads the checkpoint at `position`, which a superblock says is complete; returns where it ends.
-    private func loadCheckpoint(at position: Int, _ reader: LogRing) throws(StorageError) -> Int {
+    private func loadCheckpoint(
+        at position: Int, _ reader: LogRing, _ lacking: inout [LackingRecord]
+    ) throws(StorageError) -> Int {
         var position = position
         while true {
             guard let found = try nextRecord(at: position, reader) else {
                 throw damage(at: position, "a part of the checkpoint is missing")
             }
+            if ring.sides.count > 1 {
+                lacking += reader.sidesLacking(found).map { LackingRecord(found: found, side: $0) }
+            }
             position = found.record.position + found.record.size
             switch found.record.kind {
             case .checkpointEnd: return position
             case .checkpoint: try load(found)
-            case .write, .settlement: throw damage(at: position, "a record stands inside the checkpoint")
+            case .write, .settlement, .relocation: throw damage(at: position, "a record stands inside the checkpoint")
             }
         }
     }

@@ -23,6 +23,9 @@ import Glibc
 ///   into the log: "these ranges, as they stood before position H, are in the image". When that is durable the index
 ///   drops them, except what was written after H. Until then they are live (invariant 3).
 /// - *Checkpoint*: the index as records, made durable, then the superblock that points to it. Recovery starts there.
+/// - *Superblocks*: two copies on each device, and nothing is done on the strength of one before both copies have it: a
+///   damaged copy loses nothing. Each start and each checkpoint has a number of its own, the *generation*: who keeps it
+///   elsewhere can tell an older copy of the devices. A copy from after the last checkpoint cannot be told.
 /// - *Reuse*: a segment is written again when no extent of the index has its record there and the checkpoint that the
 ///   durable superblock points to stands behind it (invariant 3). A part of the ring is kept for settlements and
 ///   checkpoints, so that a log that is full for writers can always be emptied.
@@ -40,6 +43,9 @@ import Glibc
 ///   that was acknowledged, and any one of them is enough for reading, evacuation and recovery. Recovery takes each
 ///   record from whichever side has it, and writes the last commit, which may stand on one side alone, to all of them
 ///   before anything more is acknowledged (invariants 1 and 2).
+///   What one side lacks of what another has is written to it again, record by record, when a start or ``scrub()`` finds it.
+/// - *Cleaning* (``Destager/clean()``): what cannot be destaged is moved to the head of the log in time, so that it does
+///   not keep the ring from being used again.
 /// - *Closing*: a closed log takes nothing but what it must (invariant 3), so that it can be emptied for good.
 public final class RedirectLog: @unchecked Sendable {
     /// What becomes of a write.
@@ -84,6 +90,12 @@ public final class RedirectLog: @unchecked Sendable {
         var destageFailures: [ImageIdentity: StorageError] = [:]
         /// The writers that may not decline and find the log full.
         var waitingForSpace = 0
+        /// See ``takeNotes()``.
+        var notes: [String] = []
+        /// The positions of damaged records that were spoken of.
+        var damaged: Set<Int> = []
+        /// How far the scrub has come: the number of an image, and an offset in it.
+        var scrubbed: (image: UInt32, offset: Int) = (0, 0)
     }
 
     /// What tells the log from all others.
@@ -97,29 +109,33 @@ public final class RedirectLog: @unchecked Sendable {
     /// Opens the log on `sides`, which all mirror one another, and finds out what it holds.
     ///
     /// Each side has everything that was acknowledged while it took part: a log that one side is missing of has failed
-    /// already, to be evacuated, but loses nothing.
+    /// already, to be evacuated, but loses nothing. A log of the first form gets the present one when all sides are here.
     ///
+    /// - Parameters:
+    ///   - count: the number of sides that the log has.
+    ///   - suspects: sides that may lack something: all of it is compared with the others.
     /// - Throws: also when a side holds no log, or another than the first, or when records that were acknowledged are
     ///   lost on all sides.
-    public init(recovering sides: [any BlockDevice]) throws(StorageError) {
-        var newest: LogSuperblock?
-        for side in sides {
-            guard let found = try LogRing.superblock(of: side), found.identity == newest?.identity ?? found.identity
-            else { throw StorageError(.damaged, operation: "find a redirect log", device: side.name) }
-            if found.generation > newest?.generation ?? 0 { newest = found }
-        }
-        guard let superblock = newest, let size = sides.map(\.size).min(),
+    public init(
+        recovering sides: [any BlockDevice], of count: Int? = nil, suspects: Set<Int> = []
+    ) throws(StorageError) {
+        let found = try FoundSuperblocks(on: sides)
+        let superblock = found.newest
+        guard let size = sides.map(\.size).min(),
             let geometry = LogGeometry(
                 blockSize: superblock.blockSize, segmentSize: superblock.segmentSize, deviceSize: size)
         else { throw StorageError(.damaged, operation: "find a redirect log", device: sides.first?.name ?? "") }
-        ring = LogRing(sides: sides, geometry: geometry)
+        let isComplete = sides.count == count ?? sides.count
+        let places = superblock.place == nil && isComplete ? LogRing.places(of: sides) : found.places
+        ring = LogRing(sides: sides, geometry: geometry, places: places)
         identity = superblock.identity
         let batches = (LogBatch(capacity: geometry.batchSize), LogBatch(capacity: geometry.batchSize))
         state = State(
             index: RedirectIndex(segmentSize: geometry.segmentSize),
             inDoubt: RedirectIndex(segmentSize: geometry.segmentSize),
             superblock: superblock, open: batches.0, spare: batches.1)
-        try recover()
+        state.notes = found.notes
+        try recover(stale: found.staleSides.union(suspects))
     }
 
     /// Opens the log on one device.
@@ -137,13 +153,11 @@ public final class RedirectLog: @unchecked Sendable {
     ) throws(StorageError) {
         guard let size = sides.map(\.size).min(), let geometry = LogGeometry(deviceSize: size, blockSize: blockSize)
         else { throw StorageError(.outOfRange, operation: "make a redirect log", device: sides.first?.name ?? "") }
-        let ring = LogRing(sides: sides, geometry: geometry)
+        let ring = LogRing(sides: sides, geometry: geometry, places: LogRing.places(of: sides))
         var superblock = LogSuperblock(identity: identity, geometry: geometry)
         // Of a log that was here before nothing may count: both copies are written over, and the epochs differ.
         superblock.generation = UInt64(truncatingIfNeeded: identity & (1 << 62 - 1)) + 1
         superblock.epoch = superblock.generation
-        try ring.write(superblock)
-        superblock.generation += 1
         try ring.write(superblock)
     }
 
@@ -154,9 +168,22 @@ public final class RedirectLog: @unchecked Sendable {
         try format([device], identity: identity, blockSize: blockSize)
     }
 
-    /// What tells the log on `device` from all others; nil when there is none.
-    public static func identity(of device: any BlockDevice) throws(StorageError) -> UInt128? {
-        try LogRing.superblock(of: device)?.identity
+    /// What one device says of the log that it belongs to; nil when there is none.
+    public static func label(of device: any BlockDevice) throws(StorageError) -> LogLabel? {
+        try SuperblockCopies(of: device).newest.map {
+            LogLabel(identity: $0.identity, generation: $0.generation, place: $0.place, superblock: $0)
+        }
+    }
+
+    /// Grows with each start and each checkpoint: a device that has a lower one is an older copy.
+    public var generation: UInt64 { monitor.withLock { state.superblock.generation } }
+
+    /// What was found that an administrator should know of, since this was asked last.
+    public func takeNotes() -> [String] {
+        monitor.withLock {
+            defer { state.notes = [] }
+            return state.notes
+        }
     }
 
     /// The most bytes that one write may have.
@@ -316,13 +343,16 @@ public final class RedirectLog: @unchecked Sendable {
 
     /// Records that the destaging of `ranges` is done: their redirects from before `horizon` are in the image, synced.
     ///
+    /// Without a horizon all that stands before the record itself: of an image that is gone nothing may come back, also
+    /// not what is being moved to the head meanwhile.
+    ///
     /// - Throws: when the record could not be made durable; the redirects are live then.
-    func settle(_ ranges: [ByteRange], of image: ImageIdentity, before horizon: Int) throws(StorageError) {
+    func settle(_ ranges: [ByteRange], of image: ImageIdentity, before horizon: Int? = nil) throws(StorageError) {
         guard !ranges.isEmpty else { return }
         let payload = ranges.flatMap { [UInt64($0.offset).littleEndian, UInt64($0.length).littleEndian] }
         var record = LogRecord(.settlement, image: image)
         record.length = payload.count * 8
-        record.horizon = horizon
+        record.horizon = horizon ?? LogRecord.ownPosition
         record.payloadChecksum = payload.withUnsafeBytes { CRC32C.checksum($0) }
         while true {
             let batch: Int? = try monitor.withLock { () throws(StorageError) in

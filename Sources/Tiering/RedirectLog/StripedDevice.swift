@@ -2,20 +2,28 @@ import BlockStorage
 
 /// Several devices as one, in stripes that go round them. Without any one of them nothing can be read.
 public struct StripedDevice: BlockDevice {
+    /// What a log that is made anew leaves at the start of each device, for its superblocks, in bytes.
+    public static let headerSize = 8192
     private static let stripe = 1 << 20
 
-    private let devices: [any BlockDevice]
+    let devices: [any BlockDevice]
+    /// The bytes at the start of each device that are in no stripe; those of the first are the start of the whole.
+    let headerSize: Int
 
     /// The devices, which must come in the same order each time.
-    public init(_ devices: [any BlockDevice]) {
+    public init(_ devices: [any BlockDevice], headerSize: Int = Self.headerSize) {
         self.devices = devices
+        self.headerSize = headerSize
     }
 
     /// The devices' names.
     public var name: String { devices.map(\.name).joined(separator: " and ") }
 
     /// The size in bytes: as much of each as the smallest has.
-    public var size: Int { (devices.map(\.size).min() ?? 0) / Self.stripe * Self.stripe * devices.count }
+    public var size: Int {
+        let each = max(0, (devices.map(\.size).min() ?? 0) - headerSize)
+        return headerSize + each / Self.stripe * Self.stripe * devices.count
+    }
 
     /// Fills `buffer` from `offset`.
     public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
@@ -45,8 +53,9 @@ public struct StripedDevice: BlockDevice {
     }
 
     private func part(at offset: Int, of count: Int) -> (device: any BlockDevice, place: Int, count: Int) {
-        let (number, inStripe) = offset.quotientAndRemainder(dividingBy: Self.stripe)
+        guard offset >= headerSize else { return (devices[0], offset, min(count, headerSize - offset)) }
+        let (number, inStripe) = (offset - headerSize).quotientAndRemainder(dividingBy: Self.stripe)
         let (row, column) = number.quotientAndRemainder(dividingBy: devices.count)
-        return (devices[column], row * Self.stripe + inStripe, min(count, Self.stripe - inStripe))
+        return (devices[column], headerSize + row * Self.stripe + inStripe, min(count, Self.stripe - inStripe))
     }
 }

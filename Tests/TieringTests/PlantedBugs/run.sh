@@ -107,4 +107,14 @@ plant "laying older blocks over what was written through" DestageStep.swift \
 plant "not holding the range that is destaged" DestageStep.swift \
     'try target.exclusively(range) { () throws(StorageError) in
                 for part' 'do { for part'
+plant "going by a superblock that one copy has" LogRing.swift \
+    'for slot in [first, 1 - first] {' 'for slot in [first] {'
+plant "not repairing what a side of a mirror lacks" RedirectLog+Recovery.swift \
+    'try repair(lacking.filter { $0.found.record.position < lastStart })' ''
+plant "not comparing all of an older copy" RedirectLog+Recovery.swift \
+    'if !stale.isEmpty { try repairAll() }' ''
+plant "moving an older record over a newer one" RedirectLog+Commit.swift \
+    'for redirect in index.redirects(image: number, record.range) where redirect.position == record.horizon {
+                index.insert(image: number, redirect.range, position: record.position)
+            }' 'index.insert(image: number, record.range, position: record.position)'
 exit $missed

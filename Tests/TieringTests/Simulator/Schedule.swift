@@ -1,4 +1,5 @@
 import BlockStorage
+import Glibc
 import TestTools
 
 @testable import Tiering
@@ -31,6 +32,8 @@ final class Schedule: @unchecked Sendable {
     private let logDevices: LogDevices
     private let images: [SimulatedDisk]
     private let names: [ImageIdentity]
+    /// The image whose file system is away.
+    private var away: Int?
     private let failureInterval: Int
     /// Whether the images take the writes that the log takes.
     private let writesThrough: Bool
@@ -90,10 +93,12 @@ final class Schedule: @unchecked Sendable {
 
     /// Starts the server, again and again while it crashes meanwhile, and looks at everything.
     private func recover() throws {
+        away = nil
         clientFiles = images.map(SimulatedFile.init)
         if writesThrough { try checkImages("without the log, after a crash") }
         while true {
             do throws(StorageError) {
+                if writesThrough, logDevices.isVoid { loseLog() }
                 use(try logDevices.recover())
                 if log?.failure != nil { try evacuate() }
                 break
@@ -124,8 +129,12 @@ final class Schedule: @unchecked Sendable {
         }
         let names = names
         self.log = log
-        destager = Destager(log: log) { (name) throws(StorageError) in
-            names.firstIndex(of: name).map { files[$0] }
+        destager = Destager(log: log) { [unowned self] (name) throws(StorageError) in
+            let image = names.firstIndex(of: name)
+            if let image, image == self.away {
+                throw StorageError(.system(ESTALE), operation: "open", device: "an image that is away")
+            }
+            return image.map { files[$0] }
         }
     }
 
@@ -158,6 +167,7 @@ final class Schedule: @unchecked Sendable {
     private func step() throws {
         logDevices.rotNowAndThen()
         if log?.failure != nil, machine.oneIn(2) { goOnWithoutLog() }
+        if machine.oneIn(12) { away = machine.oneIn(2) ? machine.below(Self.imageCount) : nil }
         switch machine.below(16) {
         case 0..<7: writeGroup()
         case 7..<10: writeAlone()
@@ -317,13 +327,19 @@ final class Schedule: @unchecked Sendable {
 
     private func evacuate() throws(StorageError) {
         let isNeeded = !writesThrough
-        try destager?.evacuate { _ in isNeeded } record: { () throws(StorageError) in try logDevices.makeVoid() }
+        let record = { () throws(StorageError) in try self.logDevices.makeVoid() }
+        let recordImages = { (images: [ImageIdentity]) throws(StorageError) in try self.logDevices.makeVoid(images) }
+        try destager?.evacuate(isNeeded: { _ in isNeeded }, recordImages: recordImages, record: record)
         guard writesThrough, log?.isAbandoned == true else { return }
         do {
             try checkImages("without the log")
         } catch {
             violation = error as? Violation
         }
+        loseLog()
+    }
+
+    private func loseLog() {
         for image in models.indices {
             for sector in 0..<Self.sectorCount { models[image].loseLog(onDisk(image, sector), at: sector) }
         }
@@ -348,6 +364,7 @@ final class Schedule: @unchecked Sendable {
         do throws(StorageError) {
             try body(destager)
         } catch {
+            guard error.errorNumber != ESTALE || failureInterval > 0 else { return }
             for image in models.indices { models[image].poison() }
         }
     }

@@ -12,8 +12,9 @@ import TestTools
 // - A flush that fails makes some of what was written durable and forgets the rest, as Linux does with dirty pages:
 //   reads still see it until the crash, and no later flush makes it durable. Every file descriptor that was open then
 //   reports the failure once, at its own next flush.
-// - Of a mirror one side, always the same, may rot: any sector of its ring changes at any time. Or it is not there when
-//   the server starts.
+// - Of a mirror one side, always the same, may rot: any sector of its ring changes at any time. Or it is an older copy of
+//   itself when the server starts. Either side may not be there then, but the last one is while the other is bad.
+// - One copy of the superblock of a device may rot.
 // - The machine is one thread of control, but other clients' accesses come between: before every access to a device.
 
 /// What all devices of one simulated machine share: the numbers from the seed, and when it crashes.
@@ -137,7 +138,24 @@ final class SimulatedDisk: @unchecked Sendable {
 
     /// Changes a sector from `start` on, durably: nobody wrote it.
     func rot(from start: Int) {
-        let sector = (start - base) / Self.sectorSize + machine.below((end - start) / Self.sectorSize)
+        rot(sector: (start - base) / Self.sectorSize + machine.below((end - start) / Self.sectorSize))
+    }
+
+    /// What is durable, to bring back later.
+    struct Contents {
+        fileprivate let bytes: [UInt8]
+    }
+
+    var contents: Contents {
+        get { Contents(bytes: durable) }
+        set {
+            versions.removeAll()
+            (durable, seen) = (newValue.bytes, newValue.bytes)
+        }
+    }
+
+    /// Changes a sector, durably.
+    func rot(sector: Int) {
         versions[sector] = nil
         let place = sector * Self.sectorSize + machine.below(Self.sectorSize)
         durable.replaceSubrange(

@@ -79,9 +79,9 @@ struct WriteModel {
 
     /// The log is gone: what the image holds is what clients see.
     mutating func loseLog(_ stamp: UInt64, at index: Int) {
-        guard let beneath = sectors[index].beneath, beneath == stamp else { return }
-        sectors[index].latest = beneath
-        sectors[index].afterCrash = [beneath]
+        guard let beneath = sectors[index].beneath else { return }
+        sectors[index].afterCrash.insert(beneath)
+        if stamp == beneath || sectors[index].unanswered.contains(stamp) { sectors[index].latest = beneath }
     }
 
     func expectation(at index: Int) -> String {

@@ -1,0 +1,164 @@
+import BlockStorage
+import Foundation
+import Glibc
+import NIOCore
+import TestTools
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// Which logs are taken for the one that counts.
+@Suite(.serialized)
+struct LogOpeningTests {
+    private let bed: RedirectBed
+    private let both = ["ssd", "ssd2"]
+
+    init() throws {
+        bed = try RedirectBed()
+    }
+
+    private func log(_ directory: String) -> String { "\(bed.directory)/\(directory)/redirect.log" }
+
+    /// Writes a block that only the log has.
+    private func redirectOne(ssd: [String] = ["ssd"], isMirrored: Bool = false) throws -> Int {
+        var offset = 0
+        try bed.serve(.writeback, ssd: ssd, isMirrored: isMirrored) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+        }
+        return offset
+    }
+
+    private func expectRefusal(_ words: String, ssd: [String] = ["ssd"], isMirrored: Bool = false) throws {
+        try bed.serve(.writeback, ssd: ssd, isMirrored: isMirrored) { datastore, handle in
+            #expect(failure { try bed.read(0, handle, datastore) } == .io)
+            let status = datastore.tierStatus()
+            #expect(status.state == .missing)
+            #expect(status.failure?.contains(words) == true, "\(status.failure ?? "")")
+        }
+    }
+
+    private func expectContent(at offset: Int, ssd: [String] = ["ssd"], isMirrored: Bool = false) throws {
+        try bed.serve(.writeback, ssd: ssd, isMirrored: isMirrored) { datastore, handle in
+            #expect(datastore.tierStatus().state == .attached)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    @Test(arguments: [false, true]) func anotherLayoutThanTheLogsIsRefused(isMirrored: Bool) throws {
+        let offset = try redirectOne(ssd: both, isMirrored: isMirrored)
+        let words = isMirrored ? "made mirrored" : "made spread over devices"
+        try expectRefusal(words, ssd: both, isMirrored: !isMirrored)
+        try expectRefusal(words, ssd: ["ssd"])
+        if !isMirrored { try expectRefusal("is device 2", ssd: both.reversed()) }
+        try expectContent(at: offset, ssd: both, isMirrored: isMirrored)
+    }
+
+    @Test func aDamagedSuperblockIsRepairedFromItsCopy() throws {
+        let offset = try redirectOne()
+        for copy in [0, 4096, 0] {
+            try FileDevice(path: log("ssd"), access: .readWrite, mode: .buffered)
+                .write([UInt8](repeating: 0, count: 4096), at: copy)
+            try expectContent(at: offset)
+        }
+        let device = try FileDevice(path: log("ssd"), access: .readWrite, mode: .buffered)
+        try device.write([UInt8](repeating: 0, count: 8192), at: 0)
+        try expectRefusal("find the log")
+    }
+
+    @Test func anOlderCopyIsRefusedUntilItIsAdopted() throws {
+        let offset = try redirectOne()
+        try runTool("cp", ["--sparse=never", log("ssd"), "\(bed.directory)/copy"])
+        try bed.serve(.writeback) { datastore, handle in try bed.write(1, at: offset, handle, datastore) }
+        // Into the same file, so that the generation alone tells.
+        try runTool("dd", ["if=\(bed.directory)/copy", "of=\(log("ssd"))", "conv=notrunc", "bs=1M", "status=none"])
+        try expectRefusal("older copy")
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try datastore.attachTier() } != nil)
+            try datastore.attachTier(adopting: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        try expectContent(at: offset)
+    }
+
+    @Test func aLogInAnotherFileIsRefusedUntilItIsAdopted() throws {
+        let offset = try redirectOne()
+        try runTool("cp", ["--sparse=never", log("ssd"), "\(bed.directory)/copy"])
+        rename("\(bed.directory)/copy", log("ssd"))
+        try expectRefusal("another file")
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.attachTier(adopting: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        try expectContent(at: offset)
+    }
+
+    /// The side that is an older copy gets what it lacks, so that it is enough when the other is gone.
+    @Test func aSideThatIsAnOlderCopyIsRepaired() throws {
+        let offset = try redirectOne(ssd: both, isMirrored: true)
+        try runTool("cp", ["--sparse=never", log("ssd2"), "\(bed.directory)/copy"])
+        try bed.serve(.writeback, ssd: both, isMirrored: true) { datastore, handle in
+            for block in 0..<2 { try bed.write(7, at: offset - block * 4096, handle, datastore) }
+        }
+        try runTool("dd", ["if=\(bed.directory)/copy", "of=\(log("ssd2"))", "conv=notrunc", "bs=1M", "status=none"])
+        try bed.serve(.writeback, ssd: both, isMirrored: true) { datastore, handle in
+            #expect(datastore.tierStatus().state == .attached)
+            try #expect(bed.read(offset, handle, datastore).first == 7)
+        }
+        rename(log("ssd"), "\(bed.directory)/gone")
+        try bed.serve(.writeback, ssd: both, isMirrored: true) { datastore, handle in
+            for block in 0..<2 { try #expect(bed.read(offset - block * 4096, handle, datastore).first == 7) }
+        }
+    }
+
+    @Test func aNewerFormIsRefused() throws {
+        _ = try redirectOne()
+        let device = try FileDevice(path: log("ssd"), access: .readWrite, mode: .buffered)
+        var superblock = try device.read(ByteRange(offset: 0, length: 128))
+        superblock[7] = UInt8(ascii: "3")
+        superblock[12] = 120
+        let checksum = superblock[12..<120].withUnsafeBytes { CRC32C.checksum($0) }
+        superblock.replaceSubrange(8..<12, with: withUnsafeBytes(of: checksum.littleEndian) { Array($0) })
+        try device.write(superblock, at: 0)
+        try expectRefusal("form 3")
+    }
+
+    /// The first form had no layout, and 72 bytes; it is read, and is in the present form afterwards.
+    @Test(arguments: [["ssd"], ["ssd", "ssd2"]]) func theFirstFormIsUpgraded(directories: [String]) throws {
+        let isMirrored = directories.count > 1
+        let offset = try redirectOne(ssd: directories, isMirrored: isMirrored)
+        for directory in directories { try makeFirstForm(log(directory)) }
+        if isMirrored { try expectRefusal("made mirrored", ssd: directories, isMirrored: false) }
+        try expectContent(at: offset, ssd: directories, isMirrored: isMirrored)
+        let device = try FileDevice(path: log("ssd"), access: .readOnly, mode: .buffered)
+        let place = try #require(try RedirectLog.label(of: device)?.place)
+        #expect(place.layout == (isMirrored ? .mirror : .single) && place.count == directories.count)
+        try expectContent(at: offset, ssd: directories, isMirrored: isMirrored)
+    }
+
+    /// Only the older copy was written in the first form: a damaged one may have been the newest.
+    @Test func aDamagedSuperblockOfTheFirstFormIsRefused() throws {
+        let offset = try redirectOne()
+        try makeFirstForm(log("ssd"))
+        let device = try FileDevice(path: log("ssd"), access: .readWrite, mode: .buffered)
+        let good = try device.read(ByteRange(offset: 0, length: 4096))
+        try device.write([UInt8](repeating: 0, count: 4096), at: 0)
+        try expectRefusal("a superblock is damaged (expected IRLOGSB1")
+        try device.write(good, at: 0)
+        try expectContent(at: offset)
+    }
+
+    /// Writes both superblocks as the first form had them: 72 bytes, one a generation older than the other.
+    private func makeFirstForm(_ path: String) throws {
+        let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
+        for offset in [0, 4096] {
+            var bytes = try Array(device.read(ByteRange(offset: offset, length: 4096))[..<72])
+            bytes[7] = UInt8(ascii: "1")
+            bytes.replaceSubrange(8..<16, with: [UInt8](repeating: 0, count: 8))
+            let checksum = bytes[16...].withUnsafeBytes { CRC32C.checksum($0) }
+            bytes.replaceSubrange(8..<12, with: withUnsafeBytes(of: checksum.littleEndian) { Array($0) })
+            try device.write(bytes + [UInt8](repeating: 0, count: 4096 - 72), at: offset)
+        }
+        try device.flush()
+    }
+}
