@@ -1,3 +1,4 @@
+import BlockStorage
 import Datastore
 import Foundation
 
@@ -68,7 +69,8 @@ struct ControlCommands: Sendable {
         let report = datastore.report()
         let tier = datastore.tierStatus()
         var images = report.images.reduce(into: [String: Int]()) { counts, image in
-            counts[image.state, default: 0] += 1
+            let isOdd = !image.problems.isEmpty && image.state != "incomplete"
+            counts[isOdd ? "\(image.state) with problems" : image.state, default: 0] += 1
         }
         images["not understood"] = report.foreignImages.flatMap { $0.isEmpty ? nil : $0.count }
         let refused = tier.images.count { $0.isRefused }
@@ -87,11 +89,13 @@ struct ControlCommands: Sendable {
         return ControlReply.Warmed(path: path, metadataBytes: metadata, cachedBytes: cached)
     }
 
-    /// The path of the image with this name: the whole path, or the end of it that follows a slash.
+    /// The path of the image with this name: the whole path, or the end of it that follows a slash, as it is or as it is
+    /// shown.
     private func path(_ name: String) throws(DatastoreError) -> String {
         let paths = Set(datastore.imagePaths + datastore.tierStatus().images.map(\.path)).sorted()
-        if paths.contains(name) { return name }
-        let matches = paths.filter { $0.hasSuffix("/\(name)") }
+        let names = Set([name, "\(ByteString(name))"])
+        if let path = paths.first(where: names.contains) { return path }
+        let matches = paths.filter { path in names.contains { path.hasSuffix("/\($0)") } }
         guard let match = matches.first else { throw DatastoreError(.noEntry, "\(name): no such image is served") }
         guard matches.count == 1 else {
             throw DatastoreError(.noEntry, "\(name): several images have this name: \(matches.joined(separator: ", "))")

@@ -98,13 +98,14 @@ struct NetworkTests {
     @Test func registrationOfALiveServerStays() throws {
         try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)
-            let export = try temporary.makeDirectory("export")
             let network = try NetworkNamespace(on: bed)
             try network.startPortMapper(logPath: temporary.file("rpcbind.log"), on: bed)
             func start(_ name: String, port: Int) throws -> BackgroundProcess {
                 let server = try BackgroundProcess(
                     network.wrap([
-                        try Executable.path(of: "introspectd"), "serve", export, "--port", "\(port)", "--mount-port",
+                        try Executable.path(of: "introspectd"), "serve",
+                        // Each has a directory of its own: one is refused that another serves.
+                        try temporary.makeDirectory("export-\(name)"), "--port", "\(port)", "--mount-port",
                         "\(port + 1)", "--state", temporary.file("state-\(name)"),
                     ]), logPath: temporary.file("\(name).log"), on: bed)
                 try server.wait(upTo: 30, for: "listening") { server.log.contains("serving ") }

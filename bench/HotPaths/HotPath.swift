@@ -51,7 +51,7 @@ public struct HotPath: Sendable {
         let export = try temporary.makeDirectory("export")
         let image = try KnownImage(at: KnownImage.make(at: "\(export)/disk.img", in: temporary))
         let server = try await LoopbackServer(
-            export: export, state: try temporary.makeDirectory("state"), file: "disk.img")
+            export: export, state: temporary.file("state"), file: "disk.img")
         bed.register("stop the server") { () throws(TestBedError) in server.stop() }
         let log = try RedirectedWrites(in: try temporary.makeDirectory("log"))
         let paths = server.paths(data: image.offsets(of: .data)) + image.paths + [log.path]

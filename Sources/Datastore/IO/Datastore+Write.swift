@@ -215,7 +215,9 @@ extension OpenFile {
             done += count
         }
         if flags == 0 { try noteUnstableWrite() }
-        if stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true { try flush() }
+        if stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true {
+            try flush()
+        }
         return done
     }
 }

@@ -122,16 +122,17 @@ extension Datastore {
 
     /// The images of the files that `path` stands for.
     private func images(at path: String) throws(DatastoreError) -> [ImageIdentity] {
-        guard let resolved = realpath(path, nil) else { throw DatastoreError.lastSystemError(path) }
+        let name = FileName(bytes: ByteString(escaped: path).bytes)
+        guard let resolved = name.withCString({ realpath($0, nil) }) else { throw DatastoreError.lastSystemError(path) }
         defer { free(resolved) }
-        let path = String(cString: resolved)
+        let path = "\(ByteString(UnsafeRawBufferPointer(start: resolved, count: strlen(resolved))))"
         if let session = files.sessions.first(where: { $0.image.path == path }) {
             return session.files.compactMap { $0.redirects?.image }
         }
         guard let root = roots.values.first(where: { Self.path(path, isIn: $0.export.path) }) else {
             throw DatastoreError(.noEntry, "\(path): lies in no export")
         }
-        let rawValue = Glibc.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        let rawValue = Glibc.open(resolved, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
         guard rawValue >= 0 else { throw DatastoreError.lastSystemError(path) }
         return images.identity(of: try OwnedDescriptor(taking: rawValue, in: root)).map { [$0] } ?? []
     }
