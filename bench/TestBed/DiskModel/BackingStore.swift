@@ -152,9 +152,10 @@ final class BackingStore: Sendable {
         ) -> Int32 {
             guard granularity > 0 else { return putBack(into: disk) }
             for block in kept.sorted() {
-                for offset in stride(from: 0, to: blockSize, by: granularity) where Bool.random(using: &generator) {
-                    let status = Self.copy(
-                        block * blockSize + offset, length: granularity, from: descriptor, to: disk)
+                // No ext4 survives a superblock of two halves: it is two sectors long, with one checksum.
+                let piece = block == 0 ? blockSize : granularity
+                for offset in stride(from: 0, to: blockSize, by: piece) where Bool.random(using: &generator) {
+                    let status = Self.copy(block * blockSize + offset, length: piece, from: descriptor, to: disk)
                     guard status == 0 else { return status }
                 }
             }
