@@ -143,7 +143,7 @@ final class RedirectBed: Sendable {
         for _ in 0..<200 where datastore.files.file(for: handle)?.isCached != true { usleep(50_000) }
         var place: Int?
         datastore.forEachClassMap { path, runs in
-            guard path.hasSuffix("/\(ByteString(name))") else { return }
+            guard path.hasSuffix("\(ByteString(name))") else { return }
             place = runs.first { $0.1 == blockClass && $0.0.length >= length }?.0.aligned(to: 4096).offset
         }
         return try #require(place)

@@ -24,7 +24,9 @@ enum CrashMode: String, CaseIterable, ExpressibleByArgument {
     func options(logs directories: [String]) -> [String] {
         guard self != .off else { return [] }
         var words = directories.flatMap { ["--ssd", $0] }
-        words += ["--ssd-mode", self == .writethrough ? "writethrough" : "writeback", "--ssd-size", "64M"]
+        words += ["--ssd-mode", self == .writethrough ? "writethrough" : "writeback"]
+        // The least for each device.
+        words += ["--ssd-size", self == .stripe ? "128M" : "64M"]
         words += ["--ssd-classes", "metadata,data"]
         return self == .mirror ? words + ["--ssd-mirror"] : words
     }
