@@ -26,9 +26,8 @@ import Testing
             for client in clients { try await client.send(Self.calls(1...10)) }
             var answered = 0
             while answered < 30 {
-                // A connection keeps a little for its next call.
-                let expected = min(3, 30 - answered)
-                try await eventually("more calls than \(answered)") { loopback.program.heldCount >= expected }
+                // How many are let in at a time depends on what each connection keeps for its next call.
+                try await eventually("more calls than \(answered)") { loopback.program.heldCount >= 1 }
                 try await Task.sleep(for: .milliseconds(10))
                 let held = loopback.program.takeHeld()
                 // Each connection has a little without asking.
