@@ -50,7 +50,8 @@ extension GuestTests {
             let reserved = try blocks("reserved")
             #expect(reserved > 10_000)
             try #expect(blocks("data") >= reserved && blocks("names") >= reserved)
-            try #expect(blocks("data") < reserved + 1000)
+            // A client drops what it could not write, and ends before the last free block is taken.
+            try #expect(blocks("data") < 2 * reserved, "\(said)")
         }
 
         /// What a client does otherwise, whoever serves it.
