@@ -52,11 +52,18 @@ extension Datastore {
 
     /// Makes the changes of entries of `directory` durable, and a new or changed object with them.
     ///
+    /// Also with one journal for all: the directory's own commit may be one from before the attributes of the object were
+    /// set. The object's is the later one, and its directory's with it.
+    ///
     /// Called outside of turns: the kernel makes one commit of those that wait at the same time.
     func makeDurable(
         _ directory: OwnedDescriptor, object: OwnedDescriptor? = nil
     ) throws(DatastoreError) {
-        if let object, !directory.root.hasOneJournal { try object.sync() }
+        switch object?.type {
+        case nil: break
+        case .regular, .directory: try object?.sync()
+        default: try object?.syncAttributes()
+        }
         try directory.sync()
     }
 
