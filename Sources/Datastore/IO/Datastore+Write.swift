@@ -130,7 +130,12 @@ extension OpenFile {
             case .log: break
             case .both:
                 let stability = max(stability, .dataSync)
-                _ = try writeFile(bytes, at: offset, stability: stability, for: writer, mayBeShort: false)
+                do throws(StorageError) {
+                    _ = try writeFile(bytes, at: offset, stability: stability, for: writer, mayBeShort: false)
+                } catch {
+                    redirects?.noteMissedWrite(path: path)
+                    throw error
+                }
             }
         } catch {
             noteFailedWrite(error, of: ByteRange(offset: offset, length: bytes.count), member)
@@ -169,7 +174,8 @@ extension OpenFile {
     ) throws(StorageError) -> FileRedirects.Taker {
         guard let redirects else { return .file }
         let taker = try redirects.write(
-            bytes, at: offset, fileSize: try size(), member: member, path: path, holding: (ranges, ticket))
+            bytes, at: offset, fileSize: try size(), member: member, path: path, makeLengthDurable: makeLengthDurable,
+            holding: (ranges, ticket))
         guard taker != .file else { return .file }
         // Clients tell by the time of change that there is something new.
         _ = lateTimes?.mayBeLate(path: path, atOnce: true)

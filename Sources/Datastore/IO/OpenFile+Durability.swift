@@ -29,6 +29,22 @@ extension OpenFile {
         try synchronize(fsync)
     }
 
+    /// As ``flush()``, and throws when another's flush was told of what was lost.
+    func flushAll() throws(StorageError) {
+        let failures = writebackFailures.withLock { $0 }
+        try flush()
+        try checkWriteback(since: failures)
+    }
+
+    /// Makes it durable that the file, which is as long, is at least `end` bytes long.
+    func makeLengthDurable(_ end: Int) throws(StorageError) {
+        let known = durableLength.withLock { $0 }
+        guard known.length < end else { return }
+        let size = try size()
+        try synchronize(fdatasync)
+        durableLength.withLock { $0.note(size, since: known.cuts) }
+    }
+
     /// Makes the unstable writes durable that `range`, nil for the whole file, has taken.
     ///
     /// Nothing waits for the disk if all of them are durable: they were flushed, or the redirect log has them. Writes

@@ -66,6 +66,7 @@ final class OpenFile: Sendable {
     /// it took before it was opened counts as one.
     let unstableWrites = Atomic(1)
     let flushedWrites = Atomic(0)
+    let durableLength = Locked(DurableLength(), .file)
     /// Whether another program has changed the image while the log had newer blocks of it.
     private let refused = Atomic(false)
     /// Whether the table of open files has forgotten this one, so that the file may be open anew.

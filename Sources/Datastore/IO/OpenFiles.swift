@@ -73,6 +73,9 @@ final class OpenFiles: Sendable {
 
     // MARK: Finding files
 
+    /// All files that are open.
+    var openFiles: [OpenFile] { table.withLock { $0.files.map(\.file) } }
+
     /// The open file of a handle; nil when it is not open.
     func file(for handle: FileHandle) -> OpenFile? {
         table.withLock { $0[handle] }
@@ -121,11 +124,15 @@ final class OpenFiles: Sendable {
         let ticket = change.ticket
         let outcome = Result { () throws(DatastoreError) in
             if size != nil {
+                file.durableLength.withLock { $0.noteCut() }
                 try file.ranges.lending(ticket) { () throws(DatastoreError) in try drain(file.redirects, affected) }
             }
             try body()
         }
-        if size != nil { file.forgetPages(of: affected) }
+        if size != nil {
+            file.durableLength.withLock { $0.noteCut() }
+            file.forgetPages(of: affected)
+        }
         wasAlone = endChange(change, of: file, isDurable: size == nil).before != nil
         try outcome.get()
     }
@@ -175,7 +182,7 @@ final class OpenFiles: Sendable {
         var wcc = file.endChange(change, isDurable: isDurable)
         if wcc.after?.linkCount == 0 {
             wcc.after = nil
-            forget(file.identity)
+            forgetRemoved(file.descriptor, isDurable: false)
         }
         return wcc
     }
@@ -259,6 +266,7 @@ final class OpenFiles: Sendable {
 
     /// Nothing that is known of the file's contents holds.
     func forgetContents(of file: OpenFile) {
+        file.durableLength.withLock { $0.noteCut() }
         file.forgetPages()
         // Whatever it is found to be, it is scanned then, once.
         file.requestIdentification()
@@ -315,7 +323,7 @@ final class OpenFiles: Sendable {
     func close() -> Bool {
         background.end()
         rounds.shutDown()
-        let files = table.withLock { $0.files.map(\.file) }
+        let files = openFiles
         var isDurable = true
         for file in files where file.isDirty {
             isDurable = flush(file) && isDurable
@@ -333,12 +341,18 @@ final class OpenFiles: Sendable {
     /// Makes what was written to `file` durable; returns whether it is.
     func flush(_ file: OpenFile) -> Bool {
         do throws(StorageError) {
-            try file.flush()
+            try file.flushAll()
             return true
         } catch {
             logger.error("\(error): unstable writes may be lost, clients are told to send theirs again")
             return false
         }
+    }
+
+    /// A flush of `descriptor`'s file has failed that was not its own.
+    func noteFailedFlush(of descriptor: OwnedDescriptor) {
+        guard let file = file(device: descriptor.device, inode: descriptor.inode) else { return verifier.renew() }
+        file.forgetFailedWrites()
     }
 
     // MARK: Twice a second

@@ -43,7 +43,13 @@ extension Datastore {
         }
         guard !changes.isEmpty else { return wcc }
         do throws(DatastoreError) {
-            if changes.size == nil { try file.syncAttributes() } else { try file.sync() }
+            do throws(DatastoreError) {
+                if changes.size == nil { try file.syncAttributes() } else { try file.sync() }
+            } catch {
+                // The kernel tells of what was lost once: no COMMIT may say now that all is well (invariant 5).
+                files.noteFailedFlush(of: file)
+                throw error
+            }
             if changes.modificationTime != nil { try keepTimes(of: file) }
         } catch {
             throw MutationFailure(error, wcc: wcc)

@@ -70,9 +70,11 @@ final class FileRedirects: Sendable {
     ///
     /// - Parameters:
     ///   - fileSize: the size of the file; a write past it makes it longer, and is the file's.
+    ///   - makeLengthDurable: makes it durable that the file is as long, before the log alone has the end of it.
     ///   - held: the write as the file's ranges have it; the destager may have the range while this waits for it.
     func write(
         _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String,
+        makeLengthDurable: (Int) throws(StorageError) -> Void,
         holding held: (ranges: RangeTable, ticket: RangeTable.WriteTicket)
     ) throws(StorageError) -> Taker {
         guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return .file }
@@ -89,6 +91,7 @@ final class FileRedirects: Sendable {
         let (isWanted, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
         if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
             try tier.enter(image, path: ByteString(path), mark: mark, for: log)
+            try makeLengthDurable(range.end)
         }
         do throws(StorageError) {
             let isTaken = try log.write(
@@ -98,6 +101,13 @@ final class FileRedirects: Sendable {
             try lending { () throws(StorageError) in try evacuate(log) }
             return .file
         }
+    }
+
+    /// The file has not taken what the log has of a write that both were to take: from now on the log has the newest.
+    func noteMissedWrite(path: String) {
+        guard let log = tier.attachment?.log else { return }
+        // Whatever keeps it out of the register is logged there.
+        try? tier.enter(image, path: ByteString(path), mark: mark, for: log)
     }
 
     /// Has everything moved to the images by a log that has failed; others of its images may have to stay there.
