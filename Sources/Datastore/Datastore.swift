@@ -97,7 +97,9 @@ public final class Datastore: Sendable {
         }
         reference.datastore = self
         settleRemovals()
+        watchRedirectedImages()
         tier.compareStopped()
+        forgetRefusedImages()
         restoreTimes()
         tier.start()
     }

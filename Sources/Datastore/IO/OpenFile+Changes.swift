@@ -38,9 +38,12 @@ extension OpenFile {
         }
     }
 
-    /// Ends a change that has not touched the file.
+    /// Ends a change that has not touched the file. If it is the last of a group, it notes what the others have left.
     func abandonChange(_ change: consuming OwnChange) {
-        ranges.endWrite(change.ticket)
+        ranges.endWrite(change.ticket) { isLast, wasAlone in
+            guard isLast, !wasAlone, let after = try? descriptor.attributes() else { return }
+            noteOwnChange(after, isLast: true, isDurable: true)
+        }
         LockRank.didUnlock(.write)
     }
 

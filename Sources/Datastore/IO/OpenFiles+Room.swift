@@ -1,3 +1,4 @@
+import BlockStorage
 import Glibc
 import Synchronization
 
@@ -70,7 +71,19 @@ extension OpenFiles {
     }
 
     /// Makes durable what files have that the table has just forgotten, and lets them go.
+    ///
+    /// A write may have gone to the log since it was asked which have redirects: nothing of a file stays there that nobody
+    /// looks after.
     func close(_ files: [OpenFile]) {
-        for file in files where file.isDirty { _ = flush(file) }
+        for file in files {
+            if file.redirects?.hasAny == true {
+                do throws(StorageError) {
+                    try file.redirects?.drain(RedirectTier.everything)
+                } catch {
+                    logger.error("\(error): redirected blocks stay in the log")
+                }
+            }
+            if file.isDirty { _ = flush(file) }
+        }
     }
 }

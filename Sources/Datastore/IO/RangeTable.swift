@@ -101,11 +101,6 @@ final class RangeTable: @unchecked Sendable {
         return result
     }
 
-    /// Ends a write that has not touched the file.
-    func endWrite(_ ticket: WriteTicket) {
-        monitor.withLock { remove(ticket) }
-    }
-
     /// Runs `look` while no write is under way and none begins.
     ///
     /// - Parameter waits: whether to wait for another that looks at the file.

@@ -57,12 +57,23 @@ extension Datastore {
     func restoreTimes() {
         settleLateTimes { (handle) throws(DatastoreError) in
             let file = try open(handle, flags: O_RDONLY)
-            let times = [
-                timespec(tv_sec: 0, tv_nsec: linux_utime_omit), timespec(tv_sec: 0, tv_nsec: linux_utime_now),
-            ]
-            guard futimens(file.rawValue, times) == 0, fsync(file.rawValue) == 0 else {
-                throw DatastoreError.lastSystemError("set the time of change")
+            guard let known = files.file(device: file.device, inode: file.inode) else {
+                return try Self.renewTime(of: file)
             }
+            var wasAlone = true
+            // Not to be taken for another program's doing.
+            try files.changeAttributes(of: known, size: nil, wasAlone: &wasAlone) { () throws(DatastoreError) in
+                try Self.renewTime(of: file)
+            }
+        }
+    }
+
+    private static func renewTime(of file: OwnedDescriptor) throws(DatastoreError) {
+        let times = [
+            timespec(tv_sec: 0, tv_nsec: linux_utime_omit), timespec(tv_sec: 0, tv_nsec: linux_utime_now),
+        ]
+        guard futimens(file.rawValue, times) == 0, fsync(file.rawValue) == 0 else {
+            throw DatastoreError.lastSystemError("set the time of change")
         }
     }
 

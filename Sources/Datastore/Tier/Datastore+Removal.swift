@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import Tiering
 
 /// How the last name of an image's file goes: it is on record that it is about to, the name is removed, the directory is made
@@ -92,7 +93,7 @@ extension Datastore {
                 _ = try open(handle, flags: linux_o_path)
                 tier.endRemoval(of: image)
             } catch {
-                guard error.code == .stale, isMounted(handle, entry) else { continue }
+                guard error.code == .stale, isMounted(handle, entry), isNameGone(entry, image) else { continue }
                 logger.notice("\(entry.path): was removed, its blocks in the redirect log are forgotten")
                 do {
                     try tier.forget(image)
@@ -101,6 +102,19 @@ extension Datastore {
                 }
             }
         }
+    }
+
+    /// Whether the name is gone, or another file's, by which an image was known: a disk that cannot read the file says that
+    /// it is stale, too.
+    private func isNameGone(_ entry: RedirectRegister.Entry, _ image: ImageIdentity) -> Bool {
+        guard let handle = FileHandle(image.bytes), let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] })
+        else { return false }
+        let rawValue = FileName(bytes: entry.path.bytes).withCString {
+            Glibc.open($0, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        }
+        guard rawValue >= 0 else { return errno == ENOENT || errno == ENOTDIR }
+        guard let found = try? OwnedDescriptor(taking: rawValue, in: root) else { return false }
+        return images.identity(of: found).map { $0 != image } ?? false
     }
 
     /// Whether the file system that an image was in is there.

@@ -42,6 +42,10 @@ extension Datastore {
             throw DatastoreError(
                 .noEntry, "\(name): stands for several: name one by its identity, which tier list --json shows")
         }
+        guard FileHandle(image.bytes).flatMap(files.file(for:)) == nil else {
+            throw DatastoreError(
+                .invalidArgument, "\(match.path): is in use: it could not be opened once more just now")
+        }
         do throws(StorageError) {
             try tier.forgetOrphan(image)
         } catch {
@@ -79,7 +83,8 @@ extension Datastore {
     ///   were before them. Else it throws when there are such, and nothing has changed.
     public func detachTier(givingUp: Bool = false) throws(DatastoreError) {
         let images = tier.attachment?.log.images ?? []
-        // Clients must know that what they have written may be gone.
+        // Clients must know that what they have written may be gone, from the moment that it is.
+        if givingUp { verifier.renew() }
         guard try tier.detach(givingUp: givingUp) else { return }
         verifier.renew()
         forgetContents(of: images)
@@ -112,11 +117,12 @@ extension Datastore {
         guard !changed.isEmpty else {
             throw DatastoreError(.invalidArgument, "\(path): is not refused for a change by another program")
         }
+        // Clients must know that what they have written may be gone, from the moment that it is.
+        if !keepingLog { verifier.renew() }
+        defer { if !keepingLog { verifier.renew() } }
         for image in changed {
             try tier.resolve(image, keepingLog: keepingLog)
         }
-        // Clients must know that what they have written may be gone.
-        if !keepingLog { verifier.renew() }
         openImages()
     }
 
@@ -145,6 +151,27 @@ extension Datastore {
         }
     }
 
+    /// Opens the files of the images that the log has blocks of, before it is compared how they looked when the server
+    /// stopped: whoever changes them from now on is found (invariant 3). No client may be served yet.
+    func watchRedirectedImages() {
+        for image in tier.attachment?.log.images ?? [] {
+            guard files.hasRoomForImages else {
+                return logger.warning(
+                    """
+                    more images have blocks in the redirect log than files may be open: changes of theirs by other \
+                    programs are not seen before clients use them; raise the limit of descriptors
+                    """)
+            }
+            guard let handle = FileHandle(image.bytes), let file = try? open(handle, flags: O_RDONLY) else { continue }
+            _ = files.enter(file, for: handle)
+        }
+    }
+
+    /// Closes the images again that nobody may read or write.
+    func forgetRefusedImages() {
+        for file in files.openFiles where file.redirects?.isRefused == true { files.forget(file.identity) }
+    }
+
     // MARK: Opening
 
     /// Opens the tier.
@@ -155,7 +182,12 @@ extension Datastore {
         try checkTierDirectory(configuration)
         return try RedirectTier(
             configuration.tier, register: register, logger: logger,
-            openImage: { (image) throws(StorageError) in try reference.datastore?.openForDestaging(image) },
+            openImage: { (image) throws(StorageError) in
+                guard let datastore = reference.datastore else {
+                    throw StorageError(.system(ESHUTDOWN), operation: "open for destaging", device: "datastore")
+                }
+                return try datastore.openForDestaging(image)
+            },
             contents: { reference.datastore?.contents(of: $0) },
             yield: { reference.datastore?.files.background.yieldToReaders() })
     }

@@ -8,7 +8,9 @@ struct ImageIdentities: Sendable {
     private let handles: HandleCodec
     /// For each export the one that stands for all of its file system.
     private let scopes: [UInt64: UInt64]
-    /// The files, without their exports, whose blocks are known by an export that is not served.
+    /// The files, without their exports, whose blocks are known by an export that does not stand for their file system.
+    private let exceptions: [FileHandle: ImageIdentity]
+    /// The files, without their exports, whose blocks are known by an export that is not served, or by two.
     private let stranded: Set<FileHandle>
 
     /// - Parameter known: the images that the log may have blocks of: their exports stand for others.
@@ -22,7 +24,13 @@ struct ImageIdentities: Sendable {
             for id in ids { scopes[id] = ids.first(where: used.contains) ?? ids[0] }
         }
         self.scopes = scopes
+        let served = Dictionary(grouping: contents.filter { scopes[$0.exportID] != nil }) { Self.file(of: $0, handles) }
+        exceptions = served.compactMapValues { names in
+            guard names[0].exportID != scopes[names[0].exportID] else { return nil }
+            return ImageIdentity(handles.seal(names[0]))
+        }
         stranded = Set(contents.filter { scopes[$0.exportID] == nil }.map { Self.file(of: $0, handles) })
+            .union(served.filter { Set($0.value.map(\.exportID)).count > 1 }.keys)
     }
 
     /// The identity of an open file.
@@ -33,6 +41,7 @@ struct ImageIdentities: Sendable {
     /// The identity of the file that a client's handle names; nil when it is none of ours.
     func identity(of handle: FileHandle) -> ImageIdentity? {
         guard let content = try? handles.open(handle), let scope = scopes[content.exportID] else { return nil }
+        if !exceptions.isEmpty, let known = exceptions[Self.file(of: content, handles)] { return known }
         let name =
             scope == content.exportID
             ? handle : handles.seal(HandleCodec.Content(exportID: scope, identity: content.identity))

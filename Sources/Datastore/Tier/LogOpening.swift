@@ -130,13 +130,15 @@ struct LogOpening {
         return try configuration.openDevice(directory, size)
     }
 
-    /// Recovers the log from all sides, or else from any one of them: then it has failed, but loses nothing.
+    /// Recovers the log from all sides, or else from any one of them when another cannot be read: then it has failed, but
+    /// loses nothing. A mirror that proves that records are missing is damaged: a side that proves nothing is no way around
+    /// that (invariant 1).
     private func recover(_ sides: [any BlockDevice], suspects: Set<Int>) throws(StorageError) -> RedirectLog {
         let count = configuration?.isMirrored == true ? configuration?.directories.count : 1
         do throws(StorageError) {
             return try RedirectLog(recovering: sides, of: count, suspects: suspects)
         } catch {
-            guard sides.count > 1 else { throw error }
+            guard sides.count > 1, error.code != .damaged else { throw error }
             logger.error("\(error)")
             for (index, side) in sides.enumerated() where !suspects.contains(index) {
                 guard let log = try? RedirectLog(recovering: [side], of: count) else { continue }

@@ -92,19 +92,19 @@ extension RedirectTier {
     func resolve(_ image: ImageIdentity, keepingLog: Bool) throws(DatastoreError) {
         try exclusively { () throws(DatastoreError) in
             guard !keepingLog else { return try register.setQuarantined(false, image) }
-            guard let attachment else {
-                // When the log is opened it finds that the image has everything itself.
-                try register.remove([image])
-                return state.withLock { $0.refused[image] = nil }
+            if let attachment {
+                // What was being moved when the image was refused must not be laid over it after this.
+                attachment.destager.waitForPass()
+                do throws(StorageError) {
+                    try attachment.destager.discard(image)
+                } catch {
+                    throw DatastoreError(error)
+                }
             }
-            // What was being moved when the image was refused must not be laid over it after this.
-            attachment.destager.waitForPass()
-            do throws(StorageError) {
-                try attachment.destager.discard(image)
-            } catch {
-                throw DatastoreError(error)
-            }
-            try register.setQuarantined(false, image)
+            // A log that has failed, or is not at hand, still has the blocks: when it is opened it finds that the image has
+            // everything itself (invariant 11).
+            try register.remove([image])
+            state.withLock { $0.refused[image] = nil }
         }
     }
 }

@@ -5,6 +5,10 @@ import Testing
 
 @testable import Datastore
 
+extension RangeTable {
+    func endWrite(_ ticket: WriteTicket) { endWrite(ticket) { _, _ in } }
+}
+
 struct RangeTableTests {
     private let first = ByteRange(offset: 0, length: 4096)
     private let second = ByteRange(offset: 4096, length: 4096)
