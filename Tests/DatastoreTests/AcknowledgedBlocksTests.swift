@@ -190,41 +190,67 @@ import Tiering
 
     @Test(.enabled(if: isRoot, "mounts a file system"))
     func whatCreateHasSetIsDurableWithTheFile() throws {
-        try bed.withFileSystem { _ in
-            try bed.serve(nil) { datastore, handle in
-                let root = try bed.root(datastore)
-                let other = open(bed.path("scratch"), O_RDWR | O_CREAT, 0o600)
-                let copy = "\(bed.directory)/snapshot"
-                var found: [String] = []
-                for round in 0..<60 {
-                    var byte = UInt8(truncatingIfNeeded: round)
-                    pwrite(other, &byte, 1, 0)
-                    let isStarted = Atomic(false)
-                    let thread = Thread {
-                        isStarted.store(true, ordering: .sequentiallyConsistent)
-                        var now = timespec()
-                        clock_gettime(CLOCK_MONOTONIC, &now)
-                        let start = now.tv_sec * 1_000_000_000 + now.tv_nsec
-                        let end = start + Int.random(in: 0..<150_000)
-                        repeat {
-                            clock_gettime(CLOCK_MONOTONIC, &now)
-                        } while now.tv_sec * 1_000_000_000 + now.tv_nsec < end
-                        fsync(other)
-                    }
-                    thread.start()
-                    while !isStarted.load(ordering: .sequentiallyConsistent) {}
-                    let name = "new-\(round)"
-                    _ = try datastore.create(
-                        root, FileName(name), .guarded(AttributeChanges(mode: 0o644, uid: 1001, size: 12345)), as: .root
-                    )
-                    try runTool("cp", ["--sparse=always", "\(bed.directory)/image", copy])
-                    try runTool("e2fsck", ["-p", "-E", "journal_only", copy])
-                    let status = try runTool("debugfs", ["-R", "stat /\(name)", copy])
-                    if !status.contains("Size: 12345") || !status.contains("User:  1001") {
-                        found.append("\(round): \(status.prefix(300))")
-                    }
+        let image = "\(bed.directory)/xfs"
+        try makeSparseFile(image, size: 320 << 20)
+        try runTool("mkfs.xfs", ["-q", image])
+        try runTool("mount", ["-o", "loop", image, "\(bed.directory)/export"])
+        defer { _ = try? runTool("umount", ["--lazy", "\(bed.directory)/export"]) }
+        try runTool("mke2fs", ["-q", "-t", "ext3", "-F", bed.path("disk.img"), "8192k"])
+        try bed.serve(nil) { datastore, handle in
+            let root = try bed.root(datastore)
+            let other = open(bed.path("scratch"), O_RDWR | O_CREAT, 0o600)
+            defer { close(other) }
+            let (copy, place) = ("\(bed.directory)/snapshot", "\(bed.directory)/place")
+            mkdir(place, 0o700)
+            var found: [String] = []
+            let rounds = 60
+            for round in 0..<rounds {
+                var byte = UInt8(truncatingIfNeeded: round)
+                pwrite(other, &byte, 1, off_t(round * 4096))
+                let isStarted = Atomic(false)
+                let thread = Thread {
+                    isStarted.store(true, ordering: .sequentiallyConsistent)
+                    var now = timespec()
+                    clock_gettime(CLOCK_MONOTONIC, &now)
+                    let start = now.tv_sec * 1_000_000_000 + now.tv_nsec
+                    let end = start + Int.random(in: 0..<120_000)
+                    repeat { clock_gettime(CLOCK_MONOTONIC, &now) } while now.tv_sec * 1_000_000_000 + now.tv_nsec < end
+                    fsync(other)
                 }
-                #expect(found.isEmpty, "\(found.count) of 60: \(found.first ?? "")")
+                thread.start()
+                while !isStarted.load(ordering: .sequentiallyConsistent) {}
+                let name = "new-\(round)"
+                _ = try datastore.create(
+                    root, FileName(name), .guarded(AttributeChanges(mode: 0o644, uid: 1001, size: 12345)), as: .root)
+                try runTool("cp", ["--sparse=always", image, copy])
+                try runTool("mount", ["-o", "loop,nouuid", copy, place])
+                var status = stat()
+                let isThere = lstat("\(place)/\(name)", &status) == 0
+                try runTool("umount", [place])
+                if !isThere || status.st_size != 12345 || status.st_uid != 1001 {
+                    found.append("\(round): there \(isThere), size \(status.st_size), user \(status.st_uid)")
+                }
+            }
+            #expect(found.isEmpty, "\(found.count) of \(rounds): \(found.first ?? "")")
+        }
+    }
+
+    @Test(.enabled(if: isRoot, "mounts a file system"))
+    func aRefusedWriteIsNotReadInWritethrough() throws {
+        try bed.withFileSystem { _ in
+            var offset = 0
+            var before: [UInt8] = []
+            let classes = try #require(RedirectClasses(names: "metadata,data"))
+            try bed.serve(.writethrough, classes: classes) { datastore, handle in
+                offset = try bed.place(of: .free, length: 4 << 20, datastore, handle) + (2 << 20)
+                _ = try? runTool("dd", ["if=/dev/zero", "of=\(bed.path("filler"))", "bs=64k"])
+                _ = try? runTool("dd", ["if=/dev/zero", "of=\(bed.path("filler2"))", "bs=4k"])
+                before = try bed.read(offset, handle, datastore)
+                #expect(failure { try bed.write(9, at: offset, handle, datastore) } == .noSpace)
+                try #expect(bed.read(offset, handle, datastore) == before, "refused with NOSPC")
+            }
+            try bed.serve(.writethrough, classes: classes) { datastore, handle in
+                try #expect(bed.read(offset, handle, datastore) == before, "what was read before")
             }
         }
     }

@@ -133,7 +133,9 @@ extension OpenFile {
                 do throws(StorageError) {
                     _ = try writeFile(bytes, at: offset, stability: stability, for: writer, mayBeShort: false)
                 } catch {
-                    redirects?.noteMissedWrite(path: path)
+                    let range = ByteRange(offset: offset, length: bytes.count)
+                    let isUntouched = Self.harmlessFailures.contains(error.errorNumber)
+                    redirects?.noteMissedWrite(range, isUntouched: isUntouched, path: path)
                     throw error
                 }
             }

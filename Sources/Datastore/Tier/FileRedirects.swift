@@ -103,11 +103,17 @@ final class FileRedirects: Sendable {
         }
     }
 
-    /// The file has not taken what the log has of a write that both were to take: from now on the log has the newest.
-    func noteMissedWrite(path: String) {
-        guard let log = tier.attachment?.log else { return }
+    /// The file has not taken what the log has of a write that both were to take, which fails: what is read of it now must
+    /// be what is read after a restart (invariant 2).
+    ///
+    /// Where the file has everything itself and has kept it, the log's bytes go; else the log has the newest from now on.
+    func noteMissedWrite(_ range: ByteRange, isUntouched: Bool, path: String) {
+        guard let attachment = tier.attachment else { return }
+        if isUntouched, !tier.register.contains(image), (try? attachment.destager.discard(image, range)) != nil {
+            return
+        }
         // Whatever keeps it out of the register is logged there.
-        try? tier.enter(image, path: ByteString(path), mark: mark, for: log)
+        try? tier.enter(image, path: ByteString(path), mark: mark, for: attachment.log)
     }
 
     /// Has everything moved to the images by a log that has failed; others of its images may have to stay there.

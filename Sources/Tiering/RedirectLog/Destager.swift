@@ -65,6 +65,11 @@ public final class Destager: @unchecked Sendable {
         log.monitor.withLock { log.state.destageFailures[image] = nil }
     }
 
+    /// Forgets the redirects of a range, durably: what the image itself has there counts.
+    public func discard(_ image: ImageIdentity, _ range: ByteRange) throws(StorageError) {
+        try log.settle([range], of: image)
+    }
+
     /// Returns when what is being moved now is moved: an image that cannot be opened any more is not written to after that.
     public func waitForPass() {
         turn.withLock {
