@@ -116,6 +116,46 @@ import Testing
         }
     }
 
+    /// Many addresses that come at once and have nothing yet get no more than a reserve, and then in turn what becomes free.
+    @Test func newcomersTogetherAreBounded() async throws {
+        try await withLoopback(limits: Self.limits(4, perClient: 2)) { loopback in
+            var clients: [TestClient] = []
+            for number in 1...10 { clients.append(try await loopback.connect(from: "127.0.0.\(number)")) }
+            for client in clients { try await client.send(Self.calls(1...1)) }
+            try await eventually("calls up to the reserve") { loopback.program.heldCount == 6 }
+            try await Task.sleep(for: .milliseconds(20))
+            #expect(loopback.program.heldCount == 6)
+            #expect(loopback.server.takeMemoryFigures().mostUsed == 6 << 20)
+            try await eventually("every call") {
+                for held in loopback.program.takeHeld() { held.release() }
+                return loopback.program.handledCount == 10
+            }
+            for held in loopback.program.takeHeld() { held.release() }
+            for client in clients { #expect(try await client.repliedXID() == 1) }
+        }
+    }
+
+    /// No record holds room while it waits for more: all would wait for each other.
+    @Test func recordsInFragmentsDoNotWaitForEachOther() async throws {
+        try await withLoopback(limits: Self.limits(4, perClient: 4)) { loopback in
+            let (first, second) = ([UInt8](repeating: 7, count: 448 << 10), [UInt8](repeating: 8, count: 512 << 10))
+            let start = call(xid: 1, procedure: Procedure.hold, arguments: first)
+            var clients: [TestClient] = []
+            for _ in 0..<12 { clients.append(try await loopback.connect()) }
+            for client in clients { try await client.send(words(UInt32(start.count)) + start) }
+            try await eventually("memory in use") { loopback.server.takeMemoryFigures().used >= 3 << 20 }
+            let all = clients
+            let rest = Task { for client in all { try await client.send(record(second)) } }
+            try await eventually("every call") {
+                for held in loopback.program.takeHeld() { held.release() }
+                return loopback.program.handledCount == 12
+            }
+            for held in loopback.program.takeHeld() { held.release() }
+            try await rest.value
+            for client in clients { #expect(try await client.reply()?.count == 24 + first.count + second.count) }
+        }
+    }
+
     @Test func longCallsThatAskForLongRepliesAreNone() async throws {
         try await withLoopback { loopback in
             let client = try await loopback.connect()

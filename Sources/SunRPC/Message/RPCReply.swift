@@ -4,6 +4,8 @@ import NIOCore
 enum RPCReply {
     /// Bytes from the record mark to the first result.
     static let headerLength = 28
+    /// Most bytes of a reply to a call that was not carried out: the versions that there are follow the status.
+    static let mostFailureBytes = headerLength + 8
 
     /// The start of the reply to a call that was carried out; the record mark is still 0.
     static func success(xid: UInt32, capacity: Int) -> XDRWriter {
@@ -16,7 +18,7 @@ enum RPCReply {
 
     /// The whole reply to a call that was not.
     static func failure(xid: UInt32, _ failure: RPCFailure) -> ByteBuffer {
-        var writer = XDRWriter(capacity: 36)
+        var writer = XDRWriter(capacity: mostFailureBytes)
         writer.write(0 as UInt32)
         writer.write(xid)
         writer.write(RPCMessageType.reply)

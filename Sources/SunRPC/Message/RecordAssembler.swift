@@ -32,10 +32,16 @@ public struct RecordAssembler: Sendable {
     }
 
     /// The room without which ``next()`` goes no further; nil when it wants more bytes, or nothing.
+    ///
+    /// How long a record of several fragments is nobody knows before the last of them: it wants all that it may have, at
+    /// once. Who asked again for each would hold room while it waits for more, and so might all.
     public var wantedRoom: Int? {
         guard let missing, record.readableBytes + missing > room else { return nil }
-        return record.readableBytes + missing
+        return isLast ? record.readableBytes + missing : maximumLength
     }
+
+    /// Bytes that were received and not looked at yet.
+    public var unreadBytes: Int { input.readableBytes }
 
     /// Bytes that are known to be missing of the current fragment; meaningful after ``next()`` returned nil.
     public var missingBytes: Int { missing ?? 0 }

@@ -1,3 +1,5 @@
+import NIOCore
+
 /// What one connection holds of the ``MemoryBudget``. Belongs to the connection's event loop.
 ///
 /// A few small calls need nothing of the budget: whoever asks for attributes is answered, whatever others hold. Beyond
@@ -9,7 +11,7 @@ struct ConnectionMemory {
     private static let piece = 64 << 10
     /// … and given back what is more than this above the need.
     private static let mostSpare = 256 << 10
-    /// What a short call is counted as: it holds on to the buffer in which it was received.
+    /// What a short call is counted as.
     private static let leastCall = 4 << 10
 
     private(set) var inUse = 0
@@ -19,6 +21,12 @@ struct ConnectionMemory {
 
     /// What a call of `length` bytes is counted as.
     static func bytes(ofCall length: Int) -> Int { max(leastCall, bytes(ofBuffer: length)) }
+
+    /// What a call is counted as that was received: it holds on to the buffer that it was received in, perhaps alone, and
+    /// has half of it at least.
+    static func bytes(ofCall record: ByteBuffer) -> Int {
+        max(bytes(ofCall: record.readableBytes), record.storageCapacity / 2)
+    }
 
     /// What a buffer for `count` bytes takes: they come in powers of two.
     static func bytes(ofBuffer count: Int) -> Int {

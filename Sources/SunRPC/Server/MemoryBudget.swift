@@ -4,8 +4,8 @@ import Synchronization
 ///
 /// A connection takes what a call and the longest reply to it need before the call is carried out. What does not fit
 /// waits, and the connection reads nothing meanwhile. Clients get what becomes free in turn, the connections of each in
-/// the order in which they asked. A client that has nothing gets what it asks for, whatever the others hold: no client
-/// can keep another one out.
+/// the order in which they asked. A client that has nothing gets what it asks for although all is taken, from a reserve
+/// as large as one client's share: no client can keep another one out, and many that come at once take no more than that.
 final class MemoryBudget: Sendable {
     private struct Waiter {
         let connection: RPCConnection
@@ -24,6 +24,14 @@ final class MemoryBudget: Sendable {
         var clients: [Client] = []
         /// The clients that have waiters; the next turn is the first's.
         var waiting: [Int] = []
+    }
+
+    /// Who stands in front of somebody who asks.
+    private struct Line {
+        /// Somebody who waits for all together to hold less: would others get something first, it would wait for ever.
+        var isWaitedFor = false
+        /// The same of somebody who has nothing.
+        var isWaitedForByNewcomer = false
     }
 
     private let total: Int
@@ -51,8 +59,9 @@ final class MemoryBudget: Sendable {
     func take(_ bytes: Int, of client: Int, for connection: RPCConnection) -> Bool {
         state.withLock { state in
             while state.clients.count <= client { state.clients.append(Client()) }
-            let mayOvertake = !state.waiting.contains { waitsForAll($0, state) }
-            if state.clients[client].waiters.isEmpty, fits(bytes, client, state, mayOvertake: mayOvertake) {
+            var line = Line()
+            for other in state.waiting { join(other, &line, state) }
+            if state.clients[client].waiters.isEmpty, fits(bytes, client, state, behind: line) {
                 grant(bytes, client, &state)
                 return true
             }
@@ -91,16 +100,21 @@ final class MemoryBudget: Sendable {
         }
     }
 
-    private func fits(_ bytes: Int, _ client: Int, _ state: borrowing State, mayOvertake: Bool) -> Bool {
+    private func fits(_ bytes: Int, _ client: Int, _ state: borrowing State, behind line: Line) -> Bool {
         let used = state.clients[client].used
-        if used == 0 { return true }
-        return mayOvertake && used + bytes <= share && state.used + bytes <= total
+        guard used > 0 else {
+            // Whatever it is, when nobody else has anything it must be granted.
+            return !line.isWaitedForByNewcomer && (state.used == 0 || state.used + bytes <= total + share)
+        }
+        return !line.isWaitedFor && used + bytes <= share && state.used + bytes <= total
     }
 
-    /// Whether a client that waits would get what it waits for if all together held less.
-    private func waitsForAll(_ client: Int, _ state: borrowing State) -> Bool {
-        guard let waiter = state.clients[client].waiters.first else { return false }
-        return state.clients[client].used + waiter.bytes <= share
+    /// Puts a client that waits into `line`; it does not count there when it waits for itself to hold less.
+    private func join(_ client: Int, _ line: inout Line, _ state: borrowing State) {
+        guard let waiter = state.clients[client].waiters.first else { return }
+        let used = state.clients[client].used
+        if used == 0 { line.isWaitedForByNewcomer = true }
+        if used == 0 || used + waiter.bytes <= share { line.isWaitedFor = true }
     }
 
     private func grant(_ bytes: Int, _ client: Int, _ state: inout State) {
@@ -113,13 +127,12 @@ final class MemoryBudget: Sendable {
     private func serve(_ state: inout State) -> [Waiter] {
         var served: [Waiter] = []
         var turn = 0
-        // Behind one who waits for all together to hold less nobody gets anything: it would wait for ever.
-        var mayOvertake = true
+        var line = Line()
         while turn < state.waiting.count {
             let client = state.waiting[turn]
             guard let waiter = state.clients[client].waiters.first else { break }
-            guard fits(waiter.bytes, client, state, mayOvertake: mayOvertake) else {
-                if waitsForAll(client, state) { mayOvertake = false }
+            guard fits(waiter.bytes, client, state, behind: line) else {
+                join(client, &line, state)
                 turn += 1
                 continue
             }

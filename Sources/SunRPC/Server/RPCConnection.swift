@@ -47,7 +47,7 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     /// What of it is for the record that is being received.
     private var recordMemory = 0
     /// A call that waits for memory.
-    private var stalled: (header: RPCCallHeader, record: ByteBuffer)?
+    private var stalled: ByteBuffer?
     private var isWritable = true
     /// The rest is put off, so that other connections of the event loop have their turn.
     private var isYielding = false
@@ -90,6 +90,11 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private static let recordRoom = 4 << 10
     /// The end of a reply is watched for when so many bytes were written: fewer are not worth it.
     private static let watchDistance = 128 << 10
+    /// What a reply takes besides its bytes: its buffer's objects, and its place among those that wait for the socket. Of
+    /// a short one that is most.
+    private static let replyOverhead = 192
+    /// Most bytes that are received without having been asked for: NIO reads all that there is when a client ends its side.
+    private static let mostUnread = 128 << 10
     /// How often in a row calls are handed out to the limits before others have their turn.
     private static let mostRounds = 4
     private static let yieldTime = TimeAmount.microseconds(100)
@@ -178,11 +183,14 @@ extension RPCConnection {
         closeIfDrained()
     }
 
-    /// Closes for the sake of another connection. On the event loop.
+    /// Closes for the sake of another connection: at once, whatever its client has not read, for it counts no more and
+    /// would stay for as long as the client likes. On the event loop.
     func makeRoom() {
-        guard state == .open else { return }
-        log(.info, "idle connection closed: others need its place")
-        drain()
+        guard let context else { return }
+        let kind = callsInFlight == 0 ? "idle connection" : "connection with \(callsInFlight) calls in flight"
+        log(.info, "\(kind) closed: others need its place")
+        state = .closed
+        context.close(promise: nil)
     }
 
     private func scheduleIdleTimer(in time: TimeAmount) {
@@ -238,6 +246,8 @@ extension RPCConnection {
         isBusy = true
         dispatchCalls()
         isBusy = false
+        guard state == .open, assembler.unreadBytes > Self.mostUnread else { return }
+        failStream("the client ended its side, and had sent more than \(Self.mostUnread) bytes that were not read yet")
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -292,9 +302,8 @@ extension RPCConnection {
     private func dispatchCalls() -> Bool {
         while state == .open {
             guard isBelowLimits else { return false }
-            if let (header, record) = stalled {
-                stalled = nil
-                dispatch(header, record)
+            if let record = stalled.take() {
+                dispatch(record)
                 continue
             }
             do throws(RecordError) {
@@ -331,18 +340,18 @@ extension RPCConnection {
         }
         switch decoded {
         case .denied(let xid, let failure):
-            log(.debug, "call denied: \(failure)")
-            refuse(xid, failure)
+            refuse(record, xid, failure)
         case .call(let header):
             dispatch(header, record)
         }
     }
 
-    /// Answers a call that goes to no program.
-    private func refuse(_ xid: UInt32, _ failure: RPCFailure) {
+    /// Answers a call that goes to no program. It takes memory as any other: its client may leave the replies unread.
+    private func refuse(_ record: ByteBuffer, _ xid: UInt32, _ failure: RPCFailure) {
+        guard let bytes = takeMemory(for: record, replyBytes: RPCReply.mostFailureBytes) else { return }
+        log(.debug, "call denied: \(failure)")
         write(RPCReply.failure(xid: xid, failure))
-        release(recordMemory)
-        recordMemory = 0
+        release(bytes)
     }
 
     private func dispatch(_ header: RPCCallHeader, _ record: ByteBuffer) {
@@ -350,25 +359,17 @@ extension RPCConnection {
         do throws(RPCFailure) {
             program = try programs.find(header.program, version: header.version)
         } catch {
-            return refuse(header.xid, error)
+            return refuse(record, header.xid, error)
         }
         var arguments = record
         arguments.moveReaderIndex(forwardBy: header.byteCount)
         let reply = program.mostReplyBytes(procedure: header.procedure, arguments: arguments)
-        let replyBytes = ConnectionMemory.bytes(ofBuffer: RPCReply.headerLength + reply)
         // Calls that ask for much are short. One that holds a long record and waited for room for a long reply, too,
         // could keep others from what they wait for.
         guard record.readableBytes <= Self.recordRoom || reply <= Self.recordRoom - RPCReply.headerLength else {
-            return refuse(header.xid, .garbageArguments)
+            return refuse(record, header.xid, .garbageArguments)
         }
-        let bytes = ConnectionMemory.bytes(ofCall: record.readableBytes) + replyBytes
-        if recordMemory > 0 {
-            memory.add(bytes - recordMemory)
-            recordMemory = 0
-        } else if !take(bytes) {
-            stalled = (header, record)
-            return
-        }
+        guard let bytes = takeMemory(for: record, replyBytes: RPCReply.headerLength + reply) else { return }
         if callsInFlight == 0 { idleTime.store(Self.neverIdle, ordering: .relaxed) }
         callsInFlight += 1
         program.handle(
@@ -413,6 +414,20 @@ extension RPCConnection {
 extension RPCConnection {
     private func take(_ bytes: Int) -> Bool {
         memory.take(bytes) { budget.take($0, of: sender.client, for: self) }
+    }
+
+    /// Takes what a call and a reply of `replyBytes` need, if that was not done when the call was received; returns how
+    /// much it is, or nil when the call has to wait for it.
+    private func takeMemory(for record: ByteBuffer, replyBytes: Int) -> Int? {
+        let bytes = ConnectionMemory.bytes(ofCall: record) + ConnectionMemory.bytes(ofBuffer: replyBytes)
+        if recordMemory > 0 {
+            memory.add(bytes - recordMemory)
+            recordMemory = 0
+        } else if !take(bytes) {
+            stalled = record
+            return nil
+        }
+        return bytes
     }
 
     private func release(_ bytes: Int) {
@@ -488,7 +503,7 @@ extension RPCConnection {
     private func write(_ reply: ByteBuffer) {
         guard let context else { return }
         needsFlush = true
-        unwatched += reply.storageCapacity
+        unwatched += reply.storageCapacity + Self.replyOverhead
         guard unwatched >= Self.watchDistance else { return context.write(wrapOutboundOut(reply), promise: nil) }
         let bytes = unwatched
         unwatched = 0

@@ -15,7 +15,8 @@ public struct RPCLimits: Sendable {
     public var maximumBytesInFlight = 64 << 20
     /// Most such bytes of all connections. What 32 threads work on at a time takes a quarter of it when everything is
     /// 1 MiB long; as much again is being received, waits for its turn, and is being sent. At the limit nothing is
-    /// dropped: connections are not read from until others are done.
+    /// dropped: connections are not read from until others are done. Only what a client asks for that has nothing may go
+    /// beyond, by ``maximumMemoryPerClient`` at most.
     public var maximumMemory = 256 << 20
     /// Most of those bytes of the connections of one client address, so that there is something left for another.
     public var maximumMemoryPerClient = 128 << 20
@@ -27,7 +28,7 @@ public struct RPCLimits: Sendable {
     /// Linux's own server does, and the client asks again on a new one.
     public var sendTimeout = TimeAmount.seconds(60)
     /// Most connections, over all listeners. When there are so many, the client address that has most loses the one
-    /// that has been idle for longest to whoever comes.
+    /// that has been idle for longest to whoever comes, and one with calls in flight to an address that has none.
     public var maximumConnections = 1024
     /// Most connections of one client address; beyond that its own longest idle one makes room.
     public var maximumConnectionsPerClient = 256
