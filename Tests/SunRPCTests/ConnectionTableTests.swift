@@ -54,14 +54,15 @@ import Testing
         }
     }
 
-    @Test func connectionsInUseAreNotClosedForOthers() async throws {
-        try await withLoopback(limits: Self.limits(2, perClient: 2)) { loopback in
-            let clients = [try await loopback.connect(), try await loopback.connect()]
+    @Test func connectionsInUseAreNotClosedForWhoHasOne() async throws {
+        try await withLoopback(limits: Self.limits(3, perClient: 2)) { loopback in
+            let other = try await loopback.connect(from: "127.0.0.2")
+            let clients = [other, try await loopback.connect(), try await loopback.connect()]
             for client in clients { try await client.send(record(call(xid: 1, procedure: Procedure.hold))) }
-            try await eventually("the calls") { loopback.program.heldCount == 2 }
+            try await eventually("the calls") { loopback.program.heldCount == 3 }
             for (address, reason) in [
                 ("127.0.0.1", "this address has 2 connections already, all in use"),
-                ("127.0.0.2", "there are 2 connections already, all in use"),
+                ("127.0.0.2", "there are 3 connections already, all in use"),
             ] {
                 let refused = try await loopback.connect(from: address)
                 #expect(try await refused.reply() == nil)
@@ -70,6 +71,37 @@ import Testing
             for held in loopback.program.takeHeld() { held.release() }
             for client in clients { #expect(try await client.reply() == success(xid: 1)) }
             try await expectService(try await loopback.connect(from: "127.0.0.2"), 3)
+        }
+    }
+
+    /// No client has so many connections in use that another gets none; where each has one, nobody loses his.
+    @Test func whoHasNoConnectionGetsOneOfThoseInUse() async throws {
+        try await withLoopback(limits: Self.limits(2, perClient: 2)) { loopback in
+            for _ in 1...2 {
+                try await loopback.connect().send(record(call(xid: 1, procedure: Procedure.hold)))
+            }
+            try await eventually("the calls") { loopback.program.heldCount == 2 }
+            let newcomer = try await loopback.connect(from: "127.0.0.2")
+            try await newcomer.send(record(call(xid: 2, procedure: Procedure.hold)))
+            try await eventually("the newcomer's call") { loopback.program.heldCount == 3 }
+            #expect(loopback.log.contains("connection with 1 calls in flight closed: others need its place"))
+            let late = try await loopback.connect(from: "127.0.0.3")
+            #expect(try await late.reply() == nil)
+            for held in loopback.program.takeHeld() { held.release() }
+            #expect(try await newcomer.reply() == success(xid: 2))
+        }
+    }
+
+    /// Nobody has more connections than he may have by leaving replies unread.
+    @Test func whoMakesRoomIsNotWaitedFor() async throws {
+        try await withLoopback(limits: Self.limits(10, perClient: 1)) { loopback in
+            let client = try await TestClient(port: loopback.port, autoRead: false)
+            try await client.send(
+                (1...40).flatMap { record(call(xid: $0, procedure: Procedure.blob, arguments: words(1 << 20))) })
+            try await eventually("unread replies") { loopback.program.handledCount >= 8 }
+            try await Task.sleep(for: .milliseconds(100))
+            try await expectService(try await loopback.connect(), 1)
+            try await eventually("the end") { loopback.log.contains("connection closed, 0 calls in flight") }
         }
     }
 

@@ -5,7 +5,8 @@ import Synchronization
 ///
 /// One client address has so many at most. When the table is full, or a client has all that it may have, the
 /// connection that has been idle for longest makes room: of the client that has most, so that one who opens connections
-/// without end keeps nobody out, and of those who share a table the one with fewest is the last to lose any.
+/// without end keeps nobody out, and of those who share a table the one with fewest is the last to lose any. A client
+/// that has no connection gets one also when all are in use, from one that has several.
 final class ConnectionRegistry: Sendable {
     struct Entry: Sendable {
         let connection: RPCConnection
@@ -138,17 +139,19 @@ final class ConnectionRegistry: Sendable {
         } else {
             return nil
         }
-        let idle = state.clients[loser]?.entries.min {
-            $0.value.connection.idleSince < $1.value.connection.idleSince
-        }
-        guard let idle, idle.value.connection.idleSince != RPCConnection.neverIdle else {
+        // Those with calls in flight are the last.
+        let entries = state.clients[loser]?.entries ?? [:]
+        let victim = entries.min { $0.value.connection.idleSince < $1.value.connection.idleSince }
+        guard let victim,
+            victim.value.connection.idleSince != RPCConnection.neverIdle || own == 0 && entries.count > 1
+        else {
             throw Refusal(
                 reason: loser == name && own >= limits.maximumConnectionsPerClient
                     ? "this address has \(own) connections already, all in use"
                     : "there are \(state.openCount) connections already, all in use")
         }
-        state.clients[loser]?.entries[idle.key] = nil
+        state.clients[loser]?.entries[victim.key] = nil
         state.openCount -= 1
-        return idle.value
+        return victim.value
     }
 }
