@@ -24,7 +24,8 @@ public struct NFSProgram: RPCProgram {
     private let metadataPool: IOPool
     private let listingPool: IOPool
     private let identities: Identities
-    private let heartbeats = Heartbeats()
+    private let heartbeats = FewOfAFile(most: 4, mostOfClient: 2)
+    private let attributeChanges = FewOfAFile(most: 3, mostOfClient: 2)
 
     /// The program in front of `datastore`. `bulkPool` reads and writes data; `metadataPool` does what has to be quick,
     /// and must not be the same; `listingPool` reads directories, by default it is the second.
@@ -119,7 +120,7 @@ public struct NFSProgram: RPCProgram {
         _ procedure: Procedure, _ call: RPCCall, _ responder: RPCResponder
     ) {
         guard let credentials = identities.credentialsIfKnown(call.credential) else {
-            return identities.find(call.credential) { credentials in
+            return identities.find(call.credential, of: call.origin) { credentials in
                 let context = NFSCall(rpc: call, datastore: datastore, credentials: credentials)
                 submit(procedure, context, responder)
             }
@@ -137,15 +138,22 @@ public struct NFSProgram: RPCProgram {
             metadataPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
         case .listing:
             listingPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
-        case .heartbeat(let file):
-            guard heartbeats.begin(file, by: call.rpc.sender.client) else {
-                return bulkPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
-            }
-            metadataPool.submit(of: call.rpc.origin) {
-                let reply = reply(to: procedure, call, responder)
-                heartbeats.end(file)
-                send(reply, responder)
-            }
+        case .heartbeat(let file): submit(procedure, to: file, heartbeats, call, responder)
+        case .attributes(let file): submit(procedure, to: file, attributeChanges, call, responder)
+        }
+    }
+
+    /// Has `procedure` run among names and attributes as long as it is one of the `few`, and with bulk data if not.
+    private func submit<Procedure: NFSProcedure>(
+        _ procedure: Procedure, to file: FileHandle, _ few: FewOfAFile, _ call: NFSCall, _ responder: RPCResponder
+    ) {
+        guard few.begin(file, by: call.rpc.sender.client) else {
+            return bulkPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
+        }
+        metadataPool.submit(of: call.rpc.origin) {
+            let reply = reply(to: procedure, call, responder)
+            few.end(file)
+            send(reply, responder)
         }
     }
 

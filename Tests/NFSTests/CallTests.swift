@@ -72,11 +72,13 @@ struct CallTests {
             #expect(try session.client.lookup(session.root, ".lck-1").status == NFS3_OK)
             #expect(try session.client.write(lock, offset: 0, pattern(84, seed: 2), FILE_SYNC).status == NFS3_OK)
             #expect(try session.client.readdir(session.root, count: 4096).status == NFS3_OK)
+            #expect(try session.client.setattr(lock, .mode(0o600)).status == NFS3_OK)
             gate.signal()
             #expect(try await committed.value == NFS3_OK)
             #expect(try session.client.read(lock, offset: 0, count: 84).bytes == pattern(84, seed: 2))
         }
     }
+
     @Test("READ of what is in memory does not wait behind bulk I/O")
     func answersFromMemory() async throws {
         try await Session.run { session in

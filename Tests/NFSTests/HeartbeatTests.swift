@@ -1,5 +1,6 @@
 import Datastore
 import Glibc
+import SunRPC
 import Testing
 
 @testable import NFS
@@ -11,7 +12,7 @@ struct HeartbeatTests {
 
     @Test("One of a file, two of a client and four of all at a time")
     func boundsSmallWrites() throws {
-        let heartbeats = Heartbeats()
+        let heartbeats = FewOfAFile(most: 4, mostOfClient: 2)
         #expect(heartbeats.begin(try file(1), by: 1))
         #expect(!heartbeats.begin(try file(1), by: 1))
         #expect(!heartbeats.begin(try file(1), by: 2))
@@ -25,6 +26,36 @@ struct HeartbeatTests {
         #expect(heartbeats.begin(try file(1), by: 1))
         for number in 1...4 as ClosedRange<UInt8> { heartbeats.end(try file(number)) }
         #expect(heartbeats.begin(try file(4), by: 1))
+    }
+}
+
+/// Where calls wait for their turn.
+@Suite("Lanes")
+struct LaneTests {
+    /// Calls that wait for WRITEs, or for one another, must not hold the threads that answer everybody's LOOKUP.
+    @Test("What sets a file's size waits with bulk I/O")
+    func changesSizesAmongBulkData() throws {
+        func bytes(_ words: UInt32...) -> [UInt8] {
+            words.flatMap { word in withUnsafeBytes(of: word.bigEndian) { Array($0) } }
+        }
+        let handle = bytes(4, 0x0102_0304)
+        for (size, isBulk) in [(bytes(0), false), (bytes(1, 0, 4096), true)] {
+            let changes = bytes(0, 0, 0) + size + bytes(0, 0)
+            let arguments = handle + changes + bytes(0)
+            var reader = XDRReader(arguments.span.bytes)
+            switch try SetAttr(from: &reader).lane {
+            case .bulk: #expect(isBulk)
+            case .attributes(let file): #expect(!isBulk && file == FileHandle([1, 2, 3, 4]))
+            default: Issue.record("another lane")
+            }
+            for how in 0...1 as ClosedRange<UInt32> {
+                let arguments = handle + bytes(1, 0x6100_0000, how) + changes
+                var reader = XDRReader(arguments.span.bytes)
+                let lane = try Create(from: &reader).lane
+                // What is made anew has nobody's WRITEs.
+                if case .bulk = lane { #expect(isBulk && how == 0) } else { #expect(!isBulk || how == 1) }
+            }
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+import BlockStorage
 import Datastore
 import Foundation
 import RPCGenClient
@@ -9,6 +10,8 @@ import Testing
 
 @Suite("Credentials")
 struct IdentitiesTests {
+    private static let origin = WorkOrigin(client: 1, connection: 1)
+
     private func user(_ uid: UInt32, groups: [UInt32]) -> RPCCredential {
         .system(AuthSystem(stamp: 0, machine: "client", uid: uid, gid: 5, groups: groups))
     }
@@ -16,7 +19,7 @@ struct IdentitiesTests {
     /// Whom `credential` is found to name.
     private func find(_ credential: RPCCredential, _ identities: Identities) async -> Credentials {
         await withCheckedContinuation { continuation in
-            identities.find(credential) { continuation.resume(returning: $0) }
+            identities.find(credential, of: Self.origin) { continuation.resume(returning: $0) }
         }
     }
 
@@ -49,8 +52,11 @@ struct IdentitiesTests {
         }
         #expect(count.withLock { $0 } == 1)
         #expect(await find(user(800, groups: groups), identities).groups == groups + [800, 900, 901])
-        // Other groups of the same user are another answer.
-        #expect(identities.credentialsIfKnown(user(7, groups: groups.map { $0 + 1 })) == nil)
+        // Whatever groups come with the same user, he is the same in the user database.
+        let others = groups.map { $0 + 1000 }
+        let other = Credentials(uid: 7, gid: 5, groups: [3, 7, 900, 901] + others)
+        #expect(identities.credentialsIfKnown(user(7, groups: others)) == other)
+        #expect(identities.credentialsIfKnown(user(7, groups: groups))?.groups == groups + [900, 901])
     }
 
     @Test("Calls that come while the user database is asked wait for the same answer, and nobody else does")
@@ -74,6 +80,34 @@ struct IdentitiesTests {
         #expect(count.withLock { $0 } == 1)
     }
 
+    @Test("No client's look-ups keep another client waiting")
+    func sharesTheUserDatabase() async throws {
+        let door = DispatchSemaphore(value: 0)
+        let begun = Mutex(0)
+        let identities = Identities { uid in
+            guard uid < 1000 else { return [99] }
+            begun.withLock { $0 += 1 }
+            door.wait()
+            return []
+        }
+        let groups = Array(0..<16 as Range<UInt32>)
+        let answered = Mutex<Set<UInt32>>([])
+        func ask(_ uid: UInt32, client: Int) {
+            identities.find(user(uid, groups: groups), of: WorkOrigin(client: client, connection: client)) { _ in
+                answered.withLock { _ = $0.insert(uid) }
+            }
+        }
+        for uid in 0..<100 as Range<UInt32> { ask(uid, client: 1) }
+        // Which the first client has asked for, too, after all others.
+        ask(1000, client: 1)
+        while begun.withLock({ $0 }) < 1 { await Task.yield() }
+        ask(1000, client: 2)
+        for _ in 0..<5000 where answered.withLock({ $0.isEmpty }) { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(answered.withLock { $0 } == [1000])
+        for _ in 0..<100 { door.signal() }
+        while identities.waitingCount > 0 { try await Task.sleep(for: .milliseconds(1)) }
+    }
+
     @Test("What is kept of the user database is bounded")
     func isBounded() async {
         let identities = Identities { _ in [] }
@@ -82,6 +116,7 @@ struct IdentitiesTests {
         for uid in 0..<users { _ = await find(user(uid, groups: groups), identities) }
         #expect(identities.credentialsIfKnown(user(users - 1, groups: groups)) != nil)
         #expect(identities.credentialsIfKnown(user(0, groups: groups)) == nil)
+        #expect(identities.credentialsIfKnown(user(1, groups: groups)) != nil)
     }
 
     @Test("Groups that the server adds are squashed like those that the client sent")

@@ -2,8 +2,9 @@ import BlockStorage
 
 /// The writes and cache fills that are under way on one file: what keeps the cache equal to the file.
 ///
-/// - Writes that touch the same page run one after the other, so that the order in which they reach the file is the
-///   order in which they reach the cache and the introspection.
+/// - Writes that touch the same page run one after the other, in the order in which they came, so that the order in which
+///   they reach the file is the order in which they reach the cache and the introspection. One that waits for a long range
+///   has those that touch it and come later wait behind it: else it would wait for as long as others write.
 /// - Before the first of a group of writes that overlap in time, and after the last, the file is looked at while no write
 ///   is under way and none begins: what it looks like then is nobody's doing but that of other programs, or of ours.
 /// - A fill (reading from the file to put the bytes into the cache) never waits for a write and never makes one wait.
@@ -50,8 +51,16 @@ final class RangeTable: @unchecked Sendable {
         var isStale: Bool
     }
 
+    /// A write that cannot begin yet.
+    private struct Waiter {
+        let id: UInt64
+        let range: ByteRange
+    }
+
     private let monitor = Monitor(.ranges)
     private var writes: [Write] = []
+    /// In the order in which they came. They hold nothing: no write that is under way waits for one of them.
+    private var waiters: [Waiter] = []
     private var fills: [Fill] = []
     private var destagings: [Destaging] = []
     private var nextID: UInt64 = 0
@@ -66,10 +75,7 @@ final class RangeTable: @unchecked Sendable {
     /// - Parameter look: looks at the file if no other write is under way; until it returns none begins.
     func beginWrite(_ range: ByteRange, look: () -> Void = {}) -> WriteTicket {
         let (ticket, isFirst) = monitor.withLock {
-            monitor.wait {
-                isLookedAt || writes.contains { $0.range.overlaps(range) }
-                    || destagings.contains { $0.range.overlaps(range) }
-            }
+            waitForTurn(range)
             markStale { $0.overlaps(range) }
             nextID += 1
             startedWrites += 1
@@ -82,6 +88,25 @@ final class RangeTable: @unchecked Sendable {
         look()
         endLook()
         return ticket
+    }
+
+    /// How many writes wait to begin.
+    var waitingCount: Int { monitor.withLock { waiters.count } }
+
+    private func waitForTurn(_ range: ByteRange) {
+        guard isTaken(range, before: .max) else { return }
+        nextID += 1
+        let place = nextID
+        waiters.append(Waiter(id: place, range: range))
+        monitor.wait { isTaken(range, before: place) }
+        waiters.removeAll { $0.id == place }
+    }
+
+    /// Whether a write of `range` has to wait that came at `place`.
+    private func isTaken(_ range: ByteRange, before place: UInt64) -> Bool {
+        isLookedAt || writes.contains { $0.range.overlaps(range) }
+            || destagings.contains { $0.range.overlaps(range) }
+            || waiters.contains { $0.id < place && $0.range.overlaps(range) }
     }
 
     /// Ends a write, and runs `body`: if no other write is under way, before one may begin.

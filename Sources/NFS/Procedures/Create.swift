@@ -23,6 +23,11 @@ struct Create: NFSProcedure {
             }
     }
 
+    /// A size cuts a file that was there, and waits for its WRITEs.
+    var lane: Lane {
+        if case .unchecked(let changes) = mode, changes.size != nil { .bulk } else { .metadata }
+    }
+
     func answer(_ call: NFSCall, into reply: inout XDRWriter) {
         do throws(MutationFailure) {
             reply.write(try call.datastore.create(place.directory, place.name, mode, as: call.credentials))

@@ -14,6 +14,8 @@ struct SetAttr: NFSProcedure {
         guardTime = try reader.bool() ? try reader.time() : nil
     }
 
+    var lane: Lane { changes.size == nil ? .attributes(object) : .bulk }
+
     func answer(_ call: NFSCall, into reply: inout XDRWriter) {
         do throws(MutationFailure) {
             let consistency = try call.datastore.setAttributes(

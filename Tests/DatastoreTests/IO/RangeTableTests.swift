@@ -140,6 +140,31 @@ struct RangeTableTests {
         #expect(most.load(ordering: .relaxed) == 1)
     }
 
+    /// Who sets a file's size meets a moment without writes however many there are.
+    @Test func laterWritesWaitBehindOneThatWaits() {
+        let table = RangeTable()
+        let pool = IOPool(name: "test", threadCount: 2)
+        let order = Locked<[String]>([])
+        let write = table.beginWrite(first)
+        pool.submit {
+            let all = table.beginWrite(ByteRange(offset: 0, length: .max))
+            order.withLock { $0.append("all") }
+            table.endWrite(all)
+        }
+        while table.waitingCount < 1 { usleep(1000) }
+        pool.submit {
+            // Nothing that is under way touches it.
+            let later = table.beginWrite(second)
+            order.withLock { $0.append("later") }
+            table.endWrite(later)
+        }
+        while table.waitingCount < 2, order.withLock({ $0.isEmpty }) { usleep(1000) }
+        order.withLock { $0.append("first") }
+        table.endWrite(write)
+        pool.shutDown()
+        #expect(order.withLock { $0 } == ["first", "all", "later"])
+    }
+
     @Test func secondFillWaitsForTheFirstAndIsSentBackToTheCache() throws {
         let table = RangeTable()
         let pool = IOPool(name: "test", threadCount: 1)
