@@ -4,7 +4,8 @@ import Tiering
 /// Files that the next start must know of, however this one ends.
 ///
 /// A file stands there durably, with the path that it had, before what the register is kept for happens to it, and all
-/// go when a clean stop has seen to them.
+/// go when a clean stop has seen to them. The path is for messages, and its end alone is kept: all are written with each
+/// change.
 final class FileRegister: Sendable {
     /// A line for each file: `file`, its identity in hexadecimal and its path.
     private struct Content: RegisterContent {
@@ -43,6 +44,8 @@ final class FileRegister: Sendable {
     }
 
     private let register: Register<Content>
+    /// Files that are about to go, and count as gone; one that is entered again stays.
+    private let leaving = Locked<Set<ImageIdentity>>([])
 
     /// Reads the register `name` of `state`; see ``Register``.
     init(_ name: String, in state: StateDirectory, mayBeOld: Bool) throws(DatastoreError) {
@@ -59,12 +62,36 @@ final class FileRegister: Sendable {
     var count: Int { register.get { $0.files.count } }
 
     /// Whether a file is entered.
-    func contains(_ file: ImageIdentity) -> Bool { register.get { $0.files[file] != nil } }
+    func contains(_ file: ImageIdentity) -> Bool {
+        register.get { $0.files[file] != nil } && !leaving.withLock { $0.contains(file) }
+    }
 
     /// Enters a file durably, if it is new.
-    func enter(_ file: ImageIdentity, path: ByteString) throws(DatastoreError) {
+    ///
+    /// - Parameter waits: whether to wait for another change that is under way.
+    /// - Returns: false when there was one, and the file was not entered.
+    @discardableResult
+    func enter(_ file: ImageIdentity, path: ByteString, waits: Bool = true) throws(DatastoreError) -> Bool {
+        try register.change(waits: waits) { content in
+            leaving.withLock { _ = $0.remove(file) }
+            if content.files[file] == nil { content.files[file] = path.endForMessages }
+        }
+    }
+
+    /// Forgets, durably, those of `files` for which `settle` sees to it that nothing need be known of them any more.
+    ///
+    /// They count as gone from before that on: what happens to a file meanwhile either enters it again, and it stays, or does
+    /// without.
+    func remove(_ files: some Sequence<ImageIdentity>, settle: (ImageIdentity) -> Bool) throws(DatastoreError) {
+        let entered = files.filter(contains)
+        guard !entered.isEmpty else { return }
+        leaving.withLock { $0.formUnion(entered) }
+        // By then they are gone, or stay.
+        defer { leaving.withLock { $0.subtract(entered) } }
+        let settled = entered.filter(settle)
         try register.change { content in
-            if content.files[file] == nil { content.files[file] = path }
+            let gone = leaving.withLock { leaving in settled.filter(leaving.contains) }
+            for file in gone { content.files[file] = nil }
         }
     }
 
@@ -77,6 +104,14 @@ final class FileRegister: Sendable {
 }
 
 extension ByteString {
+    /// What a register keeps of a path, in bytes: the longest name fits.
+    private static let longestEnd = 256
+
+    /// The path, or the end of it if it is long.
+    var endForMessages: ByteString {
+        bytes.count <= Self.longestEnd ? self : ByteString("...".utf8 + bytes.suffix(Self.longestEnd - 3))
+    }
+
     private static let carriageReturn = UInt8(ascii: "\r")
 
     /// Whether the first version of a register may have broken the path in two here: it took a line feed out of a path,

@@ -10,7 +10,8 @@ import Tiering
 /// part of what `RWF_DSYNC` makes durable; the time alone costs a commit of the file system's journal for each write,
 /// three quarters of a disk's speed. A file that is written often is entered durably in a ``FileRegister`` instead, and
 /// the start after a crash gives it the time of that start: later than any that a client has seen, so that none takes
-/// what it has cached for current. A clean stop makes the time itself durable.
+/// what it has cached for current. A clean stop makes the time itself durable, and so does closing the file when nobody uses
+/// it: there is no end to the files that are written often and not used for long.
 final class LateTimes: Sendable {
     static let registerName = "late-times"
     /// A file that is written less often is not worth an entry.
@@ -18,8 +19,8 @@ final class LateTimes: Sendable {
     /// Files that the register takes; all others pay for their time.
     private static let mostFiles = 4096
 
-    private let register: FileRegister
-    private let file: ImageIdentity
+    let register: FileRegister
+    let file: ImageIdentity
     private let writes = Atomic(0)
 
     init(of file: ImageIdentity, in register: FileRegister) {
@@ -33,11 +34,17 @@ final class LateTimes: Sendable {
     func mayBeLate(path: @autoclosure () -> String, atOnce: Bool = false) -> Bool {
         if register.contains(file) { return true }
         let count = writes.add(1, ordering: .relaxed).newValue
-        // A register that cannot be written is asked again after as many writes.
+        // A register that cannot be written is asked again after as many writes, and so is one that is being written for
+        // another file: writes do not stand in line there.
         guard atOnce || count.isMultiple(of: Self.fewWrites), register.count < Self.mostFiles,
-            (try? register.enter(file, path: ByteString(path()))) != nil
+            (try? register.enter(file, path: ByteString(escaped: path()), waits: atOnce)) == true
         else { return false }
         return true
+    }
+
+    /// The file is gone for good.
+    func forget() throws(DatastoreError) {
+        if register.contains(file) { try register.remove([file]) }
     }
 
     /// Whether the time of a write that has ended may still be durable later: a SETATTR may have taken the file out of the

@@ -66,12 +66,16 @@ final class Register<Content: RegisterContent>: @unchecked Sendable {
     /// Writes the file in the present form, durably, if it is not in it.
     func upgrade() throws(DatastoreError) {
         guard found != .present else { return }
-        try alone { () throws(DatastoreError) in try write(current) }
+        _ = try alone(waits: true) { () throws(DatastoreError) in try write(current) }
     }
 
     /// Changes what is kept, durably; when that fails nothing has changed.
-    func change(_ body: (inout Content) -> Void) throws(DatastoreError) {
-        try alone { () throws(DatastoreError) in
+    ///
+    /// - Parameter waits: whether to wait for another change that is under way.
+    /// - Returns: false when there was one, and nothing was done.
+    @discardableResult
+    func change(waits: Bool = true, _ body: (inout Content) -> Void) throws(DatastoreError) -> Bool {
+        try alone(waits: waits) { () throws(DatastoreError) in
             let before = current
             var changed = before
             body(&changed)
@@ -86,11 +90,14 @@ final class Register<Content: RegisterContent>: @unchecked Sendable {
         try state.replace(name, with: RegisterForm(path: path, name: name).encode(content.lines))
     }
 
-    private func alone(_ body: () throws(DatastoreError) -> Void) throws(DatastoreError) {
-        turn.withLock {
+    private func alone(waits: Bool, _ body: () throws(DatastoreError) -> Void) throws(DatastoreError) -> Bool {
+        let isMine = turn.withLock {
+            guard waits || !isChanging else { return false }
             while isChanging { turn.wait() }
             isChanging = true
+            return true
         }
+        guard isMine else { return false }
         defer {
             turn.withLock {
                 isChanging = false
@@ -98,5 +105,6 @@ final class Register<Content: RegisterContent>: @unchecked Sendable {
             }
         }
         try body()
+        return true
     }
 }

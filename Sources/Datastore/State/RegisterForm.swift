@@ -45,7 +45,10 @@ struct RegisterForm {
     func encode(_ lines: [[[UInt8]]]) -> [UInt8] {
         var bytes = Self.mark + Array(" \(name) \(Self.version) \(lines.count)\n".utf8)
         for words in lines {
-            bytes += words.map(Self.escape).joined(separator: [Self.space])
+            for (index, word) in words.enumerated() {
+                if index > 0 { bytes.append(Self.space) }
+                Self.append(word, to: &bytes)
+            }
             bytes.append(Self.newline)
         }
         return bytes + Self.checksumLine(of: bytes)
@@ -125,15 +128,17 @@ struct RegisterForm {
         return checksumWord + [space] + Array((padding + checksum).utf8) + [newline]
     }
 
-    private static func escape(_ word: [UInt8]) -> [UInt8] {
-        word.flatMap { byte in
-            (0x21...0x7E).contains(byte) && byte != backslash ? [byte] : escape(byte)
+    private static func append(_ word: [UInt8], to bytes: inout [UInt8]) {
+        for byte in word {
+            if (0x21...0x7E).contains(byte), byte != backslash {
+                bytes.append(byte)
+            } else {
+                bytes.append(backslash)
+                bytes.append(UInt8(ascii: "x"))
+                bytes.append(hexadecimalDigit(byte >> 4))
+                bytes.append(hexadecimalDigit(byte & 15))
+            }
         }
-    }
-
-    private static func escape(_ byte: UInt8) -> [UInt8] {
-        let digits = Array("0123456789abcdef".utf8)
-        return [backslash, UInt8(ascii: "x"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
     }
 
     private static func unescape(_ word: ArraySlice<UInt8>) -> [UInt8]? {
@@ -162,10 +167,15 @@ struct RegisterForm {
     }
 }
 
+/// The digit of a value below 16.
+private func hexadecimalDigit(_ value: UInt8) -> UInt8 {
+    value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+}
+
 extension ImageIdentity {
     /// The bytes as text.
     var hexadecimal: String {
-        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        String(decoding: bytes.flatMap { [hexadecimalDigit($0 >> 4), hexadecimalDigit($0 & 15)] }, as: UTF8.self)
     }
 
     /// The identity that ``hexadecimal`` says.

@@ -12,7 +12,7 @@ final class FileRedirects: Sendable {
     private let isStranded: Bool
     private let isRemoved = Atomic(false)
     private let sequentialWrites = Locked(SequentialWrites())
-    private let mode: Locked<DatastoreConfiguration.TierMode>
+    private let mode = Locked(DatastoreConfiguration.TierMode.writeback)
 
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
         guard let image = images.identity(of: file) else { return nil }
@@ -20,7 +20,11 @@ final class FileRedirects: Sendable {
         self.image = image
         mark = file.root.fileSystemMark
         isStranded = images.isStranded(image)
-        mode = Locked(tier.setMode(of: image, path: file.currentPath ?? ""))
+        setMode(path: file.currentPath ?? "")
+    }
+
+    deinit {
+        if mode.withLock({ $0 }) == .off { tier.noteModeOff(of: image, false) }
     }
 
     /// What a write goes to.
@@ -32,9 +36,16 @@ final class FileRedirects: Sendable {
     var mayWriteThrough: Bool { tier.mayWriteThrough }
 
     /// The file has got another path, which may say another mode.
-    func noteRename(to path: String) {
-        let new = tier.setMode(of: image, path: path)
-        mode.withLock { $0 = new }
+    func noteRename(to path: String) { setMode(path: path) }
+
+    private func setMode(path: String) {
+        let new = tier.mode(of: path)
+        let old = mode.withLock { mode in
+            defer { mode = new }
+            return mode
+        }
+        guard (old == .off) != (new == .off) else { return }
+        tier.noteModeOff(of: image, new == .off)
     }
 
     /// See ``RedirectTier/noteForeignChange(of:path:)``.
@@ -88,9 +99,10 @@ final class FileRedirects: Sendable {
         }
         // Asked once: a rename may change it meanwhile.
         let mode = mode.withLock { $0 }
-        let (isWanted, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
+        let (isChosen, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
+        let isWanted = isChosen && (mode == .writethrough || tier.register.hasRoom(for: image))
         if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
-            try tier.enter(image, path: ByteString(path), mark: mark, for: log)
+            try tier.enter(image, path: ByteString(escaped: path), mark: mark, for: log)
             try makeLengthDurable(range.end)
         }
         do throws(StorageError) {
@@ -113,7 +125,7 @@ final class FileRedirects: Sendable {
             return
         }
         // Whatever keeps it out of the register is logged there.
-        try? tier.enter(image, path: ByteString(path), mark: mark, for: attachment.log)
+        try? tier.enter(image, path: ByteString(escaped: path), mark: mark, for: attachment.log)
     }
 
     /// Has everything moved to the images by a log that has failed; others of its images may have to stay there.

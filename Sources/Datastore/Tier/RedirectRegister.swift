@@ -16,6 +16,8 @@ final class RedirectRegister: Sendable {
     static let fileName = "redirected-images"
     /// Of the logs that do not count any more the last so many are remembered.
     static let mostVoidLogs = 64
+    /// All are written with each that is new, so that there is an end to it: the log takes nothing of further images.
+    static let mostImages = 8192
 
     /// What changes when somebody writes to a file.
     struct Contents: Equatable, Sendable {
@@ -25,7 +27,7 @@ final class RedirectRegister: Sendable {
 
     /// An image that may have its newest blocks in the log.
     struct Entry: Equatable, Sendable {
-        /// The path that the image's file had.
+        /// The path that the image's file had, or the end of a long one.
         var path: ByteString
         /// The file system that the image was in (``ExportRoot/fileSystemMark``).
         var mark: String
@@ -91,12 +93,17 @@ final class RedirectRegister: Sendable {
     /// Whether an image may have its newest blocks in the log.
     func contains(_ image: ImageIdentity) -> Bool { register.get { $0.images[image] != nil } }
 
+    /// Whether there is room for an image, or it stands here.
+    func hasRoom(for image: ImageIdentity) -> Bool {
+        register.get { $0.images[image] != nil || $0.images.count < Self.mostImages }
+    }
+
     /// Enters an image durably, if it is new; unless `log` counts no more, which will not take its blocks then.
     func enter(_ image: ImageIdentity, path: ByteString, mark: String, for log: UInt128) throws(DatastoreError) {
         guard !contains(image) else { return }
         try register.change { content in
             guard content.log == log, content.images[image] == nil else { return }
-            content.images[image] = Entry(path: path, mark: mark)
+            content.images[image] = Entry(path: path.endForMessages, mark: mark)
         }
     }
 

@@ -73,7 +73,9 @@ extension RedirectTier {
     private func isPassUseful(_ log: RedirectLog) -> Bool { log.failure == nil && log.fullness <= Self.highWater }
 
     private func imagesToEmpty(_ log: RedirectLog) -> [ImageIdentity] {
-        emptied.withLock { $0.filter { log.hasRedirect(Self.everything, of: $0) && !isRefused($0) } }
+        guard emptied.withLock({ !$0.isEmpty }) else { return [] }
+        let images = log.images
+        return emptied.withLock { emptied in images.filter { emptied[$0] != nil } }.filter { !isRefused($0) }
     }
 
     private func pass(_ attachment: Attachment, sparing spared: Double) -> StorageError? {

@@ -36,7 +36,6 @@ extension RedirectTier {
 
     /// Forgets, durably, all that the log has of an image whose file is gone, durably.
     func forget(_ image: ImageIdentity) throws(StorageError) {
-        forgetMode(of: image)
         try attachment?.destager.discard(image)
         do throws(DatastoreError) {
             try register.remove([image])

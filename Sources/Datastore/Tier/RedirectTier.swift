@@ -36,13 +36,15 @@ final class RedirectTier: Sendable {
     let contents: @Sendable (ImageIdentity) -> RedirectRegister.Contents?
     let yield: @Sendable () -> Void
     let state = Locked(State())
-    /// The open images that the log takes nothing of, and keeps nothing of.
-    let emptied = Locked<Set<ImageIdentity>>([])
+    /// How many open files of an image there are that the log takes nothing of, and keeps nothing of.
+    let emptied = Locked<[ImageIdentity: Int]>([:])
     /// How many of the server's threads are about to remove a name of an image's file.
     let removals = Locked<[ImageIdentity: Int]>([:])
     /// Held by whoever attaches, detaches or evacuates.
     let administration = Locked(())
     let stopping = Atomic(false)
+    /// Whether administrators are to wait no longer, as the server stops.
+    let administrationEnds = Atomic(false)
     let isFailureLogged = Atomic(false)
     let thread = IOPool(name: "destage", threadCount: 1)
 
@@ -74,17 +76,16 @@ final class RedirectTier: Sendable {
         }
     }
 
-    /// What becomes of writes to the file of an image, from now on.
-    func setMode(of image: ImageIdentity, path: String) -> DatastoreConfiguration.TierMode {
-        let mode = configuration?.mode(of: path) ?? .off
-        emptied.withLock { emptied in
-            if mode == .off { emptied.insert(image) } else { emptied.remove(image) }
-        }
-        return mode
-    }
+    /// What becomes of writes to the file at `path`.
+    func mode(of path: String) -> DatastoreConfiguration.TierMode { configuration?.mode(of: path) ?? .off }
 
-    /// The file of an image is gone.
-    func forgetMode(of image: ImageIdentity) { _ = emptied.withLock { $0.remove(image) } }
+    /// Takes note of an open file of an image that the log takes nothing of, or that there is one less.
+    func noteModeOff(of image: ImageIdentity, _ isOff: Bool) {
+        emptied.withLock { emptied in
+            let count = emptied[image, default: 0] + (isOff ? 1 : -1)
+            emptied[image] = count > 0 ? count : nil
+        }
+    }
 
     /// Whether writes of any file may go to the log and the file both.
     var mayWriteThrough: Bool {

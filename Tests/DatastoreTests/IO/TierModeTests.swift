@@ -48,6 +48,50 @@ struct TierModeTests {
         }
     }
 
+    /// Of files that are closed nothing stays.
+    @Test func imagesOfModeOffAreKnownWhileTheyAreOpen() throws {
+        try bed.serve(.writeback, modes: [("plain*", .off)]) { datastore, _ in
+            let root = try bed.root(datastore)
+            for number in 0..<5 {
+                let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+                let handle = try datastore.create(root, FileName("plain\(number)"), mode, as: .root).handle
+                try bed.write(1, at: 0, handle, datastore)
+                #expect(datastore.tier.emptied.withLock { $0.count } == number + 1)
+            }
+            let open = datastore.files.table.withLock { $0.files.map(\.file.identity) }
+            for file in open { datastore.files.forget(file) }
+            // Who goes through the open files has them for a moment.
+            for _ in 0..<200 where !datastore.tier.emptied.withLock({ $0.isEmpty }) { usleep(10_000) }
+            #expect(datastore.tier.emptied.withLock { $0.isEmpty })
+        }
+    }
+
+    /// The register of images that need the log is written with each: it has an end.
+    @Test func theLogTakesNothingOfMoreImagesThanAreEntered() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let register = datastore.tier.register
+            let entry = RedirectRegister.Entry(path: "/other.img", mark: "")
+            try register.changeImages { images in
+                for number in 0..<RedirectRegister.mostImages {
+                    let digits = String(number, radix: 16)
+                    let identity = String(repeating: "0", count: 8 - digits.count) + digits
+                    if let image = ImageIdentity(hexadecimal: identity) { images[image] = entry }
+                }
+            }
+            let offset = try bed.redirect(datastore, handle)
+            try #expect(bed.readFile(offset) == RedirectBed.content)
+            #expect(datastore.tierStatus().liveBytes == 0)
+            // One less makes room, and what stands there goes on to be redirected.
+            let first = try #require(register.images.keys.first)
+            try register.remove([first])
+            try bed.write(2, at: offset, handle, datastore)
+            try bed.write(3, at: offset, handle, datastore)
+            try #expect(bed.readFile(offset) == RedirectBed.content)
+            try #expect(bed.read(offset, handle, datastore).first == 3)
+            try register.changeImages { images in images = images.filter { $0.value != entry } }
+        }
+    }
+
     @Test func aRenamedImageHasTheModeOfItsNewName() throws {
         try bed.serve(.writeback, modes: [("plain*", .off)]) { datastore, handle in
             let offset = try bed.redirect(datastore, handle)

@@ -51,6 +51,80 @@ struct RegisterTests {
         }
     }
 
+    /// All of a register is written with each change: it must not grow with what clients call their files.
+    @Test func ofLongPathsTheEndIsKept() throws {
+        try withState { state in
+            let path = [0x2F] + [UInt8](repeating: 0xFF, count: 3990) + Array("/disk.img".utf8)
+            let files = try FileRegister(LateTimes.registerName, in: state, mayBeOld: true)
+            let redirects = try RedirectRegister(in: state, mayBeOld: true)
+            try redirects.use(0xDEF)
+            for number in 0..<10 {
+                // As the kernel's name of an open file is shown.
+                let late = LateTimes(of: identity(number), in: files)
+                #expect(late.mayBeLate(path: ByteString(path).description, atOnce: true))
+                try redirects.enter(identity(number), path: ByteString(path), mark: "1-2-3", for: 0xDEF)
+            }
+            let kept = ByteString("...".utf8 + path.suffix(253))
+            for (name, entries) in [
+                (LateTimes.registerName, try FileRegister(LateTimes.registerName, in: state, mayBeOld: false).entries),
+                (RedirectRegister.fileName, try RedirectRegister(in: state, mayBeOld: false).entries),
+            ] {
+                #expect(entries.count == 10 && entries.values.allSatisfy { $0 == kept })
+                #expect(try Data(contentsOf: URL(filePath: "\(state.path)/\(name)")).count < 10 * 1200)
+            }
+        }
+    }
+
+    /// A WRITE whose time may or may not be late does not wait for a change of the register: it pays for its time.
+    @Test func writesDoNotStandInLineForARegister() throws {
+        try withState { state in
+            let files = try FileRegister(LateTimes.registerName, in: state, mayBeOld: true)
+            let (isChanging, goOn, isDone) = (
+                DispatchSemaphore(value: 0), DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)
+            )
+            let late = LateTimes(of: identity(1), in: files)
+            let pool = IOPool(name: "test", threadCount: 2)
+            pool.submit {
+                let slow = sequence(state: 0) { (_: inout Int) -> ImageIdentity? in
+                    isChanging.signal()
+                    goOn.wait()
+                    return nil
+                }
+                try? files.remove(slow)
+            }
+            isChanging.wait()
+            pool.submit {
+                for _ in 0..<64 { #expect(!late.mayBeLate(path: "/disk.img")) }
+                isDone.signal()
+            }
+            #expect(isDone.wait(timeout: .now() + 10) == .success)
+            goOn.signal()
+            pool.shutDown()
+            for _ in 0..<63 { #expect(!late.mayBeLate(path: "/disk.img")) }
+            #expect(late.mayBeLate(path: "/disk.img"))
+        }
+    }
+
+    /// What happens to a file that is about to go keeps it.
+    @Test func aFileThatIsEnteredWhileItGoesStays() throws {
+        try withState { state in
+            let files = try FileRegister(LateTimes.registerName, in: state, mayBeOld: true)
+            for number in 1...4 { try files.enter(identity(number), path: "/disk.img") }
+            try files.remove((0...3).map(identity)) { file in
+                #expect(file != identity(0) && !files.contains(file) && files.contains(identity(4)))
+                if file == identity(2) {
+                    #expect(LateTimes(of: file, in: files).mayStillBeLate(path: "/disk.img"))
+                    #expect(files.contains(file))
+                }
+                return file != identity(3)
+            }
+            for files in [files, try FileRegister(LateTimes.registerName, in: state, mayBeOld: false)] {
+                #expect(Set(files.entries.keys) == Set((2...4).map(identity)))
+                #expect((2...4).allSatisfy { files.contains(identity($0)) })
+            }
+        }
+    }
+
     @Test func aRegisterThatIsTornAtAnyByteIsRefused() throws {
         try withState { state in
             _ = try filled(state)
