@@ -4,6 +4,7 @@ import Glibc
 import NIOCore
 import TestTools
 import Testing
+import Tiering
 
 @testable import Datastore
 
@@ -65,6 +66,42 @@ import Testing
             let now = try next.getAttributes(file, as: .root).modificationTime
             #expect((now.seconds, now.nanoseconds) > (seen.seconds, seen.nanoseconds))
             #expect(next.lateTimes.entries.isEmpty)
+        }
+    }
+
+    /// Files that are gone, or that nobody has used for a while, make room in the register for others; the times of the latter
+    /// are on the disk then.
+    @Test func timesAreNoLongerLateOfFilesThatAreClosedOrGone() throws {
+        try withFileSystem(hasJournal: true) { export, path, crash in
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
+            let bytes = ByteBuffer(repeating: 0xA7, count: 4096)
+            for name in ["gone", "disk"] as [FileName] {
+                let file = try datastore.create(root, name, mode, as: .root).handle
+                for number in 0..<100 as Range<UInt64> {
+                    _ = try datastore.write(file, offset: number * 4096, bytes: bytes, stability: .fileSync, as: .root)
+                }
+            }
+            #expect(datastore.lateTimes.count == 2)
+            _ = try datastore.remove(root, "gone", as: .root)
+            for _ in 0..<400 where datastore.lateTimes.count > 1 { usleep(25_000) }
+            let file = try datastore.lookup(root, "disk", as: .root).handle
+            let identity = try #require(ImageIdentity(file))
+            #expect(Array(datastore.lateTimes.entries.keys) == [identity])
+            sleep(2)
+            _ = try datastore.write(file, offset: 0, bytes: bytes, stability: .fileSync, as: .root)
+            let seen = try datastore.getAttributes(file, as: .root).modificationTime
+            datastore.files.mostFiles.store(1, ordering: .relaxed)
+            // Who goes through the open files has them for a moment.
+            for _ in 0..<400 where !datastore.lateTimes.entries.isEmpty {
+                datastore.files.makeRoom()
+                usleep(25_000)
+            }
+            #expect(datastore.lateTimes.entries.isEmpty)
+            let onDisk = try #require(try crash("/disk", "stat").firstMatch(of: /mtime: 0x([0-9a-f]+)/)?.1)
+            #expect(Int64(onDisk, radix: 16) == seen.seconds)
         }
     }
 

@@ -48,20 +48,17 @@ struct OpenFileTable {
         return entry.file
     }
 
-    /// Forgets files that nobody uses, those first that were used least recently; returns them.
-    ///
-    /// - Parameters:
-    ///   - most: how many at most.
-    ///   - limit: none that was used since.
-    ///   - kept: files that stay.
-    mutating func removeUnused(
-        most: Int = .max, before limit: ContinuousClock.Instant, keeping kept: Set<OpenFile.Identity>
-    ) -> [OpenFile] {
-        let idle = byIdentity.filter { $0.value.lastUse < limit && !kept.contains($0.key) }
-            .map { (identity: $0.key, lastUse: $0.value.lastUse) }.sorted { $0.lastUse < $1.lastUse }
+    /// When each file was used last.
+    var lastUses: [(identity: OpenFile.Identity, lastUse: ContinuousClock.Instant)] {
+        byIdentity.map { ($0.key, $0.value.lastUse) }
+    }
+
+    /// Forgets those of `candidates` that nobody uses, in their order, `most` of them; returns them.
+    mutating func removeUnused(_ candidates: [OpenFile.Identity], most: Int = .max) -> [OpenFile] {
         var removed: [OpenFile] = []
-        for (identity, _) in idle where removed.count < most && isUnused(identity) {
-            if let file = remove(identity) { removed.append(file) }
+        for identity in candidates {
+            guard removed.count < most else { break }
+            if isUnused(identity), let file = remove(identity) { removed.append(file) }
         }
         return removed
     }

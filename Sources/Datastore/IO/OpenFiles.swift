@@ -38,6 +38,8 @@ final class OpenFiles: Sendable {
     /// How many files may be open, so that descriptors are left for everything else.
     let mostFiles = Atomic(OpenFiles.affordableFiles())
     let hasNotedLimit = Atomic(false)
+    /// How many files were open when none could be closed last; 0 when some could.
+    let countWithoutRoom = Atomic(0)
     private let rounds = IOPool(name: "open-files", threadCount: 1)
     /// Does what follows when a file is gone, which may take long and wait for writes: no client waits for that.
     private let farewells = IOPool(name: "removed-files", threadCount: 1)
@@ -216,6 +218,7 @@ final class OpenFiles: Sendable {
         farewells.submit { [weak self] in
             guard isDurable || (try? descriptor.syncRemoval()) != nil else { return }
             self?.forgetRedirects(of: descriptor, file)
+            self?.forgetLateTimes(of: descriptor, file)
         }
     }
 
@@ -230,6 +233,17 @@ final class OpenFiles: Sendable {
             try redirects.discard()
         } catch {
             logger.error("\(error): redirected blocks of a removed file stay in the log")
+        }
+    }
+
+    /// Forgets that the time of `descriptor`'s file, whose last name is gone, may be late.
+    private func forgetLateTimes(of descriptor: OwnedDescriptor, _ file: OpenFile?) {
+        // None that ends later may enter it again.
+        file?.ranges.waitForWrites()
+        do throws(DatastoreError) {
+            try (file?.lateTimes ?? fileState(descriptor)?.lateTimes)?.forget()
+        } catch {
+            logger.warning("\(error.message)")
         }
     }
 
@@ -403,8 +417,8 @@ final class OpenFiles: Sendable {
     private func closeIdleFiles() {
         let limit = ContinuousClock.now - Self.idleTime
         endIdleSessions(before: limit)
-        let kept = filesWithRedirects()
-        close(table.withLock { $0.removeUnused(before: limit, keeping: kept) })
+        let idle = leastUsedFiles(before: limit)
+        close(table.withLock { $0.removeUnused(idle) })
     }
 
     private func endIdleSessions(before limit: ContinuousClock.Instant) {

@@ -58,6 +58,58 @@ import Testing
         #expect(try test.datastore.openFile(used) === file)
     }
 
+    /// Where none can be closed they are gone through again when there are some more, not for each.
+    @Test func filesInUseAreNotGoneThroughForEachThatIsOpened() throws {
+        let test = try TestDatastore()
+        let files = test.datastore.files
+        files.mostFiles.store(64 * 4, ordering: .relaxed)
+        var used: [OpenFile] = []
+        var looks: [Int] = []
+        for number in 0..<300 {
+            used.append(try test.datastore.openFile(try test.createFile("f\(number)")))
+            let count = files.countWithoutRoom.load(ordering: .relaxed)
+            if count != looks.last { looks.append(count) }
+        }
+        #expect(looks == [0] + stride(from: 256, to: 300, by: 4))
+        used.removeAll()
+        // Who goes through the open files has them for a moment.
+        for number in 300..<340 where files.table.withLock({ $0.count }) >= 256 {
+            _ = try test.datastore.openFile(try test.createFile("f\(number)"))
+        }
+        #expect(files.table.withLock { $0.count } < 256)
+        #expect(files.countWithoutRoom.load(ordering: .relaxed) == 0)
+    }
+
+    /// Images give way several at a time.
+    @Test func imagesMakeRoomForOthers() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            for number in 0..<52 { try makeSparseFile("\(export)/i\(number)", size: 1 << 20) }
+            let datastore = try Datastore(
+                configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            for number in 0..<32 {
+                _ = try read(try datastore.lookup(root, FileName("i\(number)"), as: .root).handle, datastore)
+            }
+            #expect(eventually { datastore.files.sessions.count { !$0.isBusy } == 32 })
+            datastore.files.mostFiles.store(32, ordering: .relaxed)
+            var used: [OpenFile] = []
+            var ends = 0
+            for number in 32..<52 {
+                let before = datastore.files.sessions.count
+                let handle = try datastore.lookup(root, FileName("i\(number)"), as: .root).handle
+                used.append(try datastore.openFile(handle))
+                if datastore.files.sessions.count < before { ends += 1 }
+            }
+            // Two at a time, but for when somebody goes through the open files and has them for a moment.
+            #expect((1...15).contains(ends))
+            #expect(datastore.files.table.withLock { $0.count } <= 36)
+        }
+    }
+
     /// The kernel knows no name of a file that was opened by its handle alone.
     @Test func anImageThatIsOpenedByAnOldHandleIsLookedInto() throws {
         try withTemporaryDirectory { path in
