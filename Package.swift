@@ -126,6 +126,7 @@ let package = Package(
         .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),
         tests(of: "BlockStorage"),
         tests(of: "Console"),
+        tests(of: "Control", ["Datastore", "TestTools", nioCore, nioPosix, logging]),
         tests(of: "TestBed", ["CLinux"]),
         .testTarget(
             name: "BenchTests", dependencies: ["HotPaths", "TestBed", "count-allocations", "introspect-bench"],

@@ -68,12 +68,18 @@ public final class ControlServer: Sendable {
         }
     }
 
-    /// Ends the service; a request that is under way is not waited for.
+    /// Takes no more connections, and tells the requests that take long to end soon. Those that have come are carried out
+    /// until ``finish()``.
     public func stop() async {
+        commands.datastore.endAdministration()
         guard let channel = listener.withLock({ $0 }) else { return }
         try? await channel.close()
         unlink(path)
     }
+
+    /// Waits for the requests that are under way; none is carried out after that. Called before the datastore is closed:
+    /// then its registers and the redirect log may be another server's. Blocks.
+    public func finish() { pool.shutDown() }
 
     /// A socket at `path` with mode 0600 from its first moment, in a directory where nobody else can replace it.
     private func listeningSocket() throws(StartError) -> Int32 {

@@ -104,6 +104,7 @@ final class Server: Sendable {
         bulkPool.shutDown()
         metadataPool.shutDown()
         listingPool.shutDown()
+        control.finish()
         datastore.close()
         try? await group.shutdownGracefully()
     }

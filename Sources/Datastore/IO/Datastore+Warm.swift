@@ -16,13 +16,13 @@ extension Datastore {
         guard let session = files.sessions.first(where: { $0.image.path == path }) else {
             throw DatastoreError(.noEntry, "\(path): no image that introspection follows")
         }
-        while session.lastScan == nil, session.isBusy, !session.hasFailed, !files.background.isStopping {
+        let background = files.background
+        let isCancelled = { [tier] in background.isStopping || tier.isAdministrationOver() }
+        while session.lastScan == nil, session.isBusy, !session.hasFailed, !isCancelled() {
             usleep(Self.pollInterval)
         }
         do throws(StorageError) {
-            let background = files.background
-            let result = try session.warm(
-                isCancelled: { background.isStopping }, pausing: { background.yieldToReaders() })
+            let result = try session.warm(isCancelled: isCancelled, pausing: { background.yieldToReaders() })
             return (result.wanted, result.cached)
         } catch {
             throw DatastoreError(error)

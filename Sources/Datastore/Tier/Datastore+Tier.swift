@@ -13,12 +13,16 @@ final class DatastoreReference: @unchecked Sendable {
 extension Datastore {
     // MARK: Administration
 
+    /// Has what administrators have asked for and what takes long end soon, undone, and all of it that comes from now on:
+    /// the server stops.
+    public func endAdministration() { tier.administrationEnds.store(true, ordering: .relaxed) }
+
     /// How the fast device does.
     public func tierStatus() -> TierStatus {
         tier.status { image in
             do throws(DatastoreError) {
                 guard let handle = FileHandle(image.bytes) else { throw DatastoreError(.badHandle, "not a handle") }
-                return (try open(handle, flags: linux_o_path).currentPath.map { ByteString($0) }, nil)
+                return (try open(handle, flags: linux_o_path).currentPath.map { ByteString(escaped: $0) }, nil)
             } catch {
                 return (nil, error.message)
             }
@@ -67,12 +71,19 @@ extension Datastore {
         var images: [ImageIdentity]?
         if let path { images = try self.images(at: path) }
         do throws(StorageError) {
-            guard let images else { return try attachment.destager.pass(sparing: 0) }
-            for image in images {
-                try attachment.destager.drain(image, RedirectTier.everything)
+            if let images {
+                for image in images where !tier.isAdministrationOver() {
+                    try attachment.destager.drain(
+                        image, RedirectTier.everything, isCancelled: tier.isAdministrationOver)
+                }
+            } else {
+                try attachment.destager.pass(sparing: 0, isCancelled: tier.isAdministrationOver)
             }
         } catch {
             throw DatastoreError(error)
+        }
+        guard !tier.isAdministrationOver() else {
+            throw DatastoreError(.retryLater, "the server is stopping, which moves what the time allows")
         }
     }
 

@@ -122,13 +122,14 @@ extension RedirectTier {
         attachment.log.close()
         do throws(StorageError) {
             for _ in 0..<Self.mostClosingPasses where !attachment.log.isEmpty {
-                try attachment.destager.pass(sparing: 0)
+                try attachment.destager.pass(sparing: 0, isCancelled: isAdministrationOver)
+                if isAdministrationOver() { break }
             }
             guard attachment.log.isEmpty else {
                 throw StorageError(.system(EBUSY), operation: "empty", device: "redirect log")
             }
         } catch {
-            guard givingUp else {
+            guard givingUp, !isAdministrationOver() else {
                 attachment.log.reopen()
                 throw error
             }
@@ -170,6 +171,9 @@ extension RedirectTier {
                 try record { () throws(DatastoreError) in try register.retire() }
             })
     }
+
+    /// See ``administrationEnds``.
+    func isAdministrationOver() -> Bool { administrationEnds.load(ordering: .relaxed) }
 
     func exclusively<Value: Sendable>(
         _ body: () throws(DatastoreError) -> Value

@@ -50,10 +50,14 @@ public final class Destager: @unchecked Sendable {
     }
 
     /// Destages what is redirected of `range` of `image`; returns when nothing written before the call is.
-    public func drain(_ image: ImageIdentity, _ range: ByteRange) throws(StorageError) {
+    ///
+    /// - Parameter isCancelled: as that of ``pass(sparing:isCancelled:)``.
+    public func drain(
+        _ image: ImageIdentity, _ range: ByteRange, isCancelled: () -> Bool = { false }
+    ) throws(StorageError) {
         guard log.hasRedirect(range, of: image) else { return }
         let number = log.monitor.withLock { log.state.number(of: image) }
-        try destage(before: .max, { false }) { $0.image == number && $0.range.overlaps(range) }
+        try destage(before: .max, isCancelled) { $0.image == number && $0.range.overlaps(range) }
     }
 
     /// Forgets the redirects of an image that is gone.
