@@ -19,7 +19,7 @@ public final class FileDevice: BlockDevice {
         case directIfPossible
     }
 
-    /// The path that was opened.
+    /// What errors call the file.
     public let name: String
     /// Whether reads and writes pass the page cache by.
     public let isDirect: Bool
@@ -27,7 +27,9 @@ public final class FileDevice: BlockDevice {
     private let access: Access
 
     /// Opens `path`, which must exist.
-    public init(path: String, access: Access, mode: Mode) throws(StorageError) {
+    ///
+    /// - Parameter name: what errors call the file; nil for `path`.
+    public init(path: String, access: Access, mode: Mode, name: String? = nil) throws(StorageError) {
         let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
         var descriptor: Int32 = -1
         if mode == .directIfPossible {
@@ -38,11 +40,11 @@ public final class FileDevice: BlockDevice {
             descriptor = open(path, flags)
         }
         guard descriptor >= 0 else {
-            throw StorageError.lastSystemError(operation: "open", device: path)
+            throw StorageError.lastSystemError(operation: "open", device: name ?? path)
         }
         self.descriptor = descriptor
         self.access = access
-        name = path
+        self.name = name ?? path
     }
 
     deinit {

@@ -100,6 +100,7 @@ public final class Datastore: Sendable {
         watchRedirectedImages()
         tier.compareStopped()
         forgetRefusedImages()
+        noteStrandedImages()
         restoreTimes()
         tier.start()
     }

@@ -28,7 +28,8 @@ extension Serve {
         }
         let least = DatastoreConfiguration.Tier.smallestSize * (ssdMirror ? 1 : max(1, ssd.count))
         if let ssdSize, ssdSize.bytes < least {
-            throw ValidationError("--ssd-size \(ssdSize): expected at least \(ByteSize(bytes: least))")
+            throw ValidationError(
+                "--ssd-size \(ssdSize): expected at least \(ByteSize(bytes: least)) for \(ssd.count) directories")
         }
         for (index, directory) in ssd.enumerated() {
             if let other = ssd[..<index].first(where: { isSame($0, directory) }) {

@@ -103,7 +103,9 @@ struct Serve: AsyncParsableCommand {
             """, valueName: "classes"))
     var ssdClasses: RedirectClasses?
 
-    @Option(help: ArgumentHelp("The size of the log, when it is made, 64M at least. (default: 1G)", valueName: "size"))
+    @Option(
+        help: ArgumentHelp(
+            "The size of the log when it is made, at least 64M a stripe. (default: 1G)", valueName: "size"))
     var ssdSize: ByteSize?
 
     @Option(help: "How many seconds a clean stop moves blocks from the log to the images; the rest stays in the log.")

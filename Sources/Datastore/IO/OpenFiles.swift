@@ -469,11 +469,13 @@ final class OpenFiles: Sendable {
         var files: [OpenFile] = []
         for hostFile in image.files {
             let known = hostFile.path == path ? file : nil
-            guard let part = known ?? file.descriptor.root.openFile(at: hostFile.path).flatMap(openPart),
-                // What is in the file is not what its image holds.
-                part.redirects?.isRefused != true
-            else {
+            guard let part = known ?? file.descriptor.root.openFile(at: hostFile.path).flatMap(openPart) else {
                 return logger.warning("\(image.path): \(hostFile.path) cannot be opened, served as files")
+            }
+            // What is in the file is not what its image holds.
+            guard part.redirects?.isRefused != true else {
+                return logger.notice(
+                    "\(hostFile.path): not looked into while it is refused, see introspectctl tier list")
             }
             files.append(part)
         }

@@ -22,10 +22,29 @@ extension Datastore {
         tier.status { image in
             do throws(DatastoreError) {
                 guard let handle = FileHandle(image.bytes) else { throw DatastoreError(.badHandle, "not a handle") }
+                guard isServed(image) else {
+                    return (nil, "its export is not served any more, or at another path: serve it where it was")
+                }
                 return (try open(handle, flags: linux_o_path).currentPath.map { ByteString(escaped: $0) }, nil)
             } catch {
-                return (nil, error.message)
+                return (nil, "its file cannot be opened (\(error.message))")
             }
+        }
+    }
+
+    /// Whether the export is served by which an image is known.
+    private func isServed(_ image: ImageIdentity) -> Bool {
+        FileHandle(image.bytes).flatMap(HandleCodec.exportID).map { roots[$0] != nil } ?? false
+    }
+
+    /// Says which images have blocks in the log and belong to no export that is served.
+    func noteStrandedImages() {
+        for (image, path) in tier.register.entries where !isServed(image) {
+            logger.warning(
+                """
+                \(path): refused by whatever name, its newest blocks are in the redirect log, and the export that it was in \
+                is not served any more, or at another path: serve it where it was
+                """)
         }
     }
 
@@ -250,7 +269,9 @@ extension Datastore {
             throw StorageError(.system(ESTALE), operation: "open for destaging: \(error.message)", device: path)
         }
         guard !files.noteExternalChange(of: file) else {
-            throw StorageError(.system(ESTALE), operation: "open for destaging", device: file.path)
+            throw StorageError(
+                .system(EAGAIN), operation: "open for destaging: its attributes or contents have just been changed",
+                device: file.path)
         }
         return try DestagedFile(file)
     }

@@ -102,7 +102,13 @@ final class FileRedirects: Sendable {
         let (isChosen, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
         let isWanted = isChosen && (mode == .writethrough || tier.register.hasRoom(for: image))
         if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
-            try tier.enter(image, path: ByteString(escaped: path), mark: mark, for: log)
+            do throws(StorageError) {
+                try tier.enter(image, path: ByteString(escaped: path), mark: mark, for: log)
+            } catch  where log.failure == nil {
+                // The image has everything itself, and can do without a log that must not have what no register knows.
+                try lending { () throws(StorageError) in try drain(range) }
+                return .file
+            }
             try makeLengthDurable(range.end)
         }
         do throws(StorageError) {
@@ -183,7 +189,8 @@ struct DestagedFile: DestageTarget {
 
     init(_ file: OpenFile) throws(StorageError) {
         self.file = file
-        device = try FileDevice(path: file.descriptor.descriptorPath, access: .readWrite, mode: .buffered)
+        device = try FileDevice(
+            path: file.descriptor.descriptorPath, access: .readWrite, mode: .buffered, name: file.path)
     }
 
     var name: String { file.path }

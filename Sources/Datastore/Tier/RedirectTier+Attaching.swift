@@ -16,6 +16,12 @@ extension RedirectTier {
         try exclusively { () throws(DatastoreError) in
             if let log = attachment?.log {
                 guard log.isAbandoned else {
+                    if let failure = log.failure {
+                        throw DatastoreError(
+                            .invalidArgument,
+                            "the redirect log has failed (\(failure)) and has blocks that are not in the images: detach it "
+                                + "first; tier detach --give-up loses what it cannot give")
+                    }
                     throw DatastoreError(.invalidArgument, "the redirect log is attached: detach it first")
                 }
                 state.withLock { $0 = State(isDetached: true) }
@@ -103,18 +109,34 @@ extension RedirectTier {
                 state.withLock { $0 = State(isDetached: true) }
                 return !refused.isEmpty
             }
+            if givingUp { try checkNoneWaits(attachment.log) }
             var lost = 0
             do throws(StorageError) {
                 if attachment.log.failure == nil { try empty(attachment, givingUp: givingUp) }
                 if attachment.log.failure != nil { lost = try evacuate(attachment, givingUp: givingUp) }
             } catch {
-                throw DatastoreError(.serverFault, "\(error): redirected blocks stay in the log")
+                throw DatastoreError(
+                    .serverFault,
+                    "\(error): redirected blocks stay in the log, which stays in use; --give-up loses what it cannot give"
+                )
             }
             try register.retire()
             state.withLock { $0 = State(isDetached: true) }
             if lost > 0 { logger.error("\(lost) bytes that were only in the redirect log were given up") }
             logger.notice("the redirect log is detached")
             return lost > 0
+        }
+    }
+
+    /// Throws when images whose blocks a healthy log can give wait for an administrator's word.
+    private func checkNoneWaits(_ log: RedirectLog) throws(DatastoreError) {
+        guard log.failure == nil else { return }
+        let counts = log.liveByteCounts
+        for (image, entry) in register.images where entry.isQuarantined && counts[image, default: 0] > 0 {
+            throw DatastoreError(
+                .invalidArgument,
+                "\(entry.path): another program has changed it, and the log has \(counts[image, default: 0]) bytes of it: "
+                    + "introspectctl tier resolve says whose blocks count")
         }
     }
 
@@ -164,6 +186,9 @@ extension RedirectTier {
         }
         return try attachment.destager.evacuate(
             givingUp: givingUp, isNeeded: register.contains,
+            onLoss: { (image, bytes) in
+                logger.error("\(register.entries[image]?.description ?? ""): \(bytes) bytes of it were given up")
+            },
             recordImages: { (images) throws(StorageError) in
                 try record { () throws(DatastoreError) in try register.remove(images) }
             },

@@ -116,6 +116,9 @@ extension RedirectTier {
             logger.error("\(error): redirected blocks stay in the log")
         }
         let rest = attachment.log.liveByteCount
+        if rest > 0, let failure = attachment.log.failure {
+            return logger.error("\(rest) bytes are in the redirect log alone, which has failed: \(failure)")
+        }
         guard rest == 0, attachment.log.failure == nil else {
             return logger.warning("\(rest) bytes stay safely in the redirect log until the next start")
         }

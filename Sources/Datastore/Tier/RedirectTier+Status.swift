@@ -4,7 +4,7 @@ import Tiering
 extension RedirectTier {
     /// How the device does.
     ///
-    /// - Parameter find: the path of an image now, where it is known, and why its file cannot be opened, if that is so.
+    /// - Parameter find: the path of an image now, where it is known, and why its blocks are out of reach, if that is so.
     func status(_ find: (ImageIdentity) -> (path: ByteString?, failure: String?)) -> TierStatus {
         let state = state.withLock { $0 }
         var status = TierStatus(state: .none, mode: (configuration?.mode ?? .off).rawValue)
@@ -15,7 +15,7 @@ extension RedirectTier {
         let counts = log?.liveByteCounts ?? [:]
         if let log {
             status.state = log.failure == nil ? .attached : .failed
-            status.failure = log.failure.map { "\($0)" }
+            status.failure = log.failure.map { "\($0)" } ?? state.cause
             (status.size, status.fullness, status.liveBytes) = (log.size, log.fullness, log.liveByteCount)
         } else if !state.refused.isEmpty {
             status.state = .missing
@@ -34,7 +34,9 @@ extension RedirectTier {
             line.isOrphaned = failure != nil
             line.isRefused =
                 state.refused[image] != nil || entries[image].map { $0.isQuarantined || $0.stopped != nil } == true
-            line.reason = reason(entries[image], failure, isMissing: state.refused[image] != nil, state.cause)
+            line.reason =
+                reason(entries[image], failure, isMissing: state.refused[image] != nil, state.cause)
+                ?? log?.failure.map { "the log has failed (\($0)); tier detach --give-up loses what it cannot give" }
             status.images.append(line)
         }
         status.images.sort { ($0.path, $0.identity) < ($1.path, $1.identity) }
@@ -44,7 +46,7 @@ extension RedirectTier {
     private func reason(
         _ entry: RedirectRegister.Entry?, _ failure: String?, isMissing: Bool, _ cause: String?
     ) -> String? {
-        if let failure { return "its file cannot be opened (\(failure)); introspectctl tier forget loses its blocks" }
+        if let failure { return "\(failure); introspectctl tier forget loses its blocks" }
         if entry?.isQuarantined == true {
             return "another program has changed it; introspectctl tier resolve says whose blocks count"
         }

@@ -19,7 +19,7 @@ final class RedirectTier: Sendable {
         var attachment: Attachment?
         /// The images that cannot be served without the log, and their paths.
         var refused: [ImageIdentity: ByteString] = [:]
-        /// Why there is no log, if there should be.
+        /// Why there is no log, if there should be, or why images go without.
         var cause: String?
         var isDetached = false
         /// The images whose blocks cannot be moved to them because they cannot be opened, and why that is so.
@@ -46,6 +46,7 @@ final class RedirectTier: Sendable {
     /// Whether administrators are to wait no longer, as the server stops.
     let administrationEnds = Atomic(false)
     let isFailureLogged = Atomic(false)
+    private let isRegisterFailing = Atomic(false)
     let thread = IOPool(name: "destage", threadCount: 1)
 
     /// Opens the log of `configuration`, or makes one.
@@ -123,9 +124,17 @@ final class RedirectTier: Sendable {
         guard log.failure == nil else { return }
         do throws(DatastoreError) {
             try register.enter(image, path: path, mark: mark, for: log.identity)
+            if isRegisterFailing.load(ordering: .relaxed) { noteRegister(failure: nil) }
         } catch {
+            noteRegister(failure: error.message)
             throw registerFailure(error)
         }
+    }
+
+    /// Notes, for whoever asks how the log does, why images cannot be registered, or, with nil, that they can.
+    private func noteRegister(failure: String?) {
+        isRegisterFailing.store(failure != nil, ordering: .relaxed)
+        state.withLock { $0.cause = failure.map { "images that are not registered go without the log: \($0)" } }
     }
 
     func registerFailure(_ error: DatastoreError) -> StorageError {

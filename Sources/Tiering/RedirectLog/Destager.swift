@@ -89,11 +89,13 @@ public final class Destager: @unchecked Sendable {
     ///   - givingUp: whether what cannot be read, or whose image cannot be opened, is lost; else nothing is forgotten
     ///     when there is such.
     ///   - isNeeded: whether an image lacks what the log has of it.
+    ///   - onLoss: is told what was given up of an image.
     ///   - recordImages: makes durable, elsewhere, that what the device holds of these images no longer counts.
     ///   - record: makes durable, elsewhere, that nothing of what the device holds counts any more.
     /// - Returns: the bytes that were given up.
     @discardableResult public func evacuate(
         givingUp: Bool = false, isNeeded: (ImageIdentity) -> Bool = { _ in true },
+        onLoss: (ImageIdentity, _ bytes: Int) -> Void = { _, _ in },
         recordImages: ([ImageIdentity]) throws(StorageError) -> Void = { _ in },
         record: () throws(StorageError) -> Void
     ) throws(StorageError) -> Int {
@@ -106,7 +108,9 @@ public final class Destager: @unchecked Sendable {
             var done: [ImageIdentity] = []
             try forEachImage(of: { _ in true }) { regions, image in
                 do throws(StorageError) {
-                    if isNeeded(image) { lost += try evacuate(regions, of: image, givingUp: givingUp) }
+                    let given = isNeeded(image) ? try evacuate(regions, of: image, givingUp: givingUp) : 0
+                    if given > 0 { onLoss(image, given) }
+                    lost += given
                     done.append(image)
                 } catch {
                     failure = failure ?? error
