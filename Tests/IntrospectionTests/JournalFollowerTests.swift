@@ -10,11 +10,14 @@ private struct HandMadeJournal {
     static let blockSize = 1024
     var length: UInt32 = 64
     var features: UInt32 = 0
+    /// Blocks at the end that are no part of the log.
+    var fastCommitBlocks: UInt32 = 0
 
     func superblock(start: UInt32, sequence: UInt32) -> [UInt8] {
         var bytes = block(4, sequence: 0)
         for (offset, value) in [
             (12, UInt32(Self.blockSize)), (16, length), (20, 1), (24, sequence), (28, start), (40, features),
+            (84, fastCommitBlocks),
         ] { bytes.store(value.byteSwapped, at: offset) }
         return bytes
     }
@@ -134,6 +137,38 @@ extension JournalFollower {
             follower.tell(0, journal.superblock(start: start, sequence: sequence &+ 1))
             #expect(follower.position == .following(head: start, sequence: sequence &+ 1))
         }
+    }
+
+    /// A descriptor that names as many blocks as the log has besides it comes after its own blocks again, without an end.
+    @Test func aTransactionThatComesRoundToItsOwnStartIsLost() throws {
+        // A descriptor has room for 126 tags here.
+        let journal = HandMadeJournal(length: 1 << 14, features: 0x20, fastCommitBlocks: 1 << 14 - 128)
+        var descriptor = journal.descriptor(5, (0..<126).map { $0 })
+        descriptor.store(UInt16(2).bigEndian, at: 18 + 125 * 8)
+        let superblock = journal.superblock(start: 1, sequence: 5)
+        var follower = JournalFollower(try JournalSuperblock(parsing: superblock.span.bytes))
+        var cursor = follower.startCatchUp(superblock.span.bytes)
+        var reads = 0
+        while let place = cursor, reads < 1000 {
+            reads += 1
+            cursor = follower.catchUp(place, descriptor.span.bytes)
+        }
+        #expect(reads == 2 && follower.position == .lost)
+        // The same, as it is written.
+        follower = try journal.follower(sequence: 5)
+        follower.tell(1, descriptor)
+        for index in 2..<128 as Range<UInt32> { follower.tell(index, [UInt8](repeating: 0, count: 1024)) }
+        let next = follower.nextCommit()
+        #expect(next == nil && follower.position == .lost && !follower.hasWork)
+    }
+
+    @Test func aTransactionAsLongAsTheLogIsFollowed() throws {
+        var follower = try journal.follower(sequence: 7)
+        let blocks = journal.transaction(7, at: 1, names: [UInt32](100..<161))
+        #expect(blocks.count == 63)
+        for block in blocks { follower.tell(block.index, block.bytes) }
+        let next = follower.nextCommit()
+        #expect(next?.copies.count == 61 && follower.position == .following(head: 1, sequence: 8))
     }
 
     @Test func aLaterTransactionBeforeTheEndOfOneMeansThatItIsLost() throws {

@@ -59,6 +59,8 @@ struct JournalFollower: Sendable {
     struct Cursor: Hashable, Sendable {
         var index: UInt32
         var sequence: UInt32
+        /// Blocks of the log that were passed since its tail.
+        var passed = 0
     }
 
     private enum Header: Sendable {
@@ -70,6 +72,10 @@ struct JournalFollower: Sendable {
             switch self {
             case .descriptor(let sequence, _), .revoke(let sequence, _), .commit(let sequence): sequence
             }
+        }
+        /// Blocks of the log that it and what it names take.
+        var length: Int {
+            if case .descriptor(_, let tags) = self { tags.count + 1 } else { 1 }
         }
         /// How much room it takes, in tags.
         var weight: Int {
@@ -115,6 +121,9 @@ struct JournalFollower: Sendable {
     /// Whether blocks were written in pieces, so that a commit may be among them that was not seen.
     var hasGaps: Bool { !unread.isEmpty || !parts.isEmpty }
     var memoryBytes: Int { arrived.capacity * 8 + weight * MemoryLayout<JournalTag>.stride + parts.count * 32 }
+
+    /// Blocks of the log, where a transaction may be: one that is longer has come round to its own start.
+    private var logLength: Int { Int(superblock.logEnd - superblock.firstBlock) }
 
     /// Headers and tags that may be remembered: JBD2's largest transaction takes a third of the log at most, and mke2fs
     /// makes logs of 262,144 blocks at most by itself. A tag names a block that need not have been written.
@@ -248,17 +257,17 @@ struct JournalFollower: Sendable {
         }
         var commit = Commit(sequence: sequence)
         var index = head
-        for _ in 0..<superblock.length {
-            guard hasArrived(index), !unread.contains(index) else { break }
-            guard let header = headers[index], header.sequence == sequence else {
+        var room = logLength
+        while hasArrived(index), !unread.contains(index) {
+            guard let header = headers[index], header.sequence == sequence, header.length <= room else {
                 lose()
                 return nil
             }
+            room -= header.length
             let start = index
             index = next(index)
             switch header {
             case .descriptor(_, let tags):
-                guard tags.count < Int(superblock.logEnd) else { break }
                 for tag in tags {
                     guard hasArrived(index) else { return blocked(sequence) }
                     commit.copies.append(Copy(home: tag.block, index: index, isEscaped: tag.isEscaped))
@@ -319,10 +328,15 @@ struct JournalFollower: Sendable {
             forget(from: cursor.index, through: cursor.index)
             return nil
         }
-        var next = Cursor(index: next(cursor.index), sequence: cursor.sequence)
+        var next = Cursor(
+            index: next(cursor.index), sequence: cursor.sequence, passed: cursor.passed + header.length)
+        guard next.passed <= logLength else {
+            lose()
+            return nil
+        }
         switch header {
         case .descriptor(_, let tags):
-            for _ in tags.prefix(Int(superblock.logEnd)) {
+            for _ in tags {
                 arrived[Int(next.index / 64)] |= 1 << UInt64(next.index % 64)
                 next.index = self.next(next.index)
             }

@@ -8,6 +8,8 @@ struct JournalDigest {
     private static let catchUpBytes = 64 << 20
     /// Copies that are noted while the map is held.
     private static let copiesAtOnce = 256
+    /// Commits that are taken over: a guest may go on with one after the other.
+    private static let commitLimit = 4096
     /// Turns that are taken for copies and tags that do not count any more.
     private static let sweepLimit = 1024
 
@@ -84,7 +86,7 @@ struct JournalDigest {
     }
 
     private func applyCommits() {
-        while true {
+        for _ in 0..<Self.commitLimit {
             var next: JournalFollower.Commit?
             access { fileSystem in
                 next = fileSystem.journal?.follower.nextCommit()
