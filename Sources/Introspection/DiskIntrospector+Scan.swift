@@ -16,11 +16,11 @@ extension DiskIntrospector {
         defer { state.withLock { $0.writtenDuringScan = nil } }
         var options = options
         options.parallelism = max(1, parallelism)
-        let scan = try DiskScanner(reader: reader, name: name, options: options).scan {
+        var scan = try DiskScanner(reader: reader, name: name, options: options).scan {
             progress?($0)
             return !isCancelled()
         }
-        if !scan.wasCancelled { install(scan) }
+        if !scan.wasCancelled { scan.wasCancelled = !install(scan, isCancelled) }
         return report(of: scan, since: start)
     }
 
@@ -37,7 +37,7 @@ extension DiskIntrospector {
         state.withLock { $0.writtenDuringScan = granules }
         defer { state.withLock { $0.writtenDuringScan = nil } }
         let scan = try DiskScanner(reader: reader, name: name).restore(map)
-        install(scan)
+        _ = install(scan) { false }
         return report(of: scan, since: start)
     }
 
@@ -63,37 +63,51 @@ extension DiskIntrospector {
 
     /// Rounds in which what was written meanwhile is noted without holding the map; each has less to note.
     private static let installRounds = 3
-    /// Ranges that are noted while the map is held.
-    private static let rangesAtOnce = 256
+    /// Parts of disk and maps that are looked at in a round, and while the map is held: some milliseconds.
+    private static let partsInRound = 1 << 22
+    private static let partsAtOnce = 1 << 14
 
-    /// Puts what was scanned in service, with what was written during the scan noted for the next digest.
-    private func install(_ scan: DiskScan) {
+    /// Puts what was scanned in service, with what was written during the scan noted for the next digest; returns false,
+    /// and does not, when the scan is to end.
+    private func install(_ scan: DiskScan, _ isCancelled: () -> Bool) -> Bool {
         var new = IntrospectorState(scan, diskSize: diskSize, generation: 0)
         for fileSystem in new.fileSystems { share(fileSystem) }
         for _ in 0..<Self.installRounds {
+            guard !isCancelled() else { return false }
             let granules = WriteGranules(diskSize: diskSize)
             let early = state.withLock { state in
                 let early = state.writtenDuringScan
                 state.writtenDuringScan = granules
                 return early
             }
-            early?.forEachRange { _ = new.record($0, bytes: nil) }
+            early.map { new.recordMissed($0, parts: Self.partsInRound) }
         }
         let prepared = new
         // What was in service is let go of without holding the map.
         let old = state.withLock { state in
             let old = state
-            var room = Self.rangesAtOnce
             state = prepared
             state.generation = old.generation + 1
-            old.writtenDuringScan?.forEachRange { range in
-                room -= 1
-                if room >= 0 { _ = state.record(range, bytes: nil) }
-            }
-            if room < 0 { state.markStale("more was written at the end of the scan than can be noted") }
+            old.writtenDuringScan.map { state.recordMissed($0, parts: Self.partsAtOnce) }
             return old
         }
         withExtendedLifetime(old) {}
         Clones.add(self, with: scan.fileSystems.map(\.geometry.superblock.uuidBytes))
+        return true
+    }
+}
+
+extension IntrospectorState {
+    /// Takes note of all that was written during a scan; the map is stale when that would look at more than `parts`.
+    mutating func recordMissed(_ granules: WriteGranules, parts: Int) {
+        var room = RecordingRoom(parts: parts)
+        do throws(RecordingRoom.Exhausted) {
+            try granules.forEachRange { (range) throws(RecordingRoom.Exhausted) in
+                try room.take()
+                try recordMissed(range, &room)
+            }
+        } catch {
+            markStale("more was written during the scan than can be noted")
+        }
     }
 }

@@ -30,8 +30,7 @@ extension DiskIntrospector {
             return totals
         }
         func add(_ range: ByteRange, of number: Int?) {
-            guard let number else { return }
-            forEachClass(ofFileSystem: number, generation: known.generation, in: range) { totals[$1] += $0.length }
+            if let number { count(range, ofFileSystem: number, generation: known.generation, in: &totals) }
         }
         known.index.forEachEntry { range, content in
             switch content {
@@ -49,25 +48,54 @@ extension DiskIntrospector {
         return totals
     }
 
-    /// Calls `body` with runs that cover `range` of the volume of a file system, a few of them under the lock at a time;
-    /// ends early when another map comes into service.
-    private func forEachClass(
-        ofFileSystem number: Int, generation: Int, in range: ByteRange, _ body: (ByteRange, BlockClass) -> Void
+    /// Parts of a map that are counted while it is held.
+    private static let partsAtOnce = 256
+
+    /// Adds `range` of the volume of a file system to `totals`; ends early when another map comes into service.
+    private func count(
+        _ range: ByteRange, ofFileSystem number: Int, generation: Int, in totals: inout ClassTotals
     ) {
-        withUnsafeTemporaryAllocation(of: ClassRun.self, capacity: Self.batchSize) { buffer in
-            var rest = range
-            while !rest.isEmpty {
-                var collector = RunCollector(buffer)
-                state.withLock { state in
-                    guard state.generation == generation else { return }
-                    try? state.fileSystems[number].collect(
-                        rest, writing: nil, diskOffset: rest.offset, into: &collector)
-                }
-                for run in collector.runs { body(run.range, run.blockClass) }
-                guard let end = collector.runs.last?.range.end else { return }
-                rest = ByteRange(offset: end, length: rest.end - end)
+        var next = range.offset
+        while next < range.end {
+            let rest = ByteRange(offset: next, length: range.end - next)
+            next = state.withLock { state in
+                guard state.generation == generation else { return range.end }
+                return state.fileSystems[number].count(rest, parts: Self.partsAtOnce, in: &totals)
             }
         }
+    }
+}
+
+extension LiveFileSystem {
+    /// Adds the bytes of `range` of the volume to `totals`, as far as they are in the file system and in `parts` of its
+    /// map; returns where to go on. What bitmaps say is counted, whatever runs there are.
+    func count(_ range: ByteRange, parts: Int, in totals: inout ClassTotals) -> Int {
+        let blocks = blocks(of: range)
+        var (block, offset) = (blocks.lowerBound, range.offset)
+        for _ in 0..<parts {
+            guard block < blocks.upperBound else { return range.end }
+            let claim = map.claim(at: block, limit: min(blocks.upperBound, block + FileSystemMap.longestStep))
+            let bytes = ByteRange(offset: offset, length: min(Int(claim.end) * map.blockSize, range.end) - offset)
+            if claim.blockClass == .free {
+                let data = allocatedBytes(of: bytes, in: block..<claim.end)
+                totals[.data] += data
+                totals[.free] += bytes.length - data
+            } else {
+                totals[claim.blockClass] += bytes.length
+            }
+            (block, offset) = (claim.end, bytes.end)
+        }
+        return offset
+    }
+
+    /// Bytes of `range` that the bitmaps call allocated; `blocks` are those that it reaches into.
+    private func allocatedBytes(of range: ByteRange, in blocks: Range<UInt64>) -> Int {
+        let (allocation, size) = (map.allocation, map.blockSize)
+        var bytes = Int(allocation.allocatedCount(in: blocks)) * size
+        // The first and the last may be in the range in part.
+        if allocation.isAllocated(blocks.lowerBound) { bytes -= range.offset - Int(blocks.lowerBound) * size }
+        if allocation.isAllocated(blocks.upperBound - 1) { bytes -= Int(blocks.upperBound) * size - range.end }
+        return bytes
     }
 }
 

@@ -147,7 +147,9 @@ public struct VolumeMap: Sendable, Hashable {
 
     /// Calls `body` with ranges of the volume that hold all bytes of `range` on the disk, in the order of the disk: one for
     /// each column, however many stripes there are, with what other columns have between the first of them and the last.
-    public func forEachCover(ofDisk range: ByteRange, _ body: (_ volumeRange: ByteRange) -> Void) {
+    public func forEachCover<Failure: Error>(
+        ofDisk range: ByteRange, _ body: (_ volumeRange: ByteRange) throws(Failure) -> Void
+    ) throws(Failure) {
         var next = columns.partitioningIndex { $0.disk.end > range.offset }
         while next < columns.count, let piece = columns[next].disk.intersection(range) {
             let column = columns[next]
@@ -158,9 +160,9 @@ public struct VolumeMap: Sendable, Hashable {
             let last = (piece.end - 1 - column.disk.offset) / segment.stripeSize
             if segment.columns.count == 1 {
                 let skipped = piece.offset - column.disk.offset
-                body(ByteRange(offset: segment.volumeOffset + skipped, length: piece.length))
+                try body(ByteRange(offset: segment.volumeOffset + skipped, length: piece.length))
             } else {
-                body(ByteRange(offset: segment.volumeOffset + first * row, length: (last - first + 1) * row))
+                try body(ByteRange(offset: segment.volumeOffset + first * row, length: (last - first + 1) * row))
             }
         }
     }

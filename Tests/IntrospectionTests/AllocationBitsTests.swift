@@ -40,6 +40,26 @@ import Testing
         #expect(AllocationBits(blockCount: UInt64(count), chunks: bits.chunks) == bits)
     }
 
+    /// Counts against the blocks one by one, with ranges that begin and end anywhere in words and clusters.
+    @Test(arguments: [1, 4, 64]) func countsBlocks(blocksPerBit: Int) {
+        var random = SplitMix64(seed: UInt64(blocksPerBit))
+        let count = 3 * Self.chunk * blocksPerBit - 5
+        var bits = AllocationBits(blockCount: UInt64(count), blocksPerBit: blocksPerBit)
+        let noise = (0..<Self.chunk / 8).map { _ in UInt8.random(in: 0...255, using: &random) }
+        noise.withUnsafeBytes { _ = bits.set(first: 0, count: UInt64(Self.chunk * blocksPerBit), bitmap: $0) }
+        bits.set(UInt64(Self.chunk * blocksPerBit)..<UInt64(2 * Self.chunk * blocksPerBit), allocated: true)
+        bits.set(UInt64(count - 3)..<UInt64(count), allocated: true)
+        var before = [UInt64(0)]
+        for block in 0..<UInt64(count) { before.append(before.last! + (bits.isAllocated(block) ? 1 : 0)) }
+        #expect(bits.allocatedCount(in: 0..<UInt64(count)) == before[count])
+        for _ in 0..<2000 {
+            let start = Int.random(in: 0...count, using: &random)
+            let limit = Bool.random(using: &random) ? 70 : count
+            let end = min(count, start + Int.random(in: 0...limit, using: &random))
+            #expect(bits.allocatedCount(in: UInt64(start)..<UInt64(end)) == before[end] - before[start])
+        }
+    }
+
     @Test func whatIsAlikeTakesNoMemory() {
         var bits = AllocationBits(blockCount: 1 << 37)
         #expect(bits.memoryBytes < 64 << 20)

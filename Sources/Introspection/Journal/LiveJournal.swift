@@ -44,13 +44,8 @@ extension LiveFileSystem {
     /// Takes note of a write to the bytes `range` of the volume, which lie in `blocks` of the journal.
     ///
     /// - Returns: Whether there is something to digest for it.
-    func recordJournal(_ blocks: Range<UInt64>, _ range: Range<Int>, bytes: UnsafeRawBufferPointer?) -> Bool {
+    func recordJournal(_ blocks: Range<UInt64>, _ range: Range<Int>, bytes: UnsafeRawBufferPointer) -> Bool {
         guard journal != nil else { return false }
-        guard let bytes else {
-            journal?.follower.requestCatchUp()
-            dropCopies(before: nil)
-            return true
-        }
         let wasLost = journal?.follower.position == .lost
         defer { if !wasLost, journal?.follower.position == .lost { dropCopies(before: nil) } }
         var room = Self.tagsAtOnce
@@ -66,6 +61,13 @@ extension LiveFileSystem {
             noteJournal(index, UnsafeRawBufferPointer(rebasing: bytes[first..<first + map.blockSize]), &room)
         }
         return journalNeedsDigest
+    }
+
+    /// Has the next digest read the journal from its tail: it may have been written, and it is not known what.
+    func requestCatchUp() {
+        guard journal != nil else { return }
+        journal?.follower.requestCatchUp()
+        dropCopies(before: nil)
     }
 
     /// Takes note of block `index` of the journal, of which `bytes` are the contents, and of its tags if there is `room`

@@ -67,9 +67,11 @@ final class DiskIndex: Sendable {
     }
 
     /// Calls `body` for ranges of the volume that hold all of `part`, and may hold more: what is between them in a stripe.
-    func forEachCover(of part: ByteRange, volume: Int, shift: Int?, _ body: (_ volumeRange: ByteRange) -> Void) {
-        if let shift { return body(ByteRange(offset: part.offset - shift, length: part.length)) }
-        volumes[volume].map.forEachCover(ofDisk: part, body)
+    func forEachCover<Failure: Error>(
+        of part: ByteRange, volume: Int, shift: Int?, _ body: (_ volumeRange: ByteRange) throws(Failure) -> Void
+    ) throws(Failure) {
+        if let shift { return try body(ByteRange(offset: part.offset - shift, length: part.length)) }
+        try volumes[volume].map.forEachCover(ofDisk: part, body)
     }
 
     /// Calls `body` for each run of `part`, which belongs to a volume, with the same run on the volume.

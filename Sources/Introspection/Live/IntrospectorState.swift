@@ -83,58 +83,71 @@ struct IntrospectorState: Sendable {
 
     // MARK: Writing
 
-    /// Takes note of a write to `range`, which is on the disk.
-    ///
-    /// - Parameter bytes: What was written; nil when that is not known, nor whether all of the range was written.
-    /// - Returns: Whether there is something to digest for it.
-    mutating func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer?) -> Bool {
+    /// Takes note of a write of `bytes` to `range`, which is on the disk. Returns whether there is something to digest for
+    /// it.
+    mutating func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer) -> Bool {
         guard let index else { return false }
-        if !isRecognised, range.overlaps(Self.labelArea) {
-            markStale("the start of a disk was written that held nothing known")
-        }
+        noteLabels(range)
         var needsDigest = false
         index.forEachPart(of: range) { part, content in
-            switch content {
-            case .nothing:
-                // A table is written in several pieces, and the scan after the first may not know of the copy yet.
-                if part.end > diskSize - Self.tableCopyArea { markStale("the end of the disk was written") }
-            case .structure(.lvmSubvolume):
-                break
-            case .structure(let kind):
-                markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
-            case .volume(let volume, let shift):
-                let number = fileSystemOfVolume[volume]
-                guard let bytes else {
-                    guard let number else { return }
-                    index.forEachCover(of: part, volume: volume, shift: shift) {
-                        needsDigest = record($0, bytes: nil, ofFileSystem: number) || needsDigest
-                    }
-                    return
-                }
-                index.forEachVolumeRange(of: part, volume: volume, shift: shift) { volumeRange, diskOffset in
-                    let start = diskOffset - range.offset
-                    let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
-                    if let number {
-                        needsDigest = record(volumeRange, bytes: slice, ofFileSystem: number) || needsDigest
-                    } else {
-                        recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
-                    }
+            guard case .volume(let volume, let shift) = content else { return noteOutsideVolumes(part, content) }
+            let number = fileSystemOfVolume[volume]
+            index.forEachVolumeRange(of: part, volume: volume, shift: shift) { volumeRange, diskOffset in
+                let start = diskOffset - range.offset
+                let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
+                if let number {
+                    needsDigest = fileSystems[number].record(volumeRange, bytes: slice) || needsDigest
+                    noteLostWrites(of: number)
+                } else {
+                    recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
                 }
             }
         }
         return needsDigest
     }
 
-    private mutating func record(
-        _ volumeRange: ByteRange, bytes: UnsafeRawBufferPointer?, ofFileSystem number: Int
-    ) -> Bool {
-        let fileSystem = fileSystems[number]
-        let needsDigest = fileSystem.record(volumeRange, bytes: bytes)
-        if fileSystem.hasLostWrites, staleReason == nil {
-            let volume = index?.volumes[fileSystem.volume].name ?? ""
-            markStale("\(volume): more was written than can be noted")
+    /// Takes note that any bytes of `range`, which is on the disk, may have been written while a scan read it.
+    ///
+    /// - Parameter room: parts of disk and maps that may be looked at: an image may say that it has any number.
+    mutating func recordMissed(
+        _ range: ByteRange, _ room: inout RecordingRoom
+    ) throws(RecordingRoom.Exhausted) {
+        guard let index else { return }
+        noteLabels(range)
+        try index.forEachPart(of: range) { (part, content) throws(RecordingRoom.Exhausted) in
+            try room.take()
+            guard case .volume(let volume, let shift) = content else { return noteOutsideVolumes(part, content) }
+            guard let number = fileSystemOfVolume[volume] else { return }
+            try index.forEachCover(of: part, volume: volume, shift: shift) {
+                (range) throws(RecordingRoom.Exhausted) in
+                try fileSystems[number].recordMissed(range, &room)
+                noteLostWrites(of: number)
+            }
         }
-        return needsDigest
+    }
+
+    private mutating func noteLabels(_ range: ByteRange) {
+        if !isRecognised, range.overlaps(Self.labelArea) {
+            markStale("the start of a disk was written that held nothing known")
+        }
+    }
+
+    private mutating func noteOutsideVolumes(_ part: ByteRange, _ content: DiskIndex.Content) {
+        switch content {
+        case .nothing:
+            // A table is written in several pieces, and the scan after the first may not know of the copy yet.
+            if part.end > diskSize - Self.tableCopyArea { markStale("the end of the disk was written") }
+        case .structure(.lvmSubvolume), .volume:
+            break
+        case .structure(let kind):
+            markStale("\(kind == .partitionTable ? "a partition table" : "LVM metadata") was written")
+        }
+    }
+
+    private mutating func noteLostWrites(of number: Int) {
+        guard fileSystems[number].hasLostWrites, staleReason == nil else { return }
+        let volume = index?.volumes[fileSystems[number].volume].name ?? ""
+        markStale("\(volume): more was written than can be noted")
     }
 
     /// Looks whether a write to a volume without a known file system makes one.

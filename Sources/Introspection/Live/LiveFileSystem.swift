@@ -69,11 +69,8 @@ final class LiveFileSystem: @unchecked Sendable {
         return start..<max(start, min((UInt64(range.end) + size - 1) / size, map.blockCount))
     }
 
-    /// Takes note of a write to the bytes `range` of the volume. Returns whether there is something to digest for it.
-    ///
-    /// - Parameter bytes: What was written; nil when that is not known, nor whether all of the range was written: then
-    ///   free blocks stay free.
-    func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer?) -> Bool {
+    /// Takes note of a write of `bytes` to `range` of the volume. Returns whether there is something to digest for it.
+    func record(_ range: ByteRange, bytes: UnsafeRawBufferPointer) -> Bool {
         let blocks = blocks(of: range)
         written.insert(blocks)
         if journal?.copies.isEmpty == false { journal?.copies.remove(blocks) }
@@ -83,7 +80,7 @@ final class LiveFileSystem: @unchecked Sendable {
             let piece = map.piece(at: block, limit: blocks.upperBound)
             let part = block..<piece.end
             noteObjects(in: part, piece)
-            if piece.blockClass != .journal { noteWrite(of: part, isKnown: bytes != nil) }
+            if piece.blockClass != .journal { noteWrite(of: part, isKnown: true) }
             if piece.isFixed {
                 noteAllocationWritten(in: part, piece.blockClass)
                 needsDigest = recordFixed(part, piece.blockClass) || needsDigest
@@ -92,7 +89,7 @@ final class LiveFileSystem: @unchecked Sendable {
                 needsDigest = true
             } else if piece.blockClass == .journal {
                 needsDigest = recordJournal(part, range.offset..<range.end, bytes: bytes) || needsDigest
-            } else if bytes != nil, piece.blockClass == .free || piece.blockClass == .pending {
+            } else if piece.blockClass == .free || piece.blockClass == .pending {
                 map.deferred.forgotten += map.setPending(part, hand: &hand)
             }
             block = piece.end
@@ -120,15 +117,20 @@ final class LiveFileSystem: @unchecked Sendable {
 
     /// Has those of the fixed blocks of `range` digested that decide something. Returns whether there are any.
     func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
-        switch blockClass {
-        case .superblock, .groupDescriptor, .blockBitmap, .inodeTable: break
-        default: return false
-        }
+        guard Self.mayDecide(blockClass) else { return false }
         var hasAny = false
         places.forEachDigestible(in: range) { part in
             markUndigested(part)
             hasAny = true
         }
         return hasAny
+    }
+
+    /// Whether fixed blocks of `blockClass` are among those that decide something.
+    static func mayDecide(_ blockClass: BlockClass) -> Bool {
+        switch blockClass {
+        case .superblock, .groupDescriptor, .blockBitmap, .inodeTable: true
+        default: false
+        }
     }
 }

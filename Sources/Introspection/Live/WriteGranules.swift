@@ -26,7 +26,7 @@ struct WriteGranules: Sendable {
     }
 
     /// Calls `body` with ranges that hold everything that was written, in order.
-    func forEachRange(_ body: (ByteRange) -> Void) {
+    func forEachRange<Failure: Error>(_ body: (ByteRange) throws(Failure) -> Void) throws(Failure) {
         let bitCount = words.count * 64
         var bit = 0
         while bit < bitCount {
@@ -38,7 +38,7 @@ struct WriteGranules: Sendable {
             var end = start
             while end < bitCount, (words[end / 64] >> UInt64(end % 64)) & 1 == 1 { end += 1 }
             let last = end > diskSize / granule ? diskSize : end * granule
-            if start * granule < last { body(ByteRange(offset: start * granule, length: last - start * granule)) }
+            if start * granule < last { try body(ByteRange(offset: start * granule, length: last - start * granule)) }
             bit = end
         }
     }

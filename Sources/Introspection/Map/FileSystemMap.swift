@@ -119,6 +119,16 @@ struct FileSystemMap: ~Copyable, Sendable {
     ///
     /// `block` is less than `limit`, and `limit` at most the number of blocks.
     func piece(at block: UInt64, limit: UInt64) -> Piece {
+        let claim = claim(at: block, limit: limit)
+        guard claim.blockClass == .free else { return claim }
+        return Piece(
+            end: allocation.endOfRun(from: block, limit: claim.end),
+            blockClass: allocation.isAllocated(block) ? .data : .free)
+    }
+
+    /// As ``piece(at:limit:)``, with what the bitmaps alone answer for as one piece, which counts as free: bitmaps may have
+    /// a run in every block.
+    func claim(at block: UInt64, limit: UInt64) -> Piece {
         var limit = limit
         let index = fixed.partitioningIndex { $0.end > block }
         if index < fixed.count {
@@ -146,9 +156,7 @@ struct FileSystemMap: ~Copyable, Sendable {
             }
             limit = min(limit, run.block)
         }
-        return Piece(
-            end: allocation.endOfRun(from: block, limit: limit),
-            blockClass: allocation.isAllocated(block) ? .data : .free)
+        return Piece(end: limit, blockClass: .free)
     }
 
     /// Calls `body` with the parts of `range` that no fixed structure takes and that are in the file system.

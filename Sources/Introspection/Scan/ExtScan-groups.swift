@@ -39,14 +39,14 @@ extension ExtScan {
         for (group, descriptor) in result.descriptors.enumerated() {
             checkPlaces(group, descriptor)
         }
-        let distrusted = groupsSharingInodes()
+        let distrusted = distrustedGroups()
         environment.meter.expect(bytes: result.descriptors.reduce(0) { $0 + expectedBytes($1) })
         // The structures of a flexible group lie together, so that they are read together.
         let perWindow = max(1, min(Int(geometry.superblock.groupsPerFlexibleGroup), 64))
         var start = 0
         while start < geometry.groupCount {
             let end = min(start + max(perWindow, windowForSmallGroups), geometry.groupCount)
-            guard readWindow(start..<end, distrusted: distrusted) else { return }
+            guard readWindow(start..<end, distrusted) else { return }
             start = end
         }
     }
@@ -79,29 +79,47 @@ extension ExtScan {
         }
     }
 
-    /// Groups whose inode table or inode bitmap another group has too: a lie, which could make a scan read the same
-    /// blocks for every group.
-    private func groupsSharingInodes() -> Set<Int> {
-        var places: [(blocks: Range<UInt64>, group: Int)] = []
-        for (group, descriptor) in result.descriptors.enumerated() {
-            if let table = geometry.inodeTable(descriptor) { places.append((table, group)) }
-            if let block = geometry.inodeBitmap(descriptor) { places.append((block..<block + 1, group)) }
+    /// Groups whose inodes or block bitmap are where another group has its own: a lie, which could make a scan read the
+    /// same blocks for every group, or have one block of bits fill the map.
+    private struct Distrusted {
+        var inodes: Set<Int> = []
+        var blocks: Set<Int> = []
+    }
+
+    private func distrustedGroups() -> Distrusted {
+        let inodes = groupsSharing("its inodes are where another group's are: they are left out") { descriptor in
+            [
+                geometry.inodeTable(descriptor),
+                geometry.inodeBitmap(descriptor).map { $0..<$0 + 1 },
+            ]
         }
-        places.sort { ($0.blocks.lowerBound, $0.group) < ($1.blocks.lowerBound, $1.group) }
+        let blocks = groupsSharing("its block bitmap is another group's: its blocks count as allocated") { descriptor in
+            [geometry.blockBitmap(descriptor).map { $0..<$0 + 1 }]
+        }
+        return Distrusted(inodes: inodes, blocks: blocks)
+    }
+
+    /// Groups that have one of their `places` in common with a group before them.
+    private func groupsSharing(
+        _ problem: String, _ places: (ExtGroupDescriptor) -> [Range<UInt64>?]
+    ) -> Set<Int> {
+        var all: [(blocks: Range<UInt64>, group: Int)] = []
+        for (group, descriptor) in result.descriptors.enumerated() {
+            all += places(descriptor).compactMap { $0 }.map { ($0, group) }
+        }
+        all.sort { ($0.blocks.lowerBound, $0.group) < ($1.blocks.lowerBound, $1.group) }
         var sharing: Set<Int> = []
         var end: UInt64 = 0
-        for (blocks, group) in places {
+        for (blocks, group) in all {
             if blocks.lowerBound < end { sharing.insert(group) }
             end = max(end, blocks.upperBound)
         }
-        for group in sharing.sorted().prefix(environment.options.problemLimit) {
-            report("group \(group): its inodes are where another group's are: they are left out")
-        }
+        for group in sharing.sorted().prefix(environment.options.problemLimit) { report("group \(group): \(problem)") }
         return sharing
     }
 
     /// Bitmaps, then inode tables of `groups`. Returns false when the scan is to end.
-    private func readWindow(_ groups: Range<Int>, distrusted: Set<Int>) -> Bool {
+    private func readWindow(_ groups: Range<Int>, _ distrusted: Distrusted) -> Bool {
         let wanted = bitmaps(of: groups)
         let bytes = ByteTable()
         let blockSize = geometry.blockSize
@@ -112,8 +130,12 @@ extension ExtScan {
         var tables: [TablePart] = []
         for group in groups {
             let descriptor = result.descriptors[group]
-            setAllocation(group, descriptor, bytes)
-            if !distrusted.contains(group) { tables += usedTableParts(group, descriptor, bytes) }
+            if distrusted.blocks.contains(group) {
+                result.allocation.set(geometry.blocks(ofGroup: group), allocated: true)
+            } else {
+                setAllocation(group, descriptor, bytes)
+            }
+            if !distrusted.inodes.contains(group) { tables += usedTableParts(group, descriptor, bytes) }
         }
         tables.sort { $0.block < $1.block }
         return visitInodes(tables)
