@@ -11,13 +11,13 @@ struct ScannedJournal: Sendable {
 struct JournalProbe {
     let geometry: ExtGeometry
     let descriptors: [ExtGroupDescriptor]
-    /// Reads the volume of the file system.
-    let reader: VolumeReader
+    /// What the scan of the file system reads with, and what it may still take on.
+    let environment: ExtScan.Environment
 
     /// Nodes of the journal's block tree that are read; a journal of 4 GiB in blocks of 1 KiB has as many.
     private static let nodeLimit = 16_384
-    /// Blocks of the longest journal that is followed; e2fsprogs makes none longer than 10,240,000.
-    private static let lengthLimit: UInt32 = 1 << 24
+
+    private var reader: VolumeReader { environment.reader }
 
     /// The journal; nil when there is none, or it cannot be followed: then with a problem.
     func journal(_ problems: inout [String]) -> ScannedJournal? {
@@ -30,17 +30,25 @@ struct JournalProbe {
         }
         do throws(StorageError) {
             guard let log = try log(ofInode: superblock.journalInode), let first = log.block(at: 0) else {
-                problems.append("\(place) has no blocks that make sense: it is not followed")
+                problems.append("\(place) has no blocks that make sense, or in too many places: it is not followed")
                 return nil
             }
             let bytes = try read(first)
             do throws(ExtFormatError) {
                 let found = try JournalSuperblock(parsing: UnsafeRawBufferPointer(bytes.bytes).bytes)
-                guard found.blockSize == geometry.blockSize, found.length <= Self.lengthLimit,
-                    log.block(at: found.length - 1) != nil
+                guard found.blockSize == geometry.blockSize, log.block(at: found.length - 1) != nil,
+                    UInt64(found.length) <= geometry.endBlock
                 else {
                     problems.append(
                         "\(place) has \(found.length) blocks of \(found.blockSize) bytes, unlike its inode")
+                    return nil
+                }
+                guard Int(found.length) <= environment.options.journalLimit else {
+                    problems.append(
+                        """
+                        \(place) has \(found.length) blocks, expected at most \(environment.options.journalLimit) more in \
+                        journals of this disk: it is not followed
+                        """)
                     return nil
                 }
                 return ScannedJournal(log: log, superblock: found)
@@ -58,6 +66,7 @@ struct JournalProbe {
         let buffer = AlignedBuffer(count: geometry.blockSize)
         let range = ByteRange(offset: Int(block) * geometry.blockSize, length: geometry.blockSize)
         try reader.read(range, as: .journal, into: buffer.bytes)
+        environment.meter.countRead(bytes: range.length)
         return buffer
     }
 
@@ -83,12 +92,24 @@ struct JournalProbe {
         var nodeCount = 0
         while let node = nodes.popLast() {
             nodeCount += 1
-            guard nodeCount <= Self.nodeLimit, runs.count <= JournalLog.runLimit else { return nil }
+            guard nodeCount + nodes.count <= Self.nodeLimit, runs.count <= JournalLog.runLimit,
+                !environment.meter.isExhausted, environment.goOn()
+            else { return nil }
             let bytes = try read(node.block)
             tree.forEachChild(
                 in: UnsafeRawBufferPointer(bytes.bytes).bytes, level: node.level, logicalBlock: node.logicalBlock,
                 mapping: role.mapping, inode: number, add)
         }
-        return runs.count <= JournalLog.runLimit ? JournalLog(runs) : nil
+        return runs.count <= JournalLog.runLimit && takeRuns(runs.count) ? JournalLog(runs) : nil
+    }
+
+    /// Whether there is room for so many runs among those that a scan remembers.
+    private func takeRuns(_ count: Int) -> Bool {
+        let limit = environment.options.runLimit(blockCount: geometry.superblock.blockCount)
+        for taken in 0..<count where !environment.meter.addRun(limit: limit) {
+            environment.meter.removeRuns(taken)
+            return false
+        }
+        return true
     }
 }

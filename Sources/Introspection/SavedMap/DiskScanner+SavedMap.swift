@@ -29,22 +29,24 @@ extension DiskScanner {
             throw SavedMapError("it is of a disk of \(map.diskSize) bytes, this one has \(reader.size)")
         }
         let meter = ScanMeter()
+        var left = options
         var scan = DiskScan(
             layout: try asMapError { () throws(StorageError) in
                 try DiskLayout.read(through: reader, name: name)
             })
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
         var saved = map.fileSystems[...]
-        for volume in scan.layout.volumes {
+        for volume in scan.layout.volumes.prefix(options.volumeLimit) {
             let reader = VolumeReader(volume: volume, disk: reader)
-            let probe = SuperblockProbe(reader: reader, name: name, options: options)
+            let probe = SuperblockProbe(reader: reader, name: name, options: left)
             guard let superblock = probe.superblock(&scan.problems) else { continue }
             guard let next = saved.popFirst(), next.volume == volume.name else {
                 throw SavedMapError("it knows nothing of the file system on \(volume.name)")
             }
             let environment = ExtScan.Environment(
-                reader: reader, workers: ScanWorkers(count: 1), meter: meter, options: options, goOn: { true })
+                reader: reader, workers: ScanWorkers(count: 1), meter: meter, options: left, goOn: { true })
             let found = try ExtScan(environment, superblock: superblock).restore(next)
+            left.take(found)
             scan.problems += found.problems.map { "\(name): \($0)" }
             scan.fileSystems.append(found)
         }
@@ -74,7 +76,7 @@ extension ExtScan {
         result.runs = saved.runs
         result.roots = saved.roots
         result.counts = saved.counts
-        result.journal = JournalProbe(geometry: geometry, descriptors: descriptors, reader: reader)
+        result.journal = JournalProbe(geometry: geometry, descriptors: descriptors, environment: environment)
             .journal(&result.problems)
         return result
     }

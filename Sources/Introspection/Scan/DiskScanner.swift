@@ -74,12 +74,10 @@ struct DiskScanner {
                     environment, superblock: superblock, collectsData: collectsData, visitDirectory: visitor
                 ).run()
                 found.journal = JournalProbe(
-                    geometry: found.geometry, descriptors: found.descriptors, reader: environment.reader
+                    geometry: found.geometry, descriptors: found.descriptors, environment: environment
                 ).journal(&found.problems)
                 scan.problems += found.problems.map { "\(name): \($0)" }
-                left.groupLimit -= found.geometry.groupCount
-                left.blockLimit -= min(left.blockLimit, found.geometry.endBlock)
-                left.allocationLimit = max(0, left.allocationLimit - found.allocation.memoryBytes)
+                left.take(found)
                 scan.fileSystems.append(found)
             }
             scan.wasCancelled = wasCancelled

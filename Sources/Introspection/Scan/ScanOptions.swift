@@ -19,6 +19,9 @@ public struct ScanOptions: Sendable {
     public var readLimit = Int.max
     /// The most runs of metadata that the file systems of a disk may have; nil for what ``runLimit(blockCount:)`` works out.
     public var runLimit: Int?
+    /// The most blocks that the journals of a disk may have which are followed, each of which takes a bit; e2fsprogs makes
+    /// none of more than 10,240,000.
+    public var journalLimit = 1 << 24
     /// The most volumes that are looked into.
     public var volumeLimit = 1024
     /// The most problems that are kept for a file system, and again for the disk; further ones are only counted.
@@ -39,6 +42,14 @@ public struct ScanOptions: Sendable {
     }
 
     private static let mostRuns = 16 << 20
+
+    /// Takes off what `found` has taken of what the file systems of a disk may have together.
+    mutating func take(_ found: ScannedFileSystem) {
+        groupLimit -= found.geometry.groupCount
+        blockLimit -= min(blockLimit, found.geometry.endBlock)
+        allocationLimit = max(0, allocationLimit - found.allocation.memoryBytes)
+        journalLimit -= found.journal.map { Int($0.superblock.length) } ?? 0
+    }
 
     /// A quarter of the blocks and some more: beyond what any real file system has, and bounded for hostile ones.
     func runLimit(blockCount: UInt64) -> Int {
