@@ -26,16 +26,18 @@ extension DiskIntrospector {
     private func digest(
         _ number: Int, generation: Int, _ reader: some ClassifiedReader, _ result: inout DigestResult
     ) {
+        var limits = ExtDigest.Limits()
         let inService = state.withLock { state -> (ExtDigest.Subject, DiskIndex)? in
             guard state.generation == generation, let index = state.index,
                 state.fileSystems[number].needsDigest
             else { return nil }
+            limits.runs = state.runLimit(ofFileSystem: number)
             return (ExtDigest.Subject(state.fileSystems[number]), index)
         }
         guard let (subject, index) = inService else { return }
         let volume = index.volumes[subject.volume]
         let digest = ExtDigest(
-            subject, volume: VolumeReader(volume: volume, disk: reader), limits: ExtDigest.Limits()
+            subject, volume: VolumeReader(volume: volume, disk: reader), limits: limits
         ) { body in
             self.state.withLock { state in
                 if state.generation == generation { body(state.fileSystems[number]) }
@@ -61,5 +63,14 @@ extension DiskIntrospector {
         } catch {
             result.hasMoreChanges = true
         }
+    }
+}
+
+extension IntrospectorState {
+    /// The runs of metadata that the map of a file system may come to have: what there is room for on the disk, besides
+    /// those that it has.
+    fileprivate func runLimit(ofFileSystem number: Int) -> Int {
+        let all = fileSystems.reduce(0) { $0 + $1.map.dynamic.count }
+        return fileSystems[number].map.dynamic.count + max(0, runLimit - all)
     }
 }

@@ -38,7 +38,7 @@ extension ExtDigest {
                 count += 1
             }
             withBlocks(first.block, count: count, as: .inodeTable) { bytes in
-                for (number, entry) in rest.prefix(count).enumerated() {
+                for (number, entry) in rest.prefix(count).enumerated() where !isOver {
                     let start = number * geometry.blockSize
                     let block = UnsafeRawBufferPointer(rebasing: bytes[start..<start + geometry.blockSize])
                     digestTable(block, group: entry.group, index: entry.index)
@@ -111,6 +111,8 @@ extension ExtDigest {
         } catch {
             if walkReader.isExhausted {
                 fail("inode \(found.number) leads to more blocks than a digest reads")
+            } else if error.code == .damaged {
+                fail("inode \(found.number) has more metadata than \(inodeWalk.runLimit) runs")
             } else {
                 fail("what inode \(found.number) points at cannot be read: \(error)")
             }
@@ -190,6 +192,12 @@ extension ExtDigest {
 
     private func claimAttributes(_ blocks: [UInt64], of number: UInt32, in fileSystem: LiveFileSystem) {
         doubtfulAttributes += fileSystem.map.claimAttributes(blocks, of: number) { note($0) }
+        checkRoom(in: fileSystem)
+    }
+
+    /// Takes no more on when the map has as many runs as it may have: a scan finds out what there is room for.
+    private func checkRoom(in fileSystem: LiveFileSystem) {
+        if fileSystem.map.dynamic.count > limits.runs { fail("more metadata than can be noted was written") }
     }
 
     /// Runs of which is asked whether they were written, while the map is held.
@@ -200,7 +208,7 @@ extension ExtDigest {
         let digest = roots == all.runs ? nil : FileSystemMap.digest(of: roots)
         var update = OwnedRunsUpdate(of: number, all.runs, digest: digest)
         var (isDone, hasChanged) = (false, false)
-        while !isDone {
+        while !isDone, !isOver {
             isDone = true
             access { fileSystem in
                 isDone = update.step(&fileSystem.map) {
@@ -208,6 +216,7 @@ extension ExtDigest {
                     self.note($0)
                 }
                 if fileSystem.map.lostConflicts { self.fail("more blocks are claimed twice than can be noted") }
+                self.checkRoom(in: fileSystem)
             }
         }
         recheck(update.settledConflicts)

@@ -12,6 +12,8 @@ final class ExtDigest {
         var blocks: UInt64 = 16_384
         /// Bytes that are read in following what changed inodes point at.
         var walkBytes = 64 << 20
+        /// Runs of metadata that the file system's map may come to have.
+        var runs = Int.max
         /// Inodes that are walked again because others gave up their blocks.
         var rechecks = 4096
         /// Ranges that are reported as changed.
@@ -79,8 +81,10 @@ final class ExtDigest {
         reader = NewestReader(
             volume: volume, blockSize: subject.geometry.blockSize, log: subject.log, access: access)
         walkReader = DigestReader(reader, budget: limits.walkBytes)
-        inodeWalk = ExtInodeWalk(
-            geometry: geometry, reader: walkReader, nodeLimit: limits.walkBytes / geometry.blockSize)
+        var walk = ExtInodeWalk(geometry: geometry, reader: walkReader)
+        walk.nodeLimit = limits.walkBytes / geometry.blockSize
+        walk.runLimit = min(walk.runLimit, limits.runs)
+        inodeWalk = walk
     }
 
     /// What was written, sorted out.

@@ -18,6 +18,9 @@ struct IntrospectorState: Sendable {
     /// What was written since the running scan began; nil when none runs.
     var writtenDuringScan: WriteGranules?
 
+    /// The most runs of metadata that the maps may come to have together; see ``ScanOptions/runLimit``.
+    var runLimit = 0
+
     private var diskSize = 0
 
     /// Bytes at the start of a disk with nothing on it that we know, where something may appear.
@@ -34,6 +37,7 @@ struct IntrospectorState: Sendable {
     /// The state that `scan` of a disk of `diskSize` bytes describes.
     init(_ scan: DiskScan, diskSize: Int, generation: Int) {
         self.diskSize = diskSize
+        runLimit = scan.runLimit
         let index = DiskIndex(scan.layout)
         self.generation = generation
         self.index = index

@@ -47,6 +47,7 @@ extension DiskScanner {
                 reader: reader, workers: ScanWorkers(count: 1), meter: meter, options: left, goOn: { true })
             let found = try ExtScan(environment, superblock: superblock).restore(next)
             left.take(found)
+            scan.runLimit = max(scan.runLimit, left.runLimit(blockCount: superblock.blockCount))
             scan.problems += found.problems.map { "\(name): \($0)" }
             scan.fileSystems.append(found)
         }

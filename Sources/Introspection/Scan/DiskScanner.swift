@@ -8,6 +8,8 @@ struct DiskScan: Sendable {
     var layout: DiskLayout
     /// The file systems that are understood, in the order of the layout's volumes.
     var fileSystems: [ScannedFileSystem] = []
+    /// The most runs of metadata that they may come to have together.
+    var runLimit = 0
     /// Bytes read.
     var bytesRead = 0
     /// Reads made.
@@ -78,6 +80,7 @@ struct DiskScanner {
                 ).journal(&found.problems)
                 scan.problems += found.problems.map { "\(name): \($0)" }
                 left.take(found)
+                scan.runLimit = max(scan.runLimit, left.runLimit(blockCount: found.geometry.superblock.blockCount))
                 scan.fileSystems.append(found)
             }
             scan.wasCancelled = wasCancelled

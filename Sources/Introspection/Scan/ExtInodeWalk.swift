@@ -12,19 +12,23 @@ struct ExtInodeWalk {
     let reader: any ClassifiedReader
     /// The most nodes that are read for an inode; a file has no more than this, a loop would.
     var nodeLimit = 1 << 20
+    /// The most runs of metadata that are taken of an inode. A file of 2 TiB in blocks of 4 KiB has half as many indirect
+    /// blocks; a node that is pointed at again and again has any number.
+    var runLimit = 1 << 20
 
     /// What of `inode` is metadata, sorted by block; empty when it is not in use.
     ///
-    /// A block that the inode claims twice is in one run only. Pointers that make no sense are passed over.
+    /// A block that the inode claims twice is in one run only. Pointers that make no sense are passed over. Throws
+    /// `damaged` when there is more than ``runLimit``.
     func metadataRuns(of inode: ExtInode, number: UInt32) throws(StorageError) -> [MetadataRun] {
         guard let role = ExtInodeRole(inode, number: number, superblock: geometry.superblock) else { return [] }
         var tree = ExtBlockTree(geometry: geometry)
         var claims = ClaimedRuns()
-        var found = Self.roots(of: inode, role, &tree)
+        var found = Self.roots(of: inode, role, &tree).filter(\.isMetadata)
         let block = AlignedBuffer(count: geometry.blockSize)
         var nodesLeft = nodeLimit
         while !found.isEmpty {
-            let accepted = claims.claim(found.filter(\.isMetadata))
+            let accepted = claims.claim(found)
             found.removeAll(keepingCapacity: true)
             for node in accepted where node.run.pointsAtMetadata {
                 guard nodesLeft > 0 else { return claims.runs }
@@ -35,7 +39,14 @@ struct ExtInodeWalk {
                 tree.forEachChild(
                     in: UnsafeRawBufferPointer(block.bytes).bytes, level: node.run.level,
                     logicalBlock: node.logicalBlock, mapping: role.mapping, inode: number
-                ) { found.append(WantedRun($0, role)) }
+                ) {
+                    let wanted = WantedRun($0, role)
+                    if wanted.isMetadata { found.append(wanted) }
+                }
+                guard claims.runs.count + found.count <= runLimit else {
+                    throw StorageError(
+                        .damaged, operation: "more than \(runLimit) runs of metadata", device: "inode \(number)")
+                }
             }
         }
         return claims.runs
