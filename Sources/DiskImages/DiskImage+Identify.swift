@@ -3,7 +3,7 @@ import BlockStorage
 extension DiskImage {
     /// The disk that the file at `path` is, taken as it is, whatever it holds.
     public static func raw(path: String, in files: HostFiles = .system) throws(ImageError) -> DiskImage {
-        let file = try ImageFile(path: path, in: files)
+        let file = try ImageFile(path: path, in: files, mayBeDevice: files.haveDevices)
         return try oneFile(format: .raw, path: path, size: file.size)
     }
 
@@ -14,7 +14,13 @@ extension DiskImage {
     /// file is an image: then only the user knows whether it is a raw disk. Throws an ``ImageError`` with the code
     /// `unsupported` for formats that are recognised and not understood.
     public static func identify(path: String, in files: HostFiles = .system) throws(ImageError) -> DiskImage? {
-        let file = try ImageFile(path: path, in: files)
+        try identify(path: path, in: files, mayBeDevice: files.haveDevices)
+    }
+
+    private static func identify(
+        path: String, in files: HostFiles, mayBeDevice: Bool
+    ) throws(ImageError) -> DiskImage? {
+        let file = try ImageFile(path: path, in: files, mayBeDevice: mayBeDevice)
         // The names come first: what is in a flat extent, its guest wrote.
         if path.hasSuffix("-flat.vmdk") {
             return try oneFile(format: .vmdkFlat, path: path, size: file.size)
@@ -118,7 +124,8 @@ extension DiskImage {
         at path: String, listing extent: String, in files: HostFiles
     ) throws(ImageError) -> DiskImage? {
         do throws(ImageError) {
-            guard let image = try identify(path: path, in: files), image.format == .vmdk,
+            // Nobody asked for this one: it is a file, or nothing.
+            guard let image = try identify(path: path, in: files, mayBeDevice: false), image.format == .vmdk,
                 image.files.contains(where: { $0.path == extent })
             else { return nil }
             return image

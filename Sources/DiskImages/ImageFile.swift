@@ -9,10 +9,16 @@ struct ImageFile: ~Copyable {
     let size: Int
     private let descriptor: Int32
 
-    /// Opens a regular file or a block device.
-    init(path: String, in files: HostFiles) throws(ImageError) {
-        // Without O_NONBLOCK a named pipe would hold us until someone writes to it.
-        let descriptor = files.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    /// Opens a regular file, or a block device if `mayBeDevice` says so.
+    ///
+    /// What it is, is asked first: opening a device does something to some (a watchdog begins to run, a tape rewinds), and
+    /// clients can make devices of any name.
+    init(path: String, in files: HostFiles, mayBeDevice: Bool = false) throws(ImageError) {
+        let place = files.open(path, linux_o_path | O_CLOEXEC)
+        guard place >= 0 else { throw ImageError.lastSystemError("open", path: path) }
+        defer { close(place) }
+        try Self.checkType(of: place, path: path, mayBeDevice: mayBeDevice)
+        let descriptor = open("/proc/self/fd/\(place)", O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw ImageError.lastSystemError("open", path: path) }
         do throws(ImageError) {
             size = try Self.size(of: descriptor, path: path)
@@ -50,27 +56,34 @@ struct ImageFile: ~Copyable {
         let descriptor = files.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else { throw ImageError.lastSystemError("extent", path: path) }
         defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw ImageError.lastSystemError("extent", path: path) }
+        let status = try status(of: descriptor, path: path)
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw ImageError(.forbiddenFile, path: path, message: "an extent that is no regular file")
         }
         return Int(status.st_size)
     }
 
+    private static func checkType(of descriptor: Int32, path: String, mayBeDevice: Bool) throws(ImageError) {
+        switch try status(of: descriptor, path: path).st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFBLK where mayBeDevice: break
+        default:
+            let expected = mayBeDevice ? "neither a regular file nor a block device" : "no regular file"
+            throw ImageError(.forbiddenFile, path: path, message: "\(expected), so no disk image")
+        }
+    }
+
     private static func size(of descriptor: Int32, path: String) throws(ImageError) -> Int {
+        let status = try status(of: descriptor, path: path)
+        guard status.st_mode & S_IFMT == S_IFBLK else { return Int(status.st_size) }
+        let end = lseek(descriptor, 0, SEEK_END)
+        guard end >= 0 else { throw ImageError.lastSystemError("seek", path: path) }
+        return Int(end)
+    }
+
+    private static func status(of descriptor: Int32, path: String) throws(ImageError) -> stat {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw ImageError.lastSystemError("stat", path: path) }
-        switch status.st_mode & S_IFMT {
-        case S_IFREG:
-            return Int(status.st_size)
-        case S_IFBLK:
-            let end = lseek(descriptor, 0, SEEK_END)
-            guard end >= 0 else { throw ImageError.lastSystemError("seek", path: path) }
-            return Int(end)
-        default:
-            throw ImageError(
-                .forbiddenFile, path: path, message: "neither a regular file nor a block device, so no disk image")
-        }
+        return status
     }
 }

@@ -127,6 +127,23 @@ struct HostileDescriptorTests {
         }
     }
 
+    /// Opening a device does something to some: clients that may make devices must not have the server do it.
+    @Test(.enabled(if: getuid() == 0, "makes devices"), arguments: [S_IFCHR, S_IFBLK])
+    func devicesAreNotOpened(type: mode_t) throws {
+        try withDirectory { directory in
+            // Nobody answers for the device: opening it fails in another way.
+            #expect(mknod("\(directory)/disk.vmdk", type | 0o600, dev_t(240 << 8)) == 0)
+            let extent = try write("x", to: "\(directory)/disk-f001.vmdk")
+            let files = HostFiles(open: { Glibc.open($0, $1) }, name: { $0 })
+            for path in ["\(directory)/disk.vmdk", extent] {
+                let error = #expect(throws: ImageError.self) { try DiskImage.identify(path: path, in: files) }
+                #expect(error?.code == .forbiddenFile && error?.path == "\(directory)/disk.vmdk")
+            }
+            let error = #expect(throws: ImageError.self) { try DiskImage.identify(path: extent) }
+            #expect(error?.code == .forbiddenFile, "only what a user names may be a device")
+        }
+    }
+
     @Test func aNameInNoEncodingIsNamedAsSuch() throws {
         try withDirectory { directory in
             let path = "\(directory)/disk.vmdk"
