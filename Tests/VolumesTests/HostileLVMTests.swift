@@ -151,6 +151,27 @@ struct HostileLVMTests {
         #expect(layout.volumes.allSatisfy { $0.size == 1 << 20 })
     }
 
+    /// The metadata of mirrors that cannot be mapped, after all the work of trying: each is charged for it.
+    @Test(.timeLimit(.minutes(15))) func metadataVolumesThatFailSpendTheBudget() throws {
+        // Nine thousand segments, of which the last makes the whole of it nonsense.
+        let segments = (0..<9000).map { number in
+            "segment\(number) { \(HandMade.linear("\(number)", "1", at: number == 8999 ? "70" : "0")) }"
+        }
+        var volumes = hidden("big { segment_count = 9000 \(segments.joined(separator: "\n")) }")
+        let names = (0..<10).map { "m\($0)" }
+        for name in names {
+            volumes += hidden(HandMade.volume(name, HandMade.linear("0", "9000", at: "0")))
+                .replacing("\"pv0\"", with: "\"big\"")
+        }
+        volumes += hidden(HandMade.volume("z", HandMade.linear("0", "1", at: "5")))
+        let raids = (names + ["z"]).map { "\"\($0)\", \"gone\"" }.joined(separator: ", ")
+        volumes += HandMade.volume("mirror", "start_extent = 0 extent_count = 1 type = \"raid1\" raids = [\(raids)]")
+        let layout = try read(HandMade.lvmDisk(HandMade.group(volumes), areaSize: 4 << 20))
+        #expect(!layout.structures.contains { $0.kind == .lvmSubvolume }, "there was no budget left for the last")
+    }
+
+    private func hidden(_ volume: String) -> String { volume.replacing("VISIBLE", with: "WRITE") }
+
     @Test func extentsPastTheEndOfATruncatedDisk() throws {
         let text = HandMade.group(
             HandMade.volume("root", HandMade.linear("0", "3", at: "0"), HandMade.linear("3", "40", at: "10")))

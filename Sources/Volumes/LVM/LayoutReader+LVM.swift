@@ -37,11 +37,11 @@ extension LayoutReader {
             }
             for name in group.metadataVolumes.sorted() {
                 var assembly = LogicalVolumeAssembly(of: group, places: places, budget: budget)
-                guard let logicalVolume = group.logicalVolume(named: name),
-                    let volume = assembly.volume(of: logicalVolume, named: name)
-                else { continue }
-                volume.map.diskRanges.forEach { addStructure($0, .lvmSubvolume) }
+                guard let logicalVolume = group.logicalVolume(named: name) else { continue }
+                let volume = assembly.volume(of: logicalVolume, named: name)
+                // Also for those of which nothing is to be had: there may be any number.
                 budget = assembly.budget
+                volume?.map.diskRanges.forEach { addStructure($0, .lvmSubvolume) }
             }
         }
         return volumes
