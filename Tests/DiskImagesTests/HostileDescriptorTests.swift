@@ -127,6 +127,15 @@ struct HostileDescriptorTests {
         }
     }
 
+    /// The C library knows hundreds of encodings; only those of hypervisors get to see a client's bytes.
+    @Test(arguments: ["GEORGIAN-PS", "UTF-7", "IBM1364", "ISO-2022-JP-3", "CP1252//TRANSLIT", "", "Ä"])
+    func encodingsThatNoHypervisorWritesAreNotAsked(encoding: String) throws {
+        #expect(TextDecoder(encoding: encoding).text([0xc0, 0xc1]) == "\u{fffd}\u{fffd}")
+        #expect(TextDecoder(encoding: "Windows-1252").text([0xe4]) == "ä")
+        #expect(TextDecoder(encoding: "Shift_JIS").text([0x83, 0x4a]) == "カ")
+        #expect(TextDecoder(encoding: "windows-949-2000").text([0xb0, 0xa1]) == "가")
+    }
+
     /// Opening a device does something to some: clients that may make devices must not have the server do it.
     @Test(.enabled(if: getuid() == 0, "makes devices"), arguments: [S_IFCHR, S_IFBLK])
     func devicesAreNotOpened(type: mode_t) throws {
