@@ -170,7 +170,10 @@ public final class Datastore: Sendable {
     public func close() {
         defer { serverLocks.release() }
         readAheadPool.shutDown()
-        for root in roots.values { root.inodes.stop() }
+        for root in roots.values {
+            root.inodes.stop()
+            root.paths.stop()
+        }
         files.finishFarewells()
         tier.stop()
         guard files.close() else { return }

@@ -47,6 +47,9 @@ extension DiskImage {
         return nil
     }
 
+    /// Whether a file that begins with `head`, of which some hundred bytes are enough, is a descriptor that names other files.
+    public static func isDescriptor(_ head: [UInt8]) -> Bool { VMDKDescriptor.isDescriptor(head) }
+
     private static func oneFile(format: ImageFormat, path: String, size: Int) throws(ImageError) -> DiskImage {
         guard size <= largestSize else {
             throw ImageError(

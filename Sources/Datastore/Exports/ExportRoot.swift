@@ -16,6 +16,7 @@ final class ExportRoot: Sendable {
     /// Whether new handles are the kernel's, or inode numbers with birth times.
     let issuesKernelHandles: Bool
     let inodes: InodeTable
+    let paths = PathSearch()
     let limits: FileSystemLimits
     let callerLimits: CallerLimits
     /// Whether a directory's fsync makes the new objects in it durable as well: all metadata is in one journal.

@@ -1,5 +1,6 @@
 import BlockStorage
 import CLinux
+import DiskImages
 import Glibc
 import Synchronization
 import Tiering
@@ -112,19 +113,30 @@ final class OpenFile: Sendable {
         return foundPath.withLock { $0 } ?? current ?? "inode \(identity.inode)"
     }
 
-    /// Looks the whole export through for the file's name, unless the kernel knows one: of a file that was opened by its
-    /// handle alone it does not. May take long.
-    func findPath() {
-        guard descriptor.currentPath.map(isInExport) != true, foundPath.withLock({ $0 }) == nil else { return }
-        var found: OwnedDescriptor?
-        ExportWalk(root: descriptor.root).forEachEntry { entry, name, directory in
-            guard entry.inode == identity.inode else { return true }
-            let file = try? directory.root.openEntry(name, of: directory.rawValue, flags: ExportWalk.pathOnly)
-            if let file, file.isSameFile(as: descriptor) { found = file }
-            return found == nil
+    /// Whether ``path`` is one: of a file that was opened by its handle alone the kernel knows none.
+    var isPathKnown: Bool {
+        descriptor.currentPath.map(isInExport) == true || foundPath.withLock { $0 } != nil
+    }
+
+    /// Has the export looked through for the file's name, where none is known. Returns false as long as that takes, and is
+    /// to be called again then.
+    func findPath() -> Bool {
+        guard !isPathKnown else { return true }
+        switch descriptor.root.paths.place(of: descriptor) {
+        case .isSought: return false
+        case .isNowhere: return true
+        case .isAt(let path):
+            foundPath.withLock { $0 = path }
+            return true
         }
-        guard let path = found?.currentPath, isInExport(path) else { return }
-        foundPath.withLock { $0 = path }
+    }
+
+    /// Whether the file begins as the descriptor of an image does.
+    var looksLikeDescriptor: Bool {
+        let head = [UInt8](unsafeUninitializedCapacity: 512) { buffer, count in
+            count = max(0, pread(descriptor.rawValue, buffer.baseAddress, buffer.count, 0))
+        }
+        return DiskImage.isDescriptor(head)
     }
 
     private func isInExport(_ path: String) -> Bool { Datastore.path(path, isIn: descriptor.root.export.path) }

@@ -434,8 +434,12 @@ final class OpenFiles: Sendable {
     /// Has an image looked at as soon as its files are quiet.
     private func identify(_ file: OpenFile) {
         do throws(StorageError) {
-            file.findPath()
-            guard Self.mayBeImage(file.path, size: try file.size()) else {
+            let size = try file.size()
+            // Whoever reads thousands of small files by old handles has the export looked through for none of them.
+            if size >= Self.smallestImage || file.isPathKnown || file.looksLikeDescriptor {
+                guard file.findPath() else { return file.requestIdentification() }
+            }
+            guard Self.mayBeImage(file.path, size: size) else {
                 file.member?.session.requestScan()
                 return
             }

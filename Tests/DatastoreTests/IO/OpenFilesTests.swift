@@ -128,14 +128,24 @@ import Testing
             let root = try first.mount(export, client: .loopback)
             let directory = try first.lookup(root, "d", as: .root).handle
             let handle = try first.lookup(directory, "disk.img", as: .root).handle
+            let small = try (0..<40).map { number in
+                try "small".write(toFile: "\(export)/\(number)", atomically: false, encoding: .utf8)
+                return try first.lookup(root, FileName("\(number)"), as: .root).handle
+            }
             first.close()
+            // As long as anybody has a descriptor of it the kernel knows the names on a device.
+            try runTool("sync", ["-f", export])
             try runTool("umount", ["--lazy", export])
-            try runTool("mount", ["-o", "loop", device, export])
+            try runTool("cp", ["--sparse=always", device, "\(device)2"])
+            try runTool("mount", ["-o", "loop", "\(device)2", export])
             let second = try Datastore(configuration: configuration, logger: .init(label: "test"))
             defer { second.close() }
+            for file in small { #expect(try read(file, second) == UInt8(ascii: "s")) }
             _ = try read(handle, second)
             #expect(
                 eventually { second.report().images.contains { $0.path == "\(export)/d/disk.img" && $0.scan != nil } })
+            // Nobody looks the export through for those that are too small to be a disk.
+            for file in small { #expect(second.files.file(for: file)?.isPathKnown == false) }
         }
     }
 
