@@ -26,6 +26,11 @@ struct ControlCommands: Sendable {
         return (try? encoder.encode(reply)) ?? Data(#"{"error":{"code":"failed","message":"no reply"}}"#.utf8)
     }
 
+    /// Whether what a line asks for may take long.
+    func takesLong(_ line: Data) -> Bool {
+        (try? JSONDecoder().decode(ControlRequest.self, from: line))?.command.takesLong ?? false
+    }
+
     private func reply(to request: ControlRequest) -> ControlReply {
         var reply = ControlReply()
         do throws(DatastoreError) {

@@ -22,6 +22,14 @@ public struct ControlRequest: Codable, Sendable {
         case resolve
         /// Forget what the redirect log has of an image whose file cannot be opened.
         case forget
+
+        /// Whether it may read or write as much as images have: questions are answered meanwhile.
+        var takesLong: Bool {
+            switch self {
+            case .status, .statistics, .tier: false
+            case .drain, .warm, .detach, .attach, .adopt, .resolve, .forget: true
+            }
+        }
     }
 
     /// The longest line that a server reads, in bytes.

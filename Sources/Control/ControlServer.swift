@@ -21,7 +21,7 @@ public final class ControlServer: Sendable {
 
     /// The socket's name in the state directory.
     public static let socketName = "control"
-    private static let threadCount = 4
+    private static let threadCount = 2
     private static let backlog: Int32 = 16
 
     private let path: String
@@ -29,6 +29,7 @@ public final class ControlServer: Sendable {
     private let group: any EventLoopGroup
     private let logger: Logger
     private let pool = IOPool(name: "control", threadCount: ControlServer.threadCount)
+    private let longPool = IOPool(name: "control-orders", threadCount: ControlServer.threadCount)
     private let connections = ConnectionCount()
     private let listener = Mutex<(any Channel)?>(nil)
 
@@ -43,7 +44,7 @@ public final class ControlServer: Sendable {
     /// Listens. A socket that a server left behind that is gone is replaced.
     public func start() async throws {
         let socket = try listeningSocket()
-        let (commands, pool, connections, logger) = (commands, pool, connections, logger)
+        let (commands, pool, longPool, connections, logger) = (commands, pool, longPool, connections, logger)
         let bootstrap = ServerBootstrap(group: group)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -55,7 +56,10 @@ public final class ControlServer: Sendable {
                 guard connections.enter(channel) else { return channel.close() }
                 return channel.eventLoop.makeCompletedFuture {
                     let handler = ControlHandler { line, answer in
-                        pool.submit { answer(commands.reply(to: line)) }
+                        pool.submit {
+                            guard commands.takesLong(line) else { return answer(commands.reply(to: line)) }
+                            longPool.submit { answer(commands.reply(to: line)) }
+                        }
                     }
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }

@@ -159,7 +159,7 @@ public final class Datastore: Sendable {
 
     /// Looks for disk images in the exports, so that they are known before a client opens them; returns at once.
     public func openImages() {
-        files.background.scans.submit { [self] in
+        files.background.scans.submit(isLong: true) { [self] in
             for root in roots.values {
                 files.openImages(under: root)
             }

@@ -8,6 +8,8 @@ import DiskImages
 public protocol ClassifiedReader: Sendable {
     /// The size of the virtual disk in bytes.
     var size: Int { get }
+    /// The bytes that the disk takes where it is kept, holes left out; its size when nobody has said.
+    var storedBytes: Int { get }
     /// Where on it each of several disks is that are read as one, because their volume groups belong together.
     var members: [ByteRange] { get }
     /// The sectors that its master boot record counts in, 512 or 4096 bytes; nil when nobody has said.
@@ -29,6 +31,9 @@ public protocol ClassifiedReader: Sendable {
 }
 
 extension ClassifiedReader {
+    /// Nobody has said.
+    public var storedBytes: Int { size }
+
     /// It is one disk.
     public var members: [ByteRange] { [ByteRange(offset: 0, length: size)] }
 

@@ -3,18 +3,26 @@ import GuestFilesystems
 
 /// What the object indexes say of all files at once.
 extension DiskIntrospector {
+    private struct IsOver: Error {}
+
     /// Calls `body` with each run of contents of a plain file: the name of its file system's volume, the inode, and the
     /// bytes of the disk; by volume, in the order of the volume's blocks. As the guest's last committed writes have it.
-    /// Blocks.
+    /// Ends when `body` returns false: of a striped volume there may be no end of runs. Blocks.
     public func forEachContents(
-        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, ByteRange) -> Void
+        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, ByteRange) -> Bool
     ) {
-        forEachIndex(reader) { fileSystem, _, index in
+        var isOver = false
+        forEachIndex(reader) { fileSystem, index in
             let blockSize = fileSystem.geometry.blockSize
             index.forEachExtent { block, count, owner in
+                guard !isOver else { return }
                 let range = ByteRange(offset: Int(block) * blockSize, length: Int(count) * blockSize)
-                fileSystem.volume.map.forEachDiskRange(of: range) { range, _ in
-                    body(fileSystem.volume.name, owner, range)
+                do throws(IsOver) {
+                    try fileSystem.volume.map.forEachDiskRange(of: range) { (range, _) throws(IsOver) in
+                        guard body(fileSystem.volume.name, owner, range) else { throw IsOver() }
+                    }
+                } catch {
+                    isOver = true
                 }
             }
         }
@@ -22,41 +30,47 @@ extension DiskIntrospector {
 
     /// Calls `body` with each name in guests' directories: the name of the file system's volume, the inode that is named,
     /// and its path; nil where the index has a name that no directory holds. As the guest's last committed writes have
-    /// it. Blocks.
+    /// it. Ends when `body` returns false. Blocks.
     public func forEachName(
-        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, _ path: ByteString?) -> Void
+        _ reader: some ClassifiedReader, _ body: (_ volume: String, _ inode: UInt32, _ path: ByteString?) -> Bool
     ) {
-        forEachIndex(reader) { fileSystem, number, index in
-            var inodes: [UInt32: Set<UInt32>] = [:]
-            index.forEachName { inodes[$1, default: []].insert($0) }
-            for (directory, inodes) in inodes.sorted(by: { $0.key < $1.key }) {
-                let path =
-                    directory == ExtInode.Number.root
-                    ? "" : path(of: directory, in: number, fileSystem, reader)
-                let file = try? fileSystem.file(inode: directory)
-                let entries = file.flatMap { try? fileSystem.entries(of: $0) } ?? []
+        var goesOn = true
+        forEachIndex(reader) { fileSystem, index in
+            let volume = fileSystem.volume.name
+            var paths: [UInt32: ByteString] = [:]
+            index.forEachDirectory { directory, inodes in
+                guard goesOn else { return }
+                let isRoot = directory == ExtInode.Number.root
+                let path = isRoot ? "" : paths[directory] ?? fileSystem.path(of: directory, index)
                 var unnamed = inodes
-                for entry in entries where inodes.contains(entry.inode) && entry.name != "." && entry.name != ".." {
-                    unnamed.remove(entry.inode)
-                    body(
-                        fileSystem.volume.name, entry.inode,
-                        path.map { ByteString($0.bytes + "/".utf8 + entry.name.bytes) })
+                if let file = try? fileSystem.file(inode: directory) {
+                    try? fileSystem.forEachEntry(of: file) { bytes, entry in
+                        let name = entry.name(in: bytes)
+                        guard inodes.contains(entry.inode), name != ".", name != ".." else { return true }
+                        unnamed.remove(entry.inode)
+                        let own = path.map { ByteString($0.bytes + "/".utf8 + name.bytes) }
+                        if paths.count < Self.pathsKept, index.hasNames(entry.inode) { paths[entry.inode] = own }
+                        goesOn = body(volume, entry.inode, own)
+                        return goesOn
+                    }
                 }
-                for inode in unnamed.sorted() { body(fileSystem.volume.name, inode, nil) }
+                for inode in unnamed.sorted() where goesOn { goesOn = body(volume, inode, nil) }
             }
         }
     }
 
-    /// Calls `body` with every file system of which an index can be had, its number, and the index, brought up to date.
-    private func forEachIndex(
-        _ reader: some ClassifiedReader, _ body: (GuestFileSystem, _ number: Int, LiveObjects) -> Void
-    ) {
+    /// Paths of directories that are kept for those within.
+    private static let pathsKept = 65_536
+    /// How often a dump of names may read all that a scan may read: it reads every directory.
+    private static let timesRead = 4
+
+    /// Calls `body` with every file system of which an index can be had, and the index, brought up to date.
+    private func forEachIndex(_ reader: some ClassifiedReader, _ body: (GuestFileSystem, LiveObjects) -> Void) {
         for number in 0..<state.withLock({ $0.fileSystems.count }) {
-            let index = objects.withLock { indexes in
-                update(&indexes, number: number, reader)
-                return indexes.of(number)
-            }
-            if let index, let fileSystem = fileSystem(number, reader) { body(fileSystem, number, index) }
+            guard let index = currentIndex(of: number, reader),
+                let fileSystem = fileSystem(number, reader, times: Self.timesRead)
+            else { continue }
+            body(fileSystem, index)
         }
     }
 }

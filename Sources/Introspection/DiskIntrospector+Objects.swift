@@ -8,6 +8,8 @@ struct ObjectIndexes: Sendable {
     var generation = -1
     /// For each file system; nil where there is no index.
     var ofFileSystem: [LiveObjects?] = []
+    /// File systems with more in them than an index may take or read, which is not tried again.
+    var overflowed: Set<Int> = []
 }
 
 /// What an update of an object index begins with.
@@ -17,8 +19,6 @@ private struct ObjectUpdateStart {
     var volume: VolumeReader
     /// What was written since the last update; nil when the index has to be made.
     var written: BlockRunSet?
-    /// Inodes whose directories or nodes are among it.
-    var owners: Set<UInt32> = []
 }
 
 extension DiskIntrospector {
@@ -28,24 +28,19 @@ extension DiskIntrospector {
     public func explain(offset: Int, _ reader: some ClassifiedReader) -> Explanation {
         guard offset >= 0, offset < diskSize else { return Explanation(offset: offset, blockClass: .unknown) }
         var explanation = Explanation(offset: offset, blockClass: blockClass(at: offset))
-        let found = objects.withLock { indexes -> (number: Int, owner: UInt32)? in
-            guard let place = place(of: offset, &explanation) else { return nil }
-            if !explanation.blockClass.isMetadata { update(&indexes, number: place.number, reader) }
-            let owner = explanation.inode.map { UInt32(truncatingIfNeeded: $0) }
-            guard let owner = owner ?? indexes.of(place.number)?.owner(of: place.block) else { return nil }
-            return (place.number, owner)
-        }
-        guard let found, let fileSystem = fileSystem(found.number, reader) else { return explanation }
-        explanation.inode = UInt64(found.owner)
-        explanation.path = path(of: found.owner, in: found.number, fileSystem, reader)
-        guard !explanation.blockClass.isMetadata, let file = try? fileSystem.file(inode: found.owner) else {
+        guard let place = place(of: offset, &explanation), let fileSystem = fileSystem(place.number, reader) else {
             return explanation
         }
-        for extent in (try? fileSystem.extents(of: file)) ?? [] {
-            let skipped = offset - extent.diskOffset
-            if skipped >= 0, skipped < extent.fileRange.length {
-                explanation.fileOffset = extent.fileRange.offset + skipped
-            }
+        let known = explanation.inode.map { UInt32(truncatingIfNeeded: $0) }
+        // Structures that no inode owns need none.
+        let isNeeded = known != nil || !explanation.blockClass.isMetadata
+        guard isNeeded, let index = currentIndex(of: place.number, reader),
+            let owner = known ?? index.owner(of: place.block)
+        else { return explanation }
+        explanation.inode = UInt64(owner)
+        explanation.path = fileSystem.path(of: owner, index)
+        if !explanation.blockClass.isMetadata, let file = try? fileSystem.file(inode: owner) {
+            explanation.fileOffset = fileSystem.fileOffset(ofBlock: place.block, in: file).map { $0 + place.inBlock }
         }
         return explanation
     }
@@ -65,37 +60,66 @@ extension DiskIntrospector {
         return try fileSystem.places(of: fileSystem.file(at: path))
     }
 
-    /// A path of `inode` in its file system, from `/`; nil when no directory leads to it.
-    func path(
-        of inode: UInt32, in number: Int, _ fileSystem: GuestFileSystem, _ reader: some ClassifiedReader
-    ) -> ByteString? {
-        objects.withLock { indexes in
-            update(&indexes, number: number, reader)
-            guard let index = indexes.of(number) else { return nil }
-            var names: [ByteString] = []
-            var next = inode
-            while next != ExtInode.Number.root {
-                guard names.count < Self.depthLimit, let parent = index.parent(of: next),
-                    let directory = try? fileSystem.file(inode: parent),
-                    let entries = try? fileSystem.entries(of: directory),
-                    let entry = entries.first(where: { $0.inode == next && $0.name != "." && $0.name != ".." })
-                else { return nil }
-                names.append(entry.name)
-                next = parent
-            }
-            return ByteString(path: names.reversed())
-        }
-    }
-
     /// Bytes that object indexes take, their allocations' slack included.
     public var objectIndexBytes: Int {
         objects.withLock { indexes in indexes.ofFileSystem.reduce(0) { $0 + ($1?.memoryBytes ?? 0) } }
     }
 
+    /// The index of a file system, brought up to date or made; nil where it cannot be had. Blocks.
+    func currentIndex(of number: Int, _ reader: some ClassifiedReader) -> LiveObjects? {
+        objectTurn.whileAlone {
+            update(number, reader)
+            return objects.withLock { $0.of(number) }
+        }
+    }
+
     /// Brings the index of a file system up to date, or makes it. Where it cannot be had there is none after the call.
-    func update(_ indexes: inout ObjectIndexes, number: Int, _ reader: some ClassifiedReader) {
-        let knownGeneration = indexes.of(number) == nil ? nil : indexes.generation
-        let start = state.withLock { state -> ObjectUpdateStart? in
+    ///
+    /// Nothing is held while something is read, and the map for a few steps at a time (invariant 10).
+    private func update(_ number: Int, _ reader: some ClassifiedReader) {
+        let (generation, isKnown, hasOverflowed) = objects.withLock {
+            ($0.generation, $0.of(number) != nil, $0.overflowed.contains(number))
+        }
+        if hasOverflowed, state.withLock({ $0.generation == generation }) { return }
+        guard let start = beginUpdate(of: number, known: isKnown ? generation : nil, reader) else { return }
+        let limits = ObjectLimits(of: reader, start.subject.geometry)
+        var update = ObjectUpdate(
+            subject: start.subject, reader: start.volume, objects: takeIndex(of: number, generation: start.generation),
+            memoryLimit: limits.memory, budget: limits.blocks)
+        do {
+            if let written = start.written {
+                try update.run(written, owners: owners(of: written, in: number, generation: start.generation))
+            } else {
+                update.objects = LiveObjects()
+                try update.build()
+                share(&update.objects, ofFileSystemWith: start.subject.geometry.superblock.uuidBytes)
+            }
+        } catch {
+            if error is ObjectUpdate.Overflow { objects.withLock { _ = $0.overflowed.insert(number) } }
+            return access(number, generation: start.generation) { $0.writtenObjects = nil }
+        }
+        let made = update.objects
+        objects.withLock { $0.put(made, number) }
+        for (table, blocks) in update.followed {
+            watch(table, if: blocks, in: number, generation: start.generation)
+        }
+    }
+
+    /// What is known of a file system until now, which is not here any more then.
+    private func takeIndex(of number: Int, generation: Int) -> LiveObjects {
+        let count = state.withLock { $0.fileSystems.count }
+        return objects.withLock { indexes in
+            if indexes.generation != generation {
+                indexes = ObjectIndexes(generation: generation, ofFileSystem: Array(repeating: nil, count: count))
+            }
+            return indexes.take(number)
+        }
+    }
+
+    private func beginUpdate(
+        of number: Int, known: Int?, _ reader: some ClassifiedReader
+    ) -> ObjectUpdateStart? {
+        state.withLock { state in
             guard let index = state.index, number < state.fileSystems.count else { return nil }
             let fileSystem = state.fileSystems[number]
             var start = ObjectUpdateStart(
@@ -103,62 +127,68 @@ extension DiskIntrospector {
                 volume: VolumeReader(
                     volume: index.volumes[fileSystem.volume],
                     disk: CommittedReader(disk: reader, introspector: self)))
-            if knownGeneration == state.generation { start.written = fileSystem.writtenObjects }
-            start.written?.forEach { run in
-                fileSystem.map.forEachOwner(in: run.block..<run.end) { start.owners.insert($0) }
-            }
+            if known == state.generation { start.written = fileSystem.writtenObjects }
             fileSystem.writtenObjects = BlockRunSet()
             return start
         }
-        guard let start else { return }
-        let generation = start.generation
-        if indexes.generation != generation {
-            let count = state.withLock { $0.fileSystems.count }
-            indexes = ObjectIndexes(generation: generation, ofFileSystem: Array(repeating: nil, count: count))
-        }
-        guard number < indexes.ofFileSystem.count else { return }
-        var update = ObjectUpdate(
-            subject: start.subject, reader: start.volume, objects: indexes.take(number),
-            memoryLimit: max(1 << 20, diskSize / 1000),
-            budget: Int(clamping: start.subject.geometry.endBlock) + Self.readAllowance)
-        do {
-            if let written = start.written {
-                try update.run(written, owners: start.owners)
-            } else {
-                update.objects = LiveObjects()
-                try update.build()
-                share(&update.objects, ofFileSystemWith: start.subject.geometry.superblock.uuidBytes)
-            }
-            indexes.ofFileSystem[number] = update.objects
-        } catch {
-            state.withLock { state in
-                if state.generation == generation { state.fileSystems[number].writtenObjects = nil }
-            }
-            return
-        }
-        // Blocks that the map does not know yet for what they are will be written unnoticed.
-        let followed = update.followed
-        state.withLock { state in
-            guard state.generation == generation else { return }
-            let fileSystem = state.fileSystems[number]
-            for (table, blocks) in followed where blocks.upperBound <= fileSystem.map.blockCount {
-                fileSystem.map.forEachClass(in: blocks) { _, blockClass in
-                    if blockClass != .directory, blockClass != .indirect {
-                        fileSystem.writtenObjects?.insert(table..<table + 1)
+    }
+
+    /// Pieces of the map that are looked at while it is held.
+    private static let piecesAtOnce = 256
+
+    /// The inodes whose metadata is among `written`.
+    private func owners(of written: BlockRunSet, in number: Int, generation: Int) -> Set<UInt32> {
+        var owners: Set<UInt32> = []
+        written.forEach { run in
+            var next = run.block
+            while next < run.end {
+                let range = next..<run.end
+                next = run.end
+                access(number, generation: generation) { fileSystem in
+                    next = fileSystem.map.forEachPiece(in: range, limit: Self.piecesAtOnce) {
+                        if $0.owner != 0 { owners.insert($0.owner) }
                     }
                 }
             }
         }
+        return owners
     }
 
-    private static let depthLimit = 1024
-    /// Blocks that an update may read more than there are in the file system.
-    private static let readAllowance = 65_536
+    /// Has the block `table` of an inode table looked at again if there are any of `blocks` that the map does not know yet
+    /// for what they are: they will be written unnoticed.
+    private func watch(_ table: UInt64, if blocks: Range<UInt64>, in number: Int, generation: Int) {
+        var next = blocks.lowerBound
+        while next < blocks.upperBound {
+            let range = next..<blocks.upperBound
+            next = blocks.upperBound
+            access(number, generation: generation) { fileSystem in
+                var isUnknown = false
+                next = fileSystem.map.forEachPiece(in: range, limit: Self.piecesAtOnce) {
+                    isUnknown = isUnknown || $0.blockClass != .directory && $0.blockClass != .indirect
+                }
+                guard isUnknown else { return }
+                fileSystem.noteTable(table)
+                next = blocks.upperBound
+            }
+        }
+    }
+
+    /// Calls `body` with the file system of index `number`, while the map is held, if that is still of `generation`.
+    private func access(_ number: Int, generation: Int, _ body: (LiveFileSystem) -> Void) {
+        state.withLock { state in
+            if state.generation == generation { body(state.fileSystems[number]) }
+        }
+    }
+
+    /// Places of a file on the disk that are told: a striped one may be in as many as it has stripes.
+    private static let placeLimit = 1 << 20
 
     /// What volume and file system `offset` is in, for `explanation`; nil outside of file systems that are understood.
-    private func place(of offset: Int, _ explanation: inout Explanation) -> (number: Int, block: UInt64)? {
+    private func place(
+        of offset: Int, _ explanation: inout Explanation
+    ) -> (number: Int, block: UInt64, inBlock: Int)? {
         var result = explanation
-        let place = state.withLock { state -> (Int, UInt64)? in
+        let place = state.withLock { state -> (Int, UInt64, Int)? in
             guard let index = state.index else { return nil }
             let byte = ByteRange(offset: offset, length: 1)
             let partitions = index.partitions.filter { $0.range.contains(byte) }
@@ -180,22 +210,28 @@ extension DiskIntrospector {
             result.group = geometry.group(ofBlock: block)
             let owner = fileSystem.map.piece(at: block, limit: block + 1).owner
             if owner != 0 { result.inode = UInt64(owner) }
-            return (number, block)
+            return (number, block, inVolume % geometry.blockSize)
         }
         explanation = result
         return place
     }
 
-    /// The file system with index `number`, to be read as the last commits left it.
-    func fileSystem(_ number: Int, _ reader: some ClassifiedReader) -> GuestFileSystem? {
-        state.withLock { state in
+    /// The file system with index `number`, to be read as the last commits left it, and no more of it than a hostile one
+    /// could make somebody read in vain.
+    ///
+    /// - Parameter times: how often all that a scan may read may be read.
+    func fileSystem(_ number: Int, _ reader: some ClassifiedReader, times: Int = 1) -> GuestFileSystem? {
+        let readLimit = ScanOptions(storedBytes: reader.storedBytes).readLimit
+        let budget = readLimit.multipliedReportingOverflow(by: times)
+        let limited = LimitedReader(
+            CommittedReader(disk: reader, introspector: self), budget: budget.overflow ? .max : budget.partialValue)
+        return state.withLock { state in
             guard let index = state.index, number < state.fileSystems.count else { return nil }
             let fileSystem = state.fileSystems[number]
             return GuestFileSystem(
                 geometry: fileSystem.geometry,
-                reader: VolumeReader(
-                    volume: index.volumes[fileSystem.volume],
-                    disk: CommittedReader(disk: reader, introspector: self)))
+                reader: VolumeReader(volume: index.volumes[fileSystem.volume], disk: limited),
+                placeLimit: Self.placeLimit)
         }
     }
 
@@ -212,24 +248,16 @@ extension DiskIntrospector {
 extension ObjectIndexes {
     /// The index of a file system, which is not here any more then.
     fileprivate mutating func take(_ number: Int) -> LiveObjects {
+        guard number < ofFileSystem.count else { return LiveObjects() }
         defer { ofFileSystem[number] = nil }
         return ofFileSystem[number] ?? LiveObjects()
     }
 
+    fileprivate mutating func put(_ index: LiveObjects, _ number: Int) {
+        if number < ofFileSystem.count { ofFileSystem[number] = index }
+    }
+
     func of(_ number: Int) -> LiveObjects? {
         number < ofFileSystem.count ? ofFileSystem[number] : nil
-    }
-}
-
-extension FileSystemMap {
-    /// Calls `body` with the inodes that own metadata in `range`.
-    fileprivate func forEachOwner(in range: Range<UInt64>, _ body: (UInt32) -> Void) {
-        var block = range.lowerBound
-        let limit = min(range.upperBound, blockCount)
-        while block < limit {
-            let piece = piece(at: block, limit: limit)
-            if piece.owner != 0 { body(piece.owner) }
-            block = piece.end
-        }
     }
 }

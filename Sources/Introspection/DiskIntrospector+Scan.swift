@@ -41,6 +41,20 @@ extension DiskIntrospector {
         return report(of: scan, since: start)
     }
 
+    /// Lets go of all that is known of the disk: every block is ``BlockClass/unknown`` until a scan is installed.
+    public func forget() {
+        let old = state.withLock { state in
+            let old = state
+            state = IntrospectorState()
+            state.generation = old.generation + 1
+            state.writtenDuringScan = old.writtenDuringScan
+            return old
+        }
+        objects.withLock { $0 = ObjectIndexes() }
+        // What it was is let go of without holding the map.
+        withExtendedLifetime(old) {}
+    }
+
     /// Scans the disk, which is in `files`, for a map that ``load(_:files:_:)`` takes: nil when `goOn`, which is called
     /// between reads, ends the scan. Blocks.
     public static func savedMap(

@@ -17,6 +17,9 @@ extension DiskIntrospector {
 }
 
 extension DiskIntrospector {
+    /// The memory that the class map takes, in bytes; see ``IntrospectionStatus/mapMemoryBytes``.
+    public var mapMemoryBytes: Int { state.withLock { $0.memoryBytes } }
+
     /// How much of the disk is of each class.
     ///
     /// Volumes are gone through in their own order: on the disk a striped one has as many pieces as it has stripes.
@@ -30,7 +33,7 @@ extension DiskIntrospector {
             return totals
         }
         func add(_ range: ByteRange, of number: Int?) {
-            if let number { count(range, ofFileSystem: number, generation: known.generation, in: &totals) }
+            if let number { addTotals(of: range, inFileSystem: number, generation: known.generation, to: &totals) }
         }
         known.index.forEachEntry { range, content in
             switch content {
@@ -48,54 +51,39 @@ extension DiskIntrospector {
         return totals
     }
 
-    /// Parts of a map that are counted while it is held.
-    private static let partsAtOnce = 256
+    /// Steps that are taken under the lock at a time.
+    private static let stepsAtOnce = 64
 
-    /// Adds `range` of the volume of a file system to `totals`; ends early when another map comes into service.
-    private func count(
-        _ range: ByteRange, ofFileSystem number: Int, generation: Int, in totals: inout ClassTotals
+    /// Adds what `range` of the volume of a file system holds to `totals`; ends early when another map comes into service.
+    private func addTotals(
+        of range: ByteRange, inFileSystem number: Int, generation: Int, to totals: inout ClassTotals
     ) {
         var next = range.offset
         while next < range.end {
             let rest = ByteRange(offset: next, length: range.end - next)
             next = state.withLock { state in
                 guard state.generation == generation else { return range.end }
-                return state.fileSystems[number].count(rest, parts: Self.partsAtOnce, in: &totals)
+                return state.fileSystems[number].addTotals(of: rest, steps: Self.stepsAtOnce, to: &totals)
             }
         }
     }
 }
 
 extension LiveFileSystem {
-    /// Adds the bytes of `range` of the volume to `totals`, as far as they are in the file system and in `parts` of its
-    /// map; returns where to go on. What bitmaps say is counted, whatever runs there are.
-    func count(_ range: ByteRange, parts: Int, in totals: inout ClassTotals) -> Int {
-        let blocks = blocks(of: range)
-        var (block, offset) = (blocks.lowerBound, range.offset)
-        for _ in 0..<parts {
-            guard block < blocks.upperBound else { return range.end }
-            let claim = map.claim(at: block, limit: min(blocks.upperBound, block + FileSystemMap.longestStep))
-            let bytes = ByteRange(offset: offset, length: min(Int(claim.end) * map.blockSize, range.end) - offset)
-            if claim.blockClass == .free {
-                let data = allocatedBytes(of: bytes, in: block..<claim.end)
-                totals[.data] += data
-                totals[.free] += bytes.length - data
-            } else {
-                totals[claim.blockClass] += bytes.length
-            }
-            (block, offset) = (claim.end, bytes.end)
+    /// Adds the bytes of each class in the first part of `range` of the volume to `totals`; returns where that ends.
+    fileprivate func addTotals(of range: ByteRange, steps: Int, to totals: inout ClassTotals) -> Int {
+        let (size, blocks) = (map.blockSize, blocks(of: range))
+        // Structures and the ends of volumes may cut a block.
+        let first = blocks.lowerBound
+        let isCut = Int(first) * size < range.offset || Int(first + 1) * size > range.end
+        guard !blocks.isEmpty, !isCut else {
+            let end = blocks.isEmpty ? range.end : min(Int(first + 1) * size, range.end)
+            totals[blocks.isEmpty ? .unknown : map.blockClass(of: first)] += end - range.offset
+            return end
         }
-        return offset
-    }
-
-    /// Bytes of `range` that the bitmaps call allocated; `blocks` are those that it reaches into.
-    private func allocatedBytes(of range: ByteRange, in blocks: Range<UInt64>) -> Int {
-        let (allocation, size) = (map.allocation, map.blockSize)
-        var bytes = Int(allocation.allocatedCount(in: blocks)) * size
-        // The first and the last may be in the range in part.
-        if allocation.isAllocated(blocks.lowerBound) { bytes -= range.offset - Int(blocks.lowerBound) * size }
-        if allocation.isAllocated(blocks.upperBound - 1) { bytes -= Int(blocks.upperBound) * size - range.end }
-        return bytes
+        let whole = first..<min(blocks.upperBound, UInt64(range.end / size))
+        let end = map.forEachCount(in: whole, limit: steps) { totals[$0] += Int($1) * size }
+        return Int(end) * size
     }
 }
 

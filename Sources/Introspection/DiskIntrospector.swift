@@ -21,8 +21,9 @@ public final class DiskIntrospector: Sendable {
     /// The size of the virtual disk in bytes.
     public let diskSize: Int
     let state = Locked(IntrospectorState())
-    /// Held while the object index is brought up to date; taken before `state`.
     let objects = Locked(ObjectIndexes())
+    /// Of those who bring the object index up to date.
+    let objectTurn = UpdateTurn()
 
     /// Runs that are looked up at a time while the map is held: with more of them their memory would not be the stack's.
     static let batchSize = 42
@@ -39,7 +40,13 @@ public final class DiskIntrospector: Sendable {
     ///
     /// The map is not held while `body` runs; a long range may therefore show changes made meanwhile.
     public func forEachClass(in range: ByteRange, _ body: (ByteRange, BlockClass) -> Void) {
-        forEachClass(in: range, writing: nil, body)
+        _ = forEachClass(in: range, writing: nil, turns: .max, body)
+    }
+
+    /// As ``forEachClass(in:_:)``, for as much of `range` as can be told in so many `turns` at the map: a hostile disk has
+    /// no end of runs. Returns where that ends.
+    public func forEachClass(in range: ByteRange, turns: Int, _ body: (ByteRange, BlockClass) -> Void) -> Int {
+        forEachClass(in: range, writing: nil, turns: turns, body)
     }
 
     /// As ``forEachClass(in:_:)``, for what is about to be written: a block that nothing claims is told by its new
@@ -48,16 +55,19 @@ public final class DiskIntrospector: Sendable {
         ofWrite bytes: UnsafeRawBufferPointer, at offset: Int, _ body: (ByteRange, BlockClass) -> Void
     ) {
         guard offset >= 0 else { return }
-        forEachClass(in: ByteRange(offset: offset, length: bytes.count), writing: bytes, body)
+        _ = forEachClass(in: ByteRange(offset: offset, length: bytes.count), writing: bytes, turns: .max, body)
     }
 
     private func forEachClass(
-        in range: ByteRange, writing bytes: UnsafeRawBufferPointer?, _ body: (ByteRange, BlockClass) -> Void
-    ) {
-        guard var rest = range.intersection(ByteRange(offset: 0, length: diskSize)) else { return }
-        withUnsafeTemporaryAllocation(of: ClassRun.self, capacity: Self.batchSize) { buffer in
+        in range: ByteRange, writing bytes: UnsafeRawBufferPointer?, turns: Int,
+        _ body: (ByteRange, BlockClass) -> Void
+    ) -> Int {
+        guard var rest = range.intersection(ByteRange(offset: 0, length: diskSize)) else { return range.end }
+        return withUnsafeTemporaryAllocation(of: ClassRun.self, capacity: Self.batchSize) { buffer in
             var last: ClassRun?
-            while !rest.isEmpty {
+            var left = turns
+            while !rest.isEmpty, left > 0 {
+                left -= 1
                 var collector = RunCollector(buffer)
                 let start = rest.offset - range.offset
                 let slice = bytes.map { UnsafeRawBufferPointer(rebasing: $0[start..<start + rest.length]) }
@@ -78,6 +88,7 @@ public final class DiskIntrospector: Sendable {
                 rest = ByteRange(offset: end, length: rest.end - end)
             }
             if let last { body(last.range, last.blockClass) }
+            return rest.isEmpty ? range.end : rest.offset
         }
     }
 

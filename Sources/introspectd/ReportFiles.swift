@@ -15,29 +15,39 @@ struct ReportFiles {
         let names = ReportNames(exports: datastore.exports.map(\.path))
         var number = 0
         datastore.forEachClassMap { path, runs in
-            let lines = runs.map { "\($0.offset) \($0.length) \($1.name) -\n" }.joined()
             number += 1
             let name = names.name(of: path, number: number) + ".runs"
-            try? PrivateFiles.write(Data(lines.utf8), to: "\(directory)/\(name)")
-        }
-        if namesFiles {
-            number = 0
-            datastore.forEachObjectIndex { path, introspector, reader in
-                var lines = ""
-                introspector.forEachContents(reader) { volume, inode, range in
-                    lines += "\(volume) \(inode) \(range.offset) \(range.length)\n"
+            try? PrivateFiles.writeLines(to: "\(directory)/\(name)", limit: .max) { file in
+                for (range, blockClass) in runs {
+                    guard file.add("\(range.offset) \(range.length) \(blockClass.name) -\n") else { return }
                 }
-                introspector.forEachName(reader) { volume, inode, path in
-                    lines += "\(volume) \(inode) \(path.map { "\($0)" } ?? "?")\n"
-                }
-                number += 1
-                let name = names.name(of: path, number: number) + ".files"
-                try? PrivateFiles.write(Data(lines.utf8), to: "\(directory)/\(name)")
             }
         }
+        if namesFiles { writeFiles(of: datastore, names) }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         // Last, so that whoever waits for it finds the others complete.
         try PrivateFiles.write(encoder.encode(datastore.report()), to: "\(directory)/statistics.json")
     }
+
+    private func writeFiles(of datastore: Datastore, _ names: ReportNames) {
+        var number = 0
+        datastore.forEachObjectIndex { path, introspector, reader in
+            number += 1
+            let name = names.name(of: path, number: number) + ".files"
+            // A line for each block of 4 KiB takes less than a fiftieth of what is stored.
+            let limit = Self.leastRoom + reader.storedBytes / 50
+            try? PrivateFiles.writeLines(to: "\(directory)/\(name)", limit: limit) { file in
+                introspector.forEachContents(reader) { volume, inode, range in
+                    file.add("\(volume) \(inode) \(range.offset) \(range.length)\n")
+                }
+                introspector.forEachName(reader) { volume, inode, path in
+                    file.add("\(volume) \(inode) \(path.map { "\($0)" } ?? "?")\n")
+                }
+            }
+        }
+    }
+
+    /// Bytes that a list of an image's files may take, whatever is stored of it.
+    private static let leastRoom = 64 << 20
 }

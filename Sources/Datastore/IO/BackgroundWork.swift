@@ -11,8 +11,9 @@ final class BackgroundWork: Sendable {
     /// A guest can keep these threads busy with what it writes, and they take a tenth of what clients' threads get then.
     private static let niceness: Int32 = 10
 
-    /// One thread for scans, one image after the other; each scan reads with threads of its own.
-    let scans = IOPool(name: "scan", threadCount: 1, niceness: niceness)
+    /// Each scan reads with threads of its own.
+    let scans = ScanQueue(niceness: niceness)
+    let mapMemory = MapMemory()
     /// One thread for digests, which must not wait behind a scan.
     let digests = IOPool(name: "digest", threadCount: 1, niceness: niceness)
     private let waitingReads = Atomic(0)

@@ -125,15 +125,11 @@ extension Datastore {
             })
     }
 
-    /// Calls `body` for each image with its path and all runs of its virtual disk, in order: what introspection takes
-    /// each block for, now.
+    /// Calls `body` for each image with its path and the runs of its virtual disk, in order: what introspection takes each
+    /// block for, now. Of a disk with more runs than its bytes on the server are worth the last is one of unknown blocks.
     public func forEachClassMap(_ body: (_ path: String, _ runs: [(ByteRange, BlockClass)]) -> Void) {
         for session in files.sessions where session.lastScan != nil {
-            var runs: [(ByteRange, BlockClass)] = []
-            session.introspector.forEachClass(in: ByteRange(offset: 0, length: session.image.size)) {
-                runs.append(($0, $1))
-            }
-            body(session.image.path, runs)
+            body(session.image.path, session.classMap())
         }
     }
 }

@@ -16,6 +16,7 @@ struct ImageReader: ClassifiedReader {
 
     var size: Int { session.image.size }
     var members: [ByteRange] { session.image.members }
+    var storedBytes: Int { session.storedBytes }
 
     func read(
         _ range: ByteRange, as blockClass: BlockClass, into buffer: UnsafeMutableRawBufferPointer

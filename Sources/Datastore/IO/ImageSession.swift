@@ -55,8 +55,13 @@ final class ImageSession: Sendable {
         var nextScan = ContinuousClock.now
         var scanInterval = ImageSession.shortestScanInterval
         var lastScan: ScanReport?
-        /// Whether the last scan could not be ended.
+        /// Whether the last scan could not be ended, or its map not be kept.
         var hasFailed = false
+        /// Whether the last scan took longer than others can be made to wait.
+        var isLong = false
+        /// The map's share of ``MapMemory``, and whether there was no room for one.
+        var mapShare = 0
+        var isMapDropped = false
         /// How many scans have ended.
         var scanCount = 0
         /// What was logged of the last scan's problems.
@@ -72,7 +77,7 @@ final class ImageSession: Sendable {
     let image: DiskImage
     let files: [OpenFile]
     let introspector: DiskIntrospector
-    private let cache: PageCache
+    let cache: PageCache
     private let background: BackgroundWork
     private let logger: Logger
     private let state: Locked<State>
@@ -93,7 +98,7 @@ final class ImageSession: Sendable {
     /// What the last scan found; nil before the first has ended.
     var lastScan: ScanReport? { state.withLock { $0.lastScan } }
 
-    /// Whether the last scan could not be ended, and is to be tried again.
+    /// Whether the last scan could not be ended, or its map not be kept, and is to be tried again.
     var hasFailed: Bool { state.withLock { $0.hasFailed } }
 
     /// How many scans have ended: whoever has looked at one need not look again until it changes.
@@ -125,7 +130,11 @@ final class ImageSession: Sendable {
     /// Ends the session; work in the background stops soon. The files that stay open are looked at again: each may be an
     /// image by itself.
     func close() {
-        state.withLock { $0.isClosed = true }
+        state.withLock { state in
+            state.isClosed = true
+            _ = background.mapMemory.change(from: state.mapShare, to: 0)
+            state.mapShare = 0
+        }
         for file in files where file.member?.session === self {
             file.setMember(nil)
             file.requestIdentification()
@@ -166,19 +175,20 @@ final class ImageSession: Sendable {
 
     /// Hands work that is due to a thread; called after each request, and now and then for scans that had to wait.
     func startDueWork() {
-        let scansNow: Bool? = state.withLock { state in
+        let due: (scan: Bool, isLong: Bool)? = state.withLock { state in
             guard !state.isRunning, !state.isClosed else { return nil }
             let isScanDue = state.wantsScan && state.nextScan <= .now
             guard isScanDue || state.wantsDigest else { return nil }
             state.isRunning = true
-            return isScanDue
+            return (isScanDue, state.isLong)
         }
-        guard let scansNow else { return }
-        (scansNow ? background.scans : background.digests).submit { [self] in
-            if scansNow { scan() } else { digest() }
+        guard let due else { return }
+        let work = { @Sendable [self] in
+            if due.scan { scan() } else { digest() }
             state.withLock { $0.isRunning = false }
             startDueWork()
         }
+        if due.scan { background.scans.submit(isLong: due.isLong, work) } else { background.digests.submit(work) }
     }
 
     // MARK: In the background
@@ -188,6 +198,7 @@ final class ImageSession: Sendable {
     }
 
     private func scan() {
+        let (start, wasLong) = (ContinuousClock.now, state.withLock { $0.isLong })
         state.withLock { $0.wantsScan = false }
         for file in files where file.member?.session === self && !file.takeCacheNumber() {
             logger.notice("\(file.path): not kept in the cache, which is too small for so many images")
@@ -198,7 +209,13 @@ final class ImageSession: Sendable {
         do throws(StorageError) {
             let report = try introspector.scan(
                 reader, parallelism: Self.scanParallelism, options: ScanOptions(storedBytes: storedBytes),
-                isCancelled: { self.isCancelled })
+                isCancelled: { [self] in
+                    isCancelled || !wasLong && background.scans.mustMakeRoom(since: start)
+                })
+            state.withLock { state in
+                state.isLong = .now - start > ScanQueue.fairTime
+                if report.wasCancelled { state.wantsScan = true }
+            }
             guard !report.wasCancelled else { return }
             finish(report, "scanned")
         } catch {
@@ -214,13 +231,14 @@ final class ImageSession: Sendable {
             // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
             let wasQuiet = .now - state.nextScan > Self.longestScanInterval
             let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
-            state.nextScan = .now + (state.lastScan?.isPartial == true ? Self.partialScanInterval : interval)
+            let isPartial = state.lastScan?.isPartial == true || state.isMapDropped
+            state.nextScan = .now + (isPartial ? Self.partialScanInterval : interval)
             state.scanInterval = min(interval * 2, Self.longestScanInterval)
         }
     }
 
     /// The bytes that the image's files take on the server: real metadata is stored, holes are not.
-    private var storedBytes: Int {
+    var storedBytes: Int {
         files.reduce(0) { sum, file in
             var status = stat()
             guard fstat(file.descriptor.rawValue, &status) == 0 else { return sum }
@@ -249,18 +267,18 @@ final class ImageSession: Sendable {
     }
 
     private func finish(_ report: ScanReport, _ what: String) {
-        let isRecognised = report.status.state != .unrecognised
+        var report = report
+        let isKept = keepsMap()
+        if !isKept { report.problems.append("\(image.path): \(Self.noRoom)") }
+        let isRecognised = isKept && report.status.state != .unrecognised
         state.withLock {
             $0.lastScan = report
-            $0.hasFailed = false
+            $0.hasFailed = !isKept
             $0.scanCount += 1
-            $0.wantsDigest = true
+            $0.wantsDigest = isKept
         }
         if isRecognised { reclassifyCachedPages() }
-        for file in files where file.member?.session === self {
-            file.setCached(isRecognised, for: self)
-            if !isRecognised { file.returnCacheNumber() }
-        }
+        setCached(isRecognised)
         if isNew(report.problems) {
             for problem in report.problems { logger.notice("\(problem)") }
         }
@@ -277,17 +295,58 @@ final class ImageSession: Sendable {
             ])
     }
 
+    private func setCached(_ isCached: Bool) {
+        for file in files where file.member?.session === self {
+            file.setCached(isCached, for: self)
+            if !isCached { file.returnCacheNumber() }
+        }
+    }
+
+    private static let noRoom =
+        "beside those of other images there is no memory for its map; served as a file, and looked at again in "
+        + "\(partialScanInterval.components.seconds / 60) minutes"
+
+    /// Notes what the map takes by now. Where there is no room for it, it is let go of until the next scan.
+    private func keepsMap() -> Bool {
+        let share = MapMemory.share(ofMap: introspector.mapMemoryBytes, storedBytes: storedBytes)
+        let isKept = state.withLock { state in
+            let isKept = !state.isClosed && background.mapMemory.change(from: state.mapShare, to: share)
+            let left = isKept ? share : 0
+            if !isKept { _ = background.mapMemory.change(from: state.mapShare, to: 0) }
+            state.mapShare = left
+            state.isMapDropped = !isKept
+            if !isKept {
+                state.wantsScan = true
+                state.nextScan = .now + Self.partialScanInterval
+            }
+            return isKept
+        }
+        if !isKept { introspector.forget() }
+        return isKept
+    }
+
     private func digest() {
         state.withLock { $0.wantsDigest = false }
         let result = introspector.digest(reader)
-        for change in result.changes {
-            reclassify(change.range, as: change.blockClass)
+        guard keepsMap() else {
+            state.withLock { $0.hasFailed = true }
+            setCached(false)
+            if isNew([Self.noRoom]) { logger.notice("\(image.path): \(Self.noRoom)") }
+            return
         }
-        if result.hasMoreChanges { reclassifyCachedPages() }
+        reclassify(result)
         state.withLock {
             $0.wantsDigest = $0.wantsDigest || result.needsDigest
             $0.wantsScan = $0.wantsScan || result.needsRescan
         }
+    }
+
+    /// Gives cached pages the priority that a digest says. Where it tells of more pages than the cache holds, it is the
+    /// cache that is gone through.
+    private func reclassify(_ result: DigestResult) {
+        let pages = result.changes.reduce(0) { $0 + $1.range.length / PageCache.pageSize + 1 }
+        guard !result.hasMoreChanges, pages <= cache.pageCount else { return reclassifyCachedPages() }
+        for change in result.changes { reclassify(change.range, as: change.blockClass) }
     }
 
     /// Gives every cached page the priority that the map now says.

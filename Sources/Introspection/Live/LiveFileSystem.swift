@@ -101,9 +101,16 @@ final class LiveFileSystem: @unchecked Sendable {
     func noteObjects(in range: Range<UInt64>, _ piece: FileSystemMap.Piece) {
         guard writtenObjects != nil else { return }
         switch piece.blockClass {
-        case .inodeTable, .directory, .indirect: writtenObjects?.insert(range)
+        case .inodeTable, .directory, .indirect: insertObjects(range)
         default: return
         }
+    }
+
+    /// Has the object index look at the block `table` of an inode table again.
+    func noteTable(_ table: UInt64) { insertObjects(table..<table + 1) }
+
+    private func insertObjects(_ range: Range<UInt64>) {
+        writtenObjects?.insert(range)
         if writtenObjects?.runCount ?? 0 > Self.undigestedRunLimit { writtenObjects = nil }
     }
 

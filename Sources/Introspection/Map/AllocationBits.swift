@@ -93,28 +93,22 @@ struct AllocationBits: Hashable, Sendable {
         return min(limit, (UInt64(index) * 64 + UInt64(changes.trailingZeroBitCount)) << shift)
     }
 
-    /// How many blocks of `range` are allocated: goes by words, whatever runs there are.
+    /// How many blocks of `range`, which is in the file system, are allocated.
     func allocatedCount(in range: Range<UInt64>) -> UInt64 {
         guard !range.isEmpty else { return 0 }
-        let (first, end) = (range.lowerBound >> shift, ((range.upperBound - 1) >> shift) + 1)
-        var (bit, count) = (first, UInt64(0))
-        while bit < end {
-            let chunk = Int(bit / Self.bitsPerChunk)
-            let isUniform = chunks[chunk].count == 1
-            let next = min(end, isUniform ? UInt64(chunk + 1) * Self.bitsPerChunk : (bit / 64 + 1) * 64)
-            let bits = word(Int(bit / 64)) >> (bit % 64)
-            if isUniform {
-                count += bits == 0 ? 0 : next - bit
-            } else {
-                count += UInt64((bits << (64 - (next - bit))).nonzeroBitCount)
-            }
-            bit = next
+        let (first, last) = (range.lowerBound >> shift, (range.upperBound - 1) >> shift)
+        var count: UInt64 = 0
+        for index in Int(first / 64)...Int(last / 64) {
+            var bits = word(index)
+            if index == Int(first / 64) { bits &= .max << (first % 64) }
+            if index == Int(last / 64) { bits &= .max >> (63 - last % 64) }
+            count += UInt64(bits.nonzeroBitCount)
         }
-        var blocks = count << shift
-        // The first and the last bit may stand for blocks outside of the range, too.
-        if isAllocated(range.lowerBound) { blocks -= range.lowerBound - first << shift }
-        if isAllocated(range.upperBound - 1) { blocks -= end << shift - range.upperBound }
-        return blocks
+        count <<= shift
+        // The first bit and the last may stand for blocks outside of the range.
+        if isAllocated(range.lowerBound) { count -= range.lowerBound - first << shift }
+        if isAllocated(range.upperBound - 1) { count -= (last + 1) << shift - range.upperBound }
+        return count
     }
 
     /// Calls `body` with the runs of allocated blocks in `range`, in order.

@@ -84,14 +84,23 @@ struct FileSystemMap: ~Copyable, Sendable {
     func forEachClass(
         in range: Range<UInt64>, pieces: Int, _ body: (Range<UInt64>, BlockClass) -> Void
     ) -> UInt64 {
-        let limit = min(range.upperBound, blockCount)
         var block = range.lowerBound
-        for _ in 0..<pieces where block < limit {
-            let piece = piece(at: block, limit: min(limit, block + Self.longestStep))
+        return forEachPiece(in: range, limit: pieces) { piece in
             body(block..<piece.end, piece.blockClass)
             block = piece.end
         }
-        return block < limit ? block : range.upperBound
+    }
+
+    /// Calls `body` with pieces that cover `range` cut to the file system, `limit` of them at most; returns where to go on.
+    func forEachPiece(in range: Range<UInt64>, limit: Int, _ body: (Piece) -> Void) -> UInt64 {
+        let end = min(range.upperBound, blockCount)
+        var block = range.lowerBound
+        for _ in 0..<limit where block < end {
+            let piece = piece(at: block, limit: min(end, block + Self.longestStep))
+            body(piece)
+            block = piece.end
+        }
+        return block < end ? block : range.upperBound
     }
 
     /// Consecutive blocks that one part of the map answers for, from a block that was asked for.
@@ -119,22 +128,22 @@ struct FileSystemMap: ~Copyable, Sendable {
     ///
     /// `block` is less than `limit`, and `limit` at most the number of blocks.
     func piece(at block: UInt64, limit: UInt64) -> Piece {
-        let claim = claim(at: block, limit: limit)
-        guard claim.blockClass == .free else { return claim }
+        let (claimed, end) = claim(at: block, limit: limit)
+        if let claimed { return claimed }
         return Piece(
-            end: allocation.endOfRun(from: block, limit: claim.end),
+            end: allocation.endOfRun(from: block, limit: end),
             blockClass: allocation.isAllocated(block) ? .data : .free)
     }
 
-    /// As ``piece(at:limit:)``, with what the bitmaps alone answer for as one piece, which counts as free: bitmaps may have
-    /// a run in every block.
-    func claim(at block: UInt64, limit: UInt64) -> Piece {
+    /// What claims `block`; where nothing does, up to where nothing does, at most `limit`.
+    @inline(__always)
+    private func claim(at block: UInt64, limit: UInt64) -> (piece: Piece?, end: UInt64) {
         var limit = limit
         let index = fixed.partitioningIndex { $0.end > block }
         if index < fixed.count {
             let run = fixed[index]
             if run.block <= block {
-                return Piece(end: min(limit, run.end), blockClass: run.blockClass, isFixed: true)
+                return (Piece(end: min(limit, run.end), blockClass: run.blockClass, isFixed: true), limit)
             }
             limit = min(limit, run.block)
         }
@@ -142,9 +151,10 @@ struct FileSystemMap: ~Copyable, Sendable {
         if let position = dynamic.lastPosition(notAfter: block) {
             let run = dynamic[position]
             if run.end > block {
-                return Piece(
+                let piece = Piece(
                     end: min(limit, run.end), blockClass: run.blockClass, owner: run.owner,
                     pointsAtMetadata: run.pointsAtMetadata)
+                return (piece, limit)
             }
             next = dynamic.position(after: position)
         }
@@ -152,11 +162,31 @@ struct FileSystemMap: ~Copyable, Sendable {
         if !pending.isEmpty, let run = pending.firstRun(endingAfter: block) {
             if run.block <= block {
                 let blockClass: BlockClass = run.tag & PendingTag.tagged != 0 ? .metadata : .pending
-                return Piece(end: min(limit, run.end), blockClass: blockClass)
+                return (Piece(end: min(limit, run.end), blockClass: blockClass), limit)
             }
             limit = min(limit, run.block)
         }
-        return Piece(end: limit, blockClass: .free)
+        return (nil, limit)
+    }
+
+    /// Calls `body` with classes and the blocks that each has of `range` cut to the file system, after `limit` steps at
+    /// most; returns where to go on. Blocks that nothing claims are counted together, however the bitmaps mix them.
+    func forEachCount(in range: Range<UInt64>, limit: Int, _ body: (BlockClass, UInt64) -> Void) -> UInt64 {
+        let end = min(range.upperBound, blockCount)
+        var block = range.lowerBound
+        for _ in 0..<limit where block < end {
+            let (claimed, next) = claim(at: block, limit: min(end, block + Self.longestStep))
+            if let claimed {
+                body(claimed.blockClass, claimed.end - block)
+                block = claimed.end
+            } else {
+                let allocated = allocation.allocatedCount(in: block..<next)
+                body(.data, allocated)
+                body(.free, next - block - allocated)
+                block = next
+            }
+        }
+        return block < end ? block : range.upperBound
     }
 
     /// Calls `body` with the parts of `range` that no fixed structure takes and that are in the file system.

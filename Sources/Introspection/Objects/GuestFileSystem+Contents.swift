@@ -36,16 +36,17 @@ extension GuestFileSystem {
             throw self.error("\(error)")
         }
         var places: [GuestFilePlace] = []
-        func add(_ volumeRange: ByteRange, _ blockClass: BlockClass) {
-            volume.map.forEachDiskRange(of: volumeRange) { range, _ in
+        func add(_ volumeRange: ByteRange, _ blockClass: BlockClass) throws(GuestFileError) {
+            try volume.map.forEachDiskRange(of: volumeRange) { (range, _) throws(GuestFileError) in
+                try checkRoom(for: places.count, of: file)
                 places.append(GuestFilePlace(blockClass: blockClass, range: range))
             }
         }
-        add(ByteRange(offset: file.place, length: geometry.superblock.inodeSize), .inodeTable)
+        try add(ByteRange(offset: file.place, length: geometry.superblock.inodeSize), .inodeTable)
         for run in nodes {
             let bytes = ByteRange(
                 offset: Int(run.block) * geometry.blockSize, length: Int(run.count) * geometry.blockSize)
-            add(bytes, run.blockClass)
+            try add(bytes, run.blockClass)
         }
         return places
             + (try extents(of: file)).map { extent in
@@ -63,13 +64,26 @@ extension GuestFileSystem {
             guard let start = byteOffset(ofLogicalBlock: run.logicalBlock) else { continue }
             let bytes = ByteRange(
                 offset: Int(run.block) * geometry.blockSize, length: Int(run.count) * geometry.blockSize)
-            volume.map.forEachDiskRange(of: bytes) { diskRange, volumeOffset in
+            try volume.map.forEachDiskRange(of: bytes) { (diskRange, volumeOffset) throws(GuestFileError) in
+                try checkRoom(for: extents.count, of: file)
                 let fileRange = ByteRange(offset: start + volumeOffset - bytes.offset, length: diskRange.length)
                 extents.append(
                     GuestExtent(fileRange: fileRange, diskOffset: diskRange.offset, isWritten: run.isWritten))
             }
         }
         return extents
+    }
+
+    private func checkRoom(for count: Int, of file: GuestFile) throws(GuestFileError) {
+        guard count < placeLimit else { throw error("inode \(file.number): is in more than \(placeLimit) places") }
+    }
+
+    /// Where in `file` the first byte of `block` of the file system is; nil where it is not contents, or cannot be found.
+    func fileOffset(ofBlock block: UInt64, in file: GuestFile) -> Int? {
+        let runs = (try? blockRuns(of: file)) ?? []
+        let run = runs.last { $0.block <= block && block - $0.block < UInt64($0.count) }
+        guard let run else { return nil }
+        return byteOffset(ofLogicalBlock: run.logicalBlock).map { $0 + Int(block - run.block) * geometry.blockSize }
     }
 
     /// Calls `body` with the contents of `file` from its start to its end, a piece at a time; holes are zeros.

@@ -113,8 +113,37 @@ extension GuestFileSystem {
         return ExtCaseFolding(name.bytes)
     }
 
+    /// The most directories of a path.
+    private static let depthLimit = 1024
+
+    /// A path of `inode`, from `/`, by the directories that `index` knows; nil when none leads to it.
+    func path(of inode: UInt32, _ index: LiveObjects) -> ByteString? {
+        var names: [ByteString] = []
+        var next = inode
+        while next != ExtInode.Number.root {
+            guard names.count < Self.depthLimit, let parent = index.parent(of: next),
+                let directory = try? file(inode: parent), let name = try? self.name(of: next, in: directory)
+            else { return nil }
+            names.append(name)
+            next = parent
+        }
+        return ByteString(path: names.reversed())
+    }
+
+    /// A name that `directory` has for `inode`; nil when it has none.
+    private func name(of inode: UInt32, in directory: GuestFile) throws(GuestFileError) -> ByteString? {
+        var found: ByteString?
+        try forEachEntry(of: directory) { bytes, entry in
+            guard entry.inode == inode else { return true }
+            let name = entry.name(in: bytes)
+            if name != ".", name != ".." { found = name }
+            return found == nil
+        }
+        return found
+    }
+
     /// Calls `body` with each entry and the bytes that it is in, until it returns false.
-    private func forEachEntry(
+    func forEachEntry(
         of directory: GuestFile, _ body: (RawSpan, ExtDirectoryEntry) -> Bool
     ) throws(GuestFileError) {
         guard directory.kind == .directory else { throw error("inode \(directory.number) is no directory") }

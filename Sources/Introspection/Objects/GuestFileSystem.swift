@@ -20,6 +20,8 @@ public struct GuestFileSystem: Sendable {
     public var volume: Volume { reader.volume }
     let geometry: ExtGeometry
     let reader: VolumeReader
+    /// The most places on the disk that are told of a file.
+    var placeLimit = Int.max
 
     /// The file systems of a disk that are understood, in the order of its volumes; what is wrong with others, and with
     /// the disk's tables, is added to `problems`, a readable line each.

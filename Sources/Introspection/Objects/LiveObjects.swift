@@ -62,9 +62,25 @@ struct LiveObjects: Sendable {
         extents.forEach { body($0.block, $0.count, $0.owner) }
     }
 
-    /// Calls `body` with each inode and a directory that names it.
-    func forEachName(_ body: (_ inode: UInt32, _ directory: UInt32) -> Void) {
-        parents.forEach { body($0.from, $0.to) }
+    /// Calls `body` with each directory and the inodes that it names, in the order of their numbers.
+    func forEachDirectory(_ body: (_ directory: UInt32, _ inodes: Set<UInt32>) -> Void) {
+        var directory: UInt32 = 0
+        var inodes: Set<UInt32> = []
+        children.forEach { link in
+            if link.from != directory, !inodes.isEmpty {
+                body(directory, inodes)
+                inodes = []
+            }
+            directory = link.from
+            inodes.insert(link.to)
+        }
+        if !inodes.isEmpty { body(directory, inodes) }
+    }
+
+    /// Whether `inode` is a directory that names any.
+    func hasNames(_ inode: UInt32) -> Bool {
+        guard let position = children.firstPosition(after: Link(inode, 0).key) else { return false }
+        return children[position].from == inode
     }
 
     /// Makes `runs` the contents of `inode`, and `names` the inodes that it names; drops what was known of it before.

@@ -5,6 +5,8 @@ import GuestFilesystems
 struct ObjectUpdate {
     /// Blocks of inode tables that are read at once.
     private static let blocksAtOnce: UInt64 = 64
+    /// Runs of contents that count as much as a block that is read.
+    private static let runsForABlock = 64
 
     let subject: ExtDigest.Subject
     let reader: VolumeReader
@@ -107,9 +109,11 @@ struct ObjectUpdate {
                 collect(Array(data.head.dropFirst(4)), &names)
                 collect(data.rest, &names)
             } else {
+                // A block that is in a directory again names nothing new.
+                var seen: Set<UInt64> = []
                 for run in try contents(of: inode, role, table: table) {
                     followed.append((table, run.block..<run.block + UInt64(run.count)))
-                    for block in run.block..<run.block + UInt64(run.count) {
+                    for block in run.block..<run.block + UInt64(run.count) where seen.insert(block).inserted {
                         collect(try self.bytes(block, as: .directory), &names)
                     }
                 }
@@ -139,6 +143,8 @@ struct ObjectUpdate {
                 in: bytes.span.bytes, level: node.level, logicalBlock: node.logicalBlock, mapping: role.mapping,
                 inode: role.number, take)
         }
+        // What many inodes may claim again and again is work, too.
+        budget -= contents.count / Self.runsForABlock
         return contents
     }
 

@@ -2,7 +2,11 @@ import Synchronization
 
 /// What a scan has done so far, and whether it may go on; all threads count in it.
 final class ScanMeter: Sendable {
+    /// What a read counts as at least: an image that names very many places costs as much time as one with much in a few.
+    private static let leastCharge = 8192
+
     private let bytes = Atomic<Int>(0)
+    private let charged = Atomic<Int>(0)
     private let reads = Atomic<Int>(0)
     private let expected = Atomic<Int>(0)
     private let runs = Atomic<Int>(0)
@@ -13,7 +17,7 @@ final class ScanMeter: Sendable {
     }
 
     /// Whether as much was read as may be.
-    var isExhausted: Bool { bytesRead >= readLimit }
+    var isExhausted: Bool { charged.load(ordering: .relaxed) >= readLimit }
 
     /// Takes note of a run that is remembered; returns whether there is room for it under `limit`.
     func addRun(limit: Int) -> Bool {
@@ -29,6 +33,7 @@ final class ScanMeter: Sendable {
 
     func countRead(bytes count: Int) {
         bytes.wrappingAdd(count, ordering: .relaxed)
+        charged.wrappingAdd(max(count, Self.leastCharge), ordering: .relaxed)
         reads.wrappingAdd(1, ordering: .relaxed)
     }
 
