@@ -140,11 +140,16 @@ thresholds-update: deps
 	cd bench/Benchmarks && swift package --allow-writing-to-package-directory \
 		benchmark thresholds update --path Thresholds --no-progress
 
-# So many images with hostile structures: scanned, written to and digested, with the longest wait for a map by itself.
+# So many images with hostile structures, beside a polite tenant's: what its calls wait at most, and the server's memory.
+# Optimised, in a build of its own; HOSTILE_SEED=100001 has others.
 COUNT = 1000
+HOSTILE_SEED = 1
+HOSTILE_BUILD = --configuration release --scratch-path .build/hostile -Xswiftc -enable-testing
 hostile: deps
-	swift build --build-tests
-	INTROSPECT_HOSTILE=$(COUNT) INTROSPECT_HOSTILE_WAIT=200 swift test --skip-build --filter HostileStructureTests
+	@[ "$$(id -u)" = 0 ] || { echo "make hostile needs root" >&2; exit 1; }
+	swift build --build-tests $(HOSTILE_BUILD)
+	INTROSPECT_HOSTILE=$(COUNT) INTROSPECT_HOSTILE_SEED=$(HOSTILE_SEED) INTROSPECT_HOSTILE_WAIT=200 \
+		swift test --skip-build $(HOSTILE_BUILD) --filter HostileTenantTests
 
 # Runs every fuzzer for so long, one after the other.
 SECONDS = 60

@@ -143,9 +143,8 @@ let package = Package(
         tests(
             of: "Introspection",
             [
-                "BlockStorage", "Datastore", "DiskImages", "GuestFilesystems", "TestBed", "TestTools", "Volumes",
-                nioCore,
-                logging,
+                "BlockStorage", "Control", "Datastore", "DiskImages", "GuestFilesystems", "TestBed", "TestTools",
+                "Volumes", nioCore, nioPosix, logging,
             ]),
         .testTarget(
             name: "IntrospectScanTests", dependencies: ["CZlib", "introspect-scan", "TestTools"],

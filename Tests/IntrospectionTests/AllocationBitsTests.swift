@@ -32,6 +32,9 @@ import Testing
                 }
                 for (bit, block) in range.enumerated() { model[block] = bitmap[bit / 8] >> UInt8(bit % 8) & 1 == 1 }
             }
+            #expect(
+                bits.allocatedCount(in: UInt64(range.lowerBound)..<UInt64(range.upperBound))
+                    == model[range].count { $0 })
             let probe = Int.random(in: 0..<count, using: &random)
             let end = model[probe...].firstIndex { $0 != model[probe] } ?? count
             #expect(bits.endOfRun(from: UInt64(probe), limit: UInt64(count)) == UInt64(end))

@@ -49,13 +49,7 @@ import Testing
         let fresh = try ObjectIndex(reader: world.reader, name: "fresh")
         var offsets: [Int] = []
         var lines: [String] = []
-        _ = world.introspector.explain(offset: 0, world.reader)
-        var indexes = ObjectIndexes()
-        world.introspector.objects.withLock {
-            world.introspector.update(&$0, number: 0, world.reader)
-            indexes = $0
-        }
-        let index = try #require(indexes.ofFileSystem.first ?? nil)
+        let index = try #require(world.introspector.currentIndex(of: 0, world.reader))
         let blockSize = world.introspector.state.withLock { $0.fileSystems[0].map.blockSize }
         var owned = 0
         fresh.forEachRun(in: ByteRange(offset: 0, length: world.device.size)) { run in

@@ -1,4 +1,5 @@
 import BlockStorage
+import Glibc
 import Synchronization
 
 /// A disk of any size in memory, of which only pages that were written take any.
@@ -11,6 +12,13 @@ final class SparseDisk: BlockDevice {
 
     init(size: Int) {
         self.size = size
+    }
+
+    /// What `other` is now.
+    convenience init(copying other: SparseDisk) {
+        self.init(size: other.size)
+        let bytes = other.pages.withLock { $0 }
+        pages.withLock { $0 = bytes }
     }
 
     /// The bytes that it takes.
@@ -37,6 +45,34 @@ final class SparseDisk: BlockDevice {
     }
 
     func flush() {}
+
+    /// Calls `body` with the pages that take any, in no order.
+    func forEachStored(_ body: (_ offset: Int, [UInt8]) throws -> Void) rethrows {
+        for (page, bytes) in pages.withLock({ $0 }) { try body(page * Self.pageSize, bytes) }
+    }
+
+    /// `SEEK_DATA` and `SEEK_HOLE` of lseek(2).
+    private static let (seekData, seekHole) = (Int32(3), Int32(4))
+
+    /// A disk as large as the file at `path`, with all that is stored of it.
+    convenience init(storedAt path: String) throws {
+        let file = open(path, O_RDONLY)
+        guard file >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
+        defer { close(file) }
+        self.init(size: lseek(file, 0, SEEK_END))
+        let zeros = [UInt8](repeating: 0, count: Self.pageSize)
+        var bytes = zeros
+        var offset = lseek(file, 0, Self.seekData)
+        while offset >= 0 {
+            let end = min(size, lseek(file, offset, Self.seekHole))
+            for start in stride(from: offset & ~(Self.pageSize - 1), to: end, by: Self.pageSize) {
+                let count = pread(file, &bytes, Self.pageSize, start)
+                guard count > 0 else { break }
+                if bytes != zeros { bytes[..<count].withUnsafeBytes { write($0, at: start) } }
+            }
+            offset = lseek(file, end, Self.seekData)
+        }
+    }
 
     private func forEachPage(
         _ offset: Int, _ length: Int, _ body: (_ page: Int, _ inPage: Int, _ start: Int, _ count: Int) -> Void

@@ -4,6 +4,11 @@ import Foundation
 public struct ToolFailure: Error, CustomStringConvertible {
     /// What it was asked, and what it said.
     public let description: String
+
+    /// A failure that says so.
+    public init(description: String) {
+        self.description = description
+    }
 }
 
 /// Runs a tool and returns what it prints; throws when it is missing or fails.
