@@ -74,6 +74,11 @@ public final class Destager: @unchecked Sendable {
         try log.settle([range], of: image)
     }
 
+    /// What kept an image from being written to is over: writers who find the log full wait again.
+    public func forgetFailure(of image: ImageIdentity) {
+        log.monitor.withLock { log.state.destageFailures[image] = nil }
+    }
+
     /// Returns when what is being moved now is moved: an image that cannot be opened any more is not written to after that.
     public func waitForPass() {
         turn.withLock {

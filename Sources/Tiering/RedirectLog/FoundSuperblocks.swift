@@ -5,6 +5,8 @@ struct FoundSuperblocks {
     let newest: LogSuperblock
     /// The places of the devices that have superblocks; none in the first form.
     let places: [LogPlace]
+    /// Whether all devices have the newest in both copies.
+    let isEverywhere: Bool
     /// The sides of a mirror that are older copies.
     private(set) var staleSides: Set<Int> = []
     /// What an administrator should know of.
@@ -20,6 +22,7 @@ struct FoundSuperblocks {
             throw StorageError(.damaged, operation: "find a redirect log", device: sides.first?.name ?? "")
         }
         self.newest = newest
+        isEverywhere = devices.allSatisfy { $0.copies.areEqual && $0.copies.newest?.generation == newest.generation }
         places = devices.compactMap(\.copies.newest?.place)
         // Only when all had the first copy the second was written.
         let isOnAll = devices.contains { $0.copies.areEqual && $0.copies.newest?.generation == newest.generation }

@@ -27,6 +27,21 @@ public struct LogPlace: Hashable, Sendable {
     /// The bytes at the start of each device of a stripe that the ring leaves alone; 0 where only the first has
     /// superblocks, as in the first form.
     public let headerSize: Int
+
+    /// What is wrong with the use of a device.
+    public enum Mismatch: Sendable {
+        /// The log has other devices, or they belong together in another way.
+        case layout
+        /// The devices of a stripe are in another order.
+        case order
+    }
+
+    /// What is wrong with the use of the device as number `index` of the `count` devices of a log that is laid out as
+    /// `layout`; nil when the log was made so. Read in any other way, it would be nonsense, and be written over.
+    public func mismatch(_ layout: LogLayout, of count: Int, at index: Int) -> Mismatch? {
+        guard layout == self.layout, count == self.count else { return .layout }
+        return layout == .stripe && index != self.index ? .order : nil
+    }
 }
 
 /// What a device says of the log that it belongs to.
@@ -38,6 +53,9 @@ public struct LogLabel: Sendable {
     /// Nil in the first form, which does not say it.
     public let place: LogPlace?
     let superblock: LogSuperblock
+
+    /// Whether the log was never opened since it was made: it holds nothing.
+    public var isNew: Bool { generation == LogSuperblock.firstGeneration(of: identity) }
 
     /// Whether a log that was made on a device of `size` bytes would be divided as this one is.
     public func fits(_ size: Int) -> Bool {

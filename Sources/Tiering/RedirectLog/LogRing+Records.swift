@@ -10,10 +10,13 @@ extension LogRing {
 
     /// The valid record at `position` that is wanted, from whichever side has it; nil when none has.
     ///
+    /// - Parameter some: the sides that are asked; nil for all.
     /// - Throws: when a side that may have it cannot be read, and no other has it.
-    func record(at position: Int, where isWanted: (LogRecord) -> Bool) throws(StorageError) -> FoundRecord? {
+    func record(
+        at position: Int, on some: [Int]? = nil, where isWanted: (LogRecord) -> Bool
+    ) throws(StorageError) -> FoundRecord? {
         var failure: StorageError?
-        for side in sides.indices {
+        for side in some ?? Array(sides.indices) {
             do throws(StorageError) {
                 guard let record = try header(at: position, side: side), isWanted(record) else { continue }
                 let payload = try payload(of: record, side: side)

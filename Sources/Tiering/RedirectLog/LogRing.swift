@@ -64,13 +64,34 @@ struct LogRing: Sendable {
         let first = superblock.generation.isMultiple(of: 2) ? 0 : 1
         for slot in [first, 1 - first] {
             for (index, device) in sides.flatMap(Self.labelled).enumerated() {
-                var superblock = superblock
-                superblock.place = places.indices.contains(index) ? places[index] : nil
-                superblock.write(to: block.bytes)
-                try device.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
+                try write(superblock, to: device, index, slot, block)
             }
             try flush()
         }
+    }
+
+    /// Writes the newest superblock to all copies that are others, one on each device that has none before any gets the
+    /// second. A copy that is good is not touched.
+    func complete(_ superblock: LogSuperblock) throws(StorageError) {
+        let block = AlignedBuffer(count: superblock.blockSize)
+        for needed in 1...2 {
+            for (index, device) in sides.flatMap(Self.labelled).enumerated() {
+                let copies = try SuperblockCopies(of: device).copies
+                let good = copies.filter { $0.superblock?.generation == superblock.generation }.map(\.offset)
+                guard good.count < needed else { continue }
+                try write(superblock, to: device, index, good.first == 0 ? 1 : 0, block)
+            }
+            try flush()
+        }
+    }
+
+    private func write(
+        _ superblock: LogSuperblock, to device: any BlockDevice, _ index: Int, _ slot: Int, _ block: AlignedBuffer
+    ) throws(StorageError) {
+        var superblock = superblock
+        superblock.place = places.indices.contains(index) ? places[index] : nil
+        superblock.write(to: block.bytes)
+        try device.write(UnsafeRawBufferPointer(block.bytes), at: slot * superblock.blockSize)
     }
 
     private func part(at position: Int, of count: Int) -> (offset: Int, count: Int) {

@@ -37,6 +37,11 @@ struct LogSuperblock {
     /// Nil in the first form.
     var place: LogPlace?
 
+    /// That of a log that was just made: each has its own.
+    static func firstGeneration(of identity: UInt128) -> UInt64 {
+        UInt64(truncatingIfNeeded: identity & (1 << 62 - 1)) + 1
+    }
+
     init(identity: UInt128, geometry: LogGeometry) {
         self.identity = identity
         blockSize = geometry.blockSize

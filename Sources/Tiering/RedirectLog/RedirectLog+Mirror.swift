@@ -34,17 +34,35 @@ extension RedirectLog {
     }
 
     /// Looks at everything that is live; before anybody else knows the log.
-    func repairAll() throws(StorageError) {
+    ///
+    /// - Parameter whole: the sides that are no older copies, which are asked first.
+    /// - Throws: also when a record cannot be read anywhere because a device fails: a side that may lack it still must not
+    ///   count as whole (invariant 11).
+    func repairAll(whole: [Int]? = nil) throws(StorageError) {
         for region in state.index.regionsInOrder {
+            let image = state.identities[Int(region.image)]
             for redirect in state.index.redirects(in: region) {
-                try scrub(redirect, state.identities[Int(region.image)])
+                var found = try find(redirect, image, on: whole)
+                if found == nil, whole != nil { found = try find(redirect, image) }
+                try repair(redirect, image, found)
             }
         }
     }
 
     private func scrub(_ redirect: RedirectIndex.Redirect, _ image: ImageIdentity) throws(StorageError) {
-        let record = try? ring.record(at: redirect.position) { $0.isWrite(of: redirect, of: image) }
-        guard let found = record ?? nil else { return noteLoss(of: redirect, image) }
+        try repair(redirect, image, (try? find(redirect, image)) ?? nil)
+    }
+
+    private func find(
+        _ redirect: RedirectIndex.Redirect, _ image: ImageIdentity, on sides: [Int]? = nil
+    ) throws(StorageError) -> LogRing.FoundRecord? {
+        try ring.record(at: redirect.position, on: sides) { $0.isWrite(of: redirect, of: image) }
+    }
+
+    private func repair(
+        _ redirect: RedirectIndex.Redirect, _ image: ImageIdentity, _ found: LogRing.FoundRecord?
+    ) throws(StorageError) {
+        guard let found else { return noteLoss(of: redirect, image) }
         for side in ring.sidesLacking(found) {
             try repair(LackingRecord(found: found, side: side), of: redirect, image)
         }

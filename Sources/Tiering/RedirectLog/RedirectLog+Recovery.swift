@@ -19,16 +19,19 @@ extension RedirectLog {
     ///
     /// Called once, before anybody else knows the log.
     ///
-    /// - Parameter stale: the sides of a mirror that are older copies: what they lack is found and repaired, all of it.
-    func recover(stale: Set<Int>) throws(StorageError) {
+    /// - Parameters:
+    ///   - stale: the sides of a mirror that are older copies: what they lack is found and repaired, all of it.
+    ///   - isEverywhere: whether the superblock is on all devices already, in both copies.
+    func recover(stale: Set<Int>, isEverywhere: Bool) throws(StorageError) {
         let reader = LogRing(sides: ring.sides.map(ReadAheadDevice.init), geometry: geometry)
+        let whole = ring.sides.indices.filter { !stale.contains($0) }
         var position = state.superblock.checkpoint ?? 0
         var lacking: [LackingRecord] = []
-        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position, reader, &lacking) }
+        if state.superblock.checkpoint != nil { position = try loadCheckpoint(at: position, reader, whole, &lacking) }
         let first = position
         // A mirror's sides may differ in the last commit, if it was never acknowledged.
         var lastCommit: [LogRing.FoundRecord] = []
-        while position - first <= geometry.ringSize, let found = try nextRecord(at: position, reader) {
+        while position - first <= geometry.ringSize, let found = try nextRecord(at: position, reader, whole) {
             position = found.record.position + found.record.size
             try apply(found)
             guard ring.sides.count > 1 else { continue }
@@ -50,7 +53,10 @@ extension RedirectLog {
         let lastStart = lastCommit.first?.record.position ?? .max
         try repair(lacking.filter { $0.found.record.position < lastStart })
         try writeAgain(lastCommit)
-        if !stale.isEmpty { try repairAll() }
+        if !stale.isEmpty { try repairAll(whole: whole) }
+        // No device may be two generations behind another but an older copy of it: however often a start is cut off here, all
+        // have this one before any gets the next (invariant 11). In the first form one copy is all there is of it.
+        if !isEverywhere, state.superblock.place != nil { try ring.complete(state.superblock) }
         var superblock = state.superblock
         superblock.generation += 1
         superblock.epoch = superblock.generation
@@ -82,11 +88,11 @@ extension RedirectLog {
 
     /// Loads the checkpoint at `position`, which a superblock says is complete; returns where it ends.
     private func loadCheckpoint(
-        at position: Int, _ reader: LogRing, _ lacking: inout [LackingRecord]
+        at position: Int, _ reader: LogRing, _ whole: [Int], _ lacking: inout [LackingRecord]
     ) throws(StorageError) -> Int {
         var position = position
         while true {
-            guard let found = try nextRecord(at: position, reader) else {
+            guard let found = try nextRecord(at: position, reader, whole) else {
                 throw damage(at: position, "a part of the checkpoint is missing")
             }
             if ring.sides.count > 1 {
@@ -134,19 +140,38 @@ extension RedirectLog {
     }
 
     /// The record that follows one that ended at `position`: right there, or at the next block.
-    private func nextRecord(at position: Int, _ reader: LogRing) throws(StorageError) -> LogRing.FoundRecord? {
-        if let found = try record(at: position, reader) { return found }
+    ///
+    /// Of a mirror the sides that are whole are asked first: an older copy may have, right there, what was cut off once and
+    /// never counted, or what was there before the log was made.
+    private func nextRecord(
+        at position: Int, _ reader: LogRing, _ whole: [Int]
+    ) throws(StorageError) -> LogRing.FoundRecord? {
+        if let found = try nextRecord(at: position, reader, on: whole) { return found }
+        guard whole.count < reader.sides.count else { return nil }
+        return try nextRecord(at: position, reader, on: Array(reader.sides.indices))
+    }
+
+    private func nextRecord(
+        at position: Int, _ reader: LogRing, on sides: [Int]
+    ) throws(StorageError) -> LogRing.FoundRecord? {
+        if let found = try record(at: position, reader, sides) { return found }
         let block = geometry.roundedUp(position)
-        guard block != position, let found = try record(at: block, reader), found.record.precedingEnd == position else {
-            return nil
-        }
+        guard block != position, let found = try record(at: block, reader, sides), found.record.precedingEnd == position
+        else { return nil }
         return found
     }
 
-    /// The valid record at `position`, in the epoch that must be there; nil when there is none.
-    private func record(at position: Int, _ reader: LogRing) throws(StorageError) -> LogRing.FoundRecord? {
-        try reader.record(at: position) {
-            position < state.superblock.epochStart || $0.epoch == state.superblock.epoch
+    /// The valid record at `position`, in an epoch that may be there; nil when there is none.
+    ///
+    /// The epochs of a log begin with a number of its own: what another has left behind is in none of them.
+    private func record(
+        at position: Int, _ reader: LogRing, _ sides: [Int]
+    ) throws(StorageError) -> LogRing.FoundRecord? {
+        let superblock = state.superblock
+        let first = min(LogSuperblock.firstGeneration(of: identity), superblock.epoch)
+        return try reader.record(at: position, on: sides) {
+            position < superblock.epochStart
+                ? (first...superblock.epoch).contains($0.epoch) : $0.epoch == superblock.epoch
         }
     }
 

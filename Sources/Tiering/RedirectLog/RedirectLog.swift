@@ -135,7 +135,7 @@ public final class RedirectLog: @unchecked Sendable {
             inDoubt: RedirectIndex(segmentSize: geometry.segmentSize),
             superblock: superblock, open: batches.0, spare: batches.1)
         state.notes = found.notes
-        try recover(stale: found.staleSides.union(suspects))
+        try recover(stale: found.staleSides.union(suspects), isEverywhere: found.isEverywhere)
     }
 
     /// Opens the log on one device.
@@ -156,7 +156,7 @@ public final class RedirectLog: @unchecked Sendable {
         let ring = LogRing(sides: sides, geometry: geometry, places: LogRing.places(of: sides))
         var superblock = LogSuperblock(identity: identity, geometry: geometry)
         // Of a log that was here before nothing may count: both copies are written over, and the epochs differ.
-        superblock.generation = UInt64(truncatingIfNeeded: identity & (1 << 62 - 1)) + 1
+        superblock.generation = LogSuperblock.firstGeneration(of: identity)
         superblock.epoch = superblock.generation
         try ring.write(superblock)
     }
@@ -239,10 +239,15 @@ public final class RedirectLog: @unchecked Sendable {
     /// Returns when the commit has ended that was under way: from then on nothing is acknowledged, and the index, which
     /// is what evacuation goes by, has everything that ever was (invariant 1).
     public func fail(_ failure: StorageError) {
+        beginToFail(failure)
+        waitForCommit()
+    }
+
+    /// The first half of ``fail(_:)``: no commit is begun any more.
+    func beginToFail(_ failure: StorageError) {
         monitor.withLock {
             state.failure = state.failure ?? failure
             monitor.broadcast()
-            while state.isCommitting { monitor.wait() }
         }
     }
 

@@ -9,11 +9,18 @@ public struct StripedDevice: BlockDevice {
     let devices: [any BlockDevice]
     /// The bytes at the start of each device that are in no stripe; those of the first are the start of the whole.
     let headerSize: Int
+    /// The bytes of a stripe.
+    private let stripe: Int
 
     /// The devices, which must come in the same order each time.
     public init(_ devices: [any BlockDevice], headerSize: Int = Self.headerSize) {
+        self.init(devices, headerSize: headerSize, stripe: Self.stripe)
+    }
+
+    init(_ devices: [any BlockDevice], headerSize: Int = Self.headerSize, stripe: Int) {
         self.devices = devices
         self.headerSize = headerSize
+        self.stripe = stripe
     }
 
     /// The devices' names.
@@ -22,7 +29,7 @@ public struct StripedDevice: BlockDevice {
     /// The size in bytes: as much of each as the smallest has.
     public var size: Int {
         let each = max(0, (devices.map(\.size).min() ?? 0) - headerSize)
-        return headerSize + each / Self.stripe * Self.stripe * devices.count
+        return headerSize + each / stripe * stripe * devices.count
     }
 
     /// Fills `buffer` from `offset`.
@@ -54,8 +61,8 @@ public struct StripedDevice: BlockDevice {
 
     private func part(at offset: Int, of count: Int) -> (device: any BlockDevice, place: Int, count: Int) {
         guard offset >= headerSize else { return (devices[0], offset, min(count, headerSize - offset)) }
-        let (number, inStripe) = (offset - headerSize).quotientAndRemainder(dividingBy: Self.stripe)
+        let (number, inStripe) = (offset - headerSize).quotientAndRemainder(dividingBy: stripe)
         let (row, column) = number.quotientAndRemainder(dividingBy: devices.count)
-        return (devices[column], headerSize + row * Self.stripe + inStripe, min(count, Self.stripe - inStripe))
+        return (devices[column], headerSize + row * stripe + inStripe, min(count, stripe - inStripe))
     }
 }

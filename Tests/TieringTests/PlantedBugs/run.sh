@@ -27,94 +27,76 @@ let package = Package(
 )
 PACKAGE
 cd "$work"
-log=Sources/Tiering/RedirectLog
-wanted=${1:-}
-missed=0
+tests=SimulationTests schedules=2000 wanted=${1:-}
 options=(-c release -Xswiftc -enable-testing)
+# shellcheck source=plant.sh
+source "$root/Tests/TieringTests/PlantedBugs/plant.sh"
+log=Tiering/RedirectLog
 
-simulate() {
-    swift build "${options[@]}" --build-tests >build.log 2>&1 || { cat build.log; exit 1; }
-    INTROSPECT_SCHEDULES=${INTROSPECT_SCHEDULES:-2000} timeout 600 \
-        swift test "${options[@]}" --skip-build --filter SimulationTests >test.log 2>&1
-}
-
-# plant NAME FILE TEXT REPLACEMENT: TEXT, which the file holds once (a run of white space counts as one blank), is
-# replaced.
-plant() {
-    [[ $1 =~ $wanted ]] || return 0
-    cp "$log/$2" original
-    python3 - "$log/$2" "$3" "$4" <<'PYTHON'
-import re, sys
-path, text, replacement = sys.argv[1:]
-pattern = r"\s+".join(re.escape(word) for word in text.split())
-source, count = re.subn(pattern, lambda _: replacement, open(path).read())
-assert count == 1, f"{path}: {count} places hold {text!r}"
-open(path, "w").write(source)
-PYTHON
-    if simulate; then
-        echo "$1: NOT FOUND"
-        missed=1
-    else
-        count=$(grep -cE '(↳|issue).*seed [0-9]+' test.log || true)
-        seeds=$(grep -m 4 -oE 'seed [0-9]+(, crash at access [0-9]+)?: ' test.log | tr '\n' ' ')
-        [[ -n $seeds ]] && echo "$1: found $count times, first by $seeds" || { tail -20 test.log; missed=1; }
-    fi
-    cp original "$log/$2"
-}
-
-if [[ -z $wanted ]]; then
-    simulate || { tail -20 test.log; exit 1; }
-    echo "no bug: nothing found"
-fi
-plant "dropping the sync of a commit" RedirectLog+Commit.swift \
+plantNothing
+plant "dropping the sync of a commit" $log/RedirectLog+Commit.swift \
     'try ring.write(batch.bytes, at: batch.start) try ring.flush()' \
     'try ring.write(batch.bytes, at: batch.start)'
-plant "dropping the sync of a checkpoint" RedirectLog+Commit.swift \
-    'try ring.write(checkpoint.bytes, at: checkpoint.start) try ring.flush()' \
-    'try ring.write(checkpoint.bytes, at: checkpoint.start)'
-plant "dropping the sync of an image" DestageStep.swift \
-    'try device.flush()' ''
-plant "reusing a segment early: live redirects" RedirectLog+Commit.swift \
+plant "dropping the sync of a checkpoint" $log/RedirectLog+Checkpoint.swift \
+    'try ring.write(batch.bytes, at: batch.start) try ring.flush()' \
+    'try ring.write(batch.bytes, at: batch.start)'
+plant "dropping the sync of an image" $log/DestageStep.swift \
+    'try target.flush()' ''
+plant "reusing a segment early: live redirects" $log/RedirectLog+Commit.swift \
     'min(oldestLive(geometry), superblock.checkpoint ?? 0)' 'superblock.checkpoint ?? 0'
-plant "replaying out of order: older records win" RedirectLog+Commit.swift \
+plant "replaying out of order: older records win" $log/RedirectLog+Commit.swift \
     'case .write: index.insert(image: number, record.range, position: record.position)' \
     'case .write: if !index.hasRedirect(image: number, record.range) { index.insert(image: number, record.range, position: record.position) }'
-plant "replaying a settlement over newer records" RedirectLog+Commit.swift \
+plant "replaying a settlement over newer records" $log/RedirectLog+Commit.swift \
     'index.remove(image: number, range, before: record.horizon)' 'index.remove(image: number, range)'
-plant "replaying what an epoch left behind" RedirectLog+Recovery.swift \
+plant "replaying what an epoch left behind" $log/RedirectLog+Recovery.swift \
     'position < state.superblock.epochStart || $0.epoch == state.superblock.epoch' \
     '$0.position >= 0'
-plant "acknowledging before the group commit" RedirectLog.swift \
+plant "acknowledging before the group commit" $log/RedirectLog.swift \
     'try commit(through: batch) return true' 'return true'
-plant "forgetting the redirect on a partial overwrite: routing" RedirectIndex.swift \
+plant "forgetting the redirect on a partial overwrite: routing" $log/RedirectIndex.swift \
     'for (region, start, end) in parts(of: range, image: image) where !indices(of: region, from: start, to: end).isEmpty { return true } return false' \
     'return redirects(image: image, range).first?.range == range'
-plant "forgetting the redirect on a partial overwrite: index" RedirectIndex.swift \
+plant "forgetting the redirect on a partial overwrite: index" $log/RedirectIndex.swift \
     'for part in [extent.part(0, start), extent.part(end, .max)].compactMap(\.self) {' \
     'for part in [extent.part(0, start)].compactMap(\.self) {'
-plant "settling before the image is synced" DestageStep.swift \
-    'try device.flush()' 'try log.settle(ranges, of: image, before: horizon); try device.flush()'
-plant "forgetting what a failed commit may have left" RedirectLog+Commit.swift \
+plant "settling before the image is synced" $log/DestageStep.swift \
+    'try target.flush()' 'if settles { try log.settle(ranges, of: image, before: horizon) }; try target.flush()'
+plant "forgetting what a failed commit may have left" $log/RedirectLog+Commit.swift \
     'state.inDoubt.insert(image: number, entry.record.range, position: entry.record.position)' '_ = number'
-plant "flushing one side of a mirror" LogRing.swift \
+plant "flushing one side of a mirror" $log/LogRing.swift \
     'for side in sides { try side.flush() }' 'try sides[0].flush()'
-plant "leaving the end of a mirror unequal" RedirectLog+Recovery.swift \
+plant "leaving the end of a mirror unequal" $log/RedirectLog+Recovery.swift \
     'try writeAgain(lastCommit)' ''
-plant "forgetting an evacuated log before that is on record" Destager.swift \
+plant "forgetting an evacuated log before that is on record" $log/Destager.swift \
     'try record() log.abandon()' 'log.abandon(); try record()'
-plant "laying older blocks over what was written through" DestageStep.swift \
+plant "laying older blocks over what was written through" $log/DestageStep.swift \
     'index < run.upperBound, items[index].redirect.position == redirect.position,' 'index < run.upperBound,'
-plant "not holding the range that is destaged" DestageStep.swift \
+plant "not holding the range that is destaged" $log/DestageStep.swift \
     'try target.exclusively(range) { () throws(StorageError) in
                 for part' 'do { for part'
-plant "going by a superblock that one copy has" LogRing.swift \
+plant "going by a superblock that one copy has" $log/LogRing.swift \
     'for slot in [first, 1 - first] {' 'for slot in [first] {'
-plant "not repairing what a side of a mirror lacks" RedirectLog+Recovery.swift \
+plant "not repairing what a side of a mirror lacks" $log/RedirectLog+Recovery.swift \
     'try repair(lacking.filter { $0.found.record.position < lastStart })' ''
-plant "not comparing all of an older copy" RedirectLog+Recovery.swift \
+plant "not comparing all of an older copy" $log/RedirectLog+Recovery.swift \
     'if !stale.isEmpty { try repairAll() }' ''
-plant "moving an older record over a newer one" RedirectLog+Commit.swift \
+plant "moving an older record over a newer one" $log/RedirectLog+Commit.swift \
     'for redirect in index.redirects(image: number, record.range) where redirect.position == record.horizon {
                 index.insert(image: number, redirect.range, position: record.position)
             }' 'index.insert(image: number, record.range, position: record.position)'
+plant "forgetting the blocks of an image that cannot be opened" $log/Destager.swift \
+    'guard let target = try openImage(image) else { let everything' \
+    'guard let target = try? openImage(image) else { let everything'
+plant "evacuating the blocks of an image that cannot be opened to nowhere" $log/Destager.swift \
+    'guard let target = try openImage(image) else { return 0 }' \
+    'guard let target = try? openImage(image) else { return 0 }'
+plant "a good checkpoint undoes a failure" $log/RedirectLog+Checkpoint.swift \
+    '} else { state.superblock = superblock }' '} else { state.superblock = superblock; state.failure = nil }'
+plant "a failed log commits what waits" $log/RedirectLog+Commit.swift \
+    'if let failure = state.failure { throw failure } let batch = state.open' 'let batch = state.open'
+plant "taking the devices in another layout" $log/LogPlace.swift \
+    'guard layout == self.layout, count == self.count else { return .layout }' ''
+plant "taking the devices of a stripe in another order" $log/LogPlace.swift \
+    'return layout == .stripe && index != self.index ? .order : nil' 'return nil'
 exit $missed

@@ -3,19 +3,22 @@ import Glibc
 
 @testable import Tiering
 
-/// The devices of one log, or of its mirror's two sides, and what is on record about it elsewhere.
+/// The devices of one log, and what is on record about it elsewhere.
 final class LogDevices: @unchecked Sendable {
     private static let blockSize = SimulatedDisk.sectorSize
+    /// Small, so that every commit goes over the border of two.
+    private static let stripe = 4 * blockSize
 
     private let machine: SimulatedMachine
+    private let layout: LogLayout
     private let disks: [SimulatedDisk]
-    /// Whether the last side rots.
+    /// Whether the last side of a mirror rots.
     private let rots: Bool
     private var identity: UInt128 = 0
     /// Whether the log does not count any more: durable as soon as it is said.
     private(set) var isVoid = false
 
-    /// The last side as it was some time ago, if that is a mirror's and does not rot.
+    /// The last side of a mirror as it was some time ago, if it does not rot.
     private var copy: SimulatedDisk.Contents?
     /// Whether the last side has everything, as far as rot and older copies go.
     private var isLastGood = true
@@ -26,17 +29,30 @@ final class LogDevices: @unchecked Sendable {
     /// Whether a superblock has rotted since both copies were written.
     private var hasRottenSuperblock = false
 
-    init(size: Int, isMirrored: Bool, rots: Bool, machine: SimulatedMachine) {
+    /// - Parameter size: of the log in bytes; each side of a mirror has as much.
+    init(size: Int, layout: LogLayout, rots: Bool, machine: SimulatedMachine) {
         self.machine = machine
-        self.rots = rots
-        disks = (0..<(isMirrored ? 2 : 1)).map { _ in SimulatedDisk(size: size, machine: machine) }
+        self.layout = layout
+        self.rots = rots && layout == .mirror
+        let count = layout == .single ? 1 : layout == .mirror ? 2 : 2 + machine.below(2)
+        let header = layout == .stripe ? StripedDevice.headerSize : 0
+        let share = layout == .stripe ? (size / count / Self.stripe + 1) * Self.stripe : size
+        disks = (0..<count).map { _ in SimulatedDisk(size: header + share, machine: machine) }
+    }
+
+    private var isMirrored: Bool { layout == .mirror }
+
+    /// What mirrors one another.
+    private func sides(_ layout: LogLayout, _ files: [any BlockDevice]) -> [any BlockDevice] {
+        layout == .stripe ? [StripedDevice(files, stripe: Self.stripe)] : files
     }
 
     /// Makes a new log, which has nothing to do with the one before.
     func format() throws(StorageError) {
         identity += 1000
         copy = nil
-        try RedirectLog.format(disks.map(SimulatedFile.init), identity: identity, blockSize: Self.blockSize)
+        let sides = sides(layout, disks.map(SimulatedFile.init))
+        try RedirectLog.format(sides, identity: identity, blockSize: Self.blockSize)
         isVoid = false
         isLastGood = true
         survivor = nil
@@ -47,14 +63,15 @@ final class LogDevices: @unchecked Sendable {
     /// Opens the log as a server does that starts; one that misses a side of its mirror has failed.
     func recover() throws(StorageError) -> RedirectLog {
         if isVoid { try format() }
+        if machine.oneIn(8), let log = try openWrongly() { return log }
         let files = disks.map(SimulatedFile.init)
-        guard files.count > 1, machine.oneIn(6) else {
-            let log = try RedirectLog(recovering: files)
+        guard isMirrored, machine.oneIn(6) else {
+            let log = try RedirectLog(recovering: sides(layout, files))
             hasRottenSuperblock = false
             try drop(from: log)
             // One that has failed meanwhile has forgotten in RAM alone.
             if log.failure == nil { overtaken = [] }
-            guard files.count > 1 else { return log }
+            guard isMirrored else { return log }
             // What no start reads the scrub finds.
             if rots { try log.repairAll() }
             isLastGood = true
@@ -67,6 +84,25 @@ final class LogDevices: @unchecked Sendable {
         log.fail(StorageError(.system(ENODEV), operation: "open", device: "the other side"))
         try drop(from: log)
         return log
+    }
+
+    /// What a server does that is given the devices in another way than the log was made; nil when it sees that, which it
+    /// is to.
+    private func openWrongly() throws(StorageError) -> RedirectLog? {
+        var files = disks.map(SimulatedFile.init)
+        var asked = layout
+        switch (layout, machine.below(3)) {
+        case (.single, _): return nil
+        case (_, 0): asked = isMirrored ? .stripe : .mirror
+        case (.mirror, _), (_, 1): files.remove(at: machine.below(files.count))
+        default: files.append(files.removeFirst())
+        }
+        if files.count == 1 { asked = .single }
+        for (index, file) in files.enumerated() {
+            let place = try RedirectLog.label(of: file)?.place
+            guard place?.mismatch(asked, of: files.count, at: index) == nil else { return nil }
+        }
+        return try RedirectLog(recovering: sides(asked, files))
     }
 
     /// Forgets what the log has of images that have it themselves by now.
@@ -105,8 +141,8 @@ final class LogDevices: @unchecked Sendable {
             disks[machine.below(disks.count)].rot(sector: machine.below(2))
             hasRottenSuperblock = true
         }
-        if disks.count > 1, !rots, machine.oneIn(30) { copy = disks[disks.count - 1].contents }
-        guard rots, machine.oneIn(24) else { return }
+        if isMirrored, !rots, machine.oneIn(30) { copy = disks[disks.count - 1].contents }
+        guard rots, machine.oneIn(24), survivor != disks.count - 1 else { return }
         disks[disks.count - 1].rot(from: 2 * Self.blockSize)
         isLastGood = false
     }
@@ -114,37 +150,5 @@ final class LogDevices: @unchecked Sendable {
     func restart() {
         for disk in disks { disk.restart() }
         goBackNowAndThen()
-    }
-}
-
-/// An image as the destager writes to it.
-struct SimulatedTarget: DestageTarget {
-    private let file: SimulatedFile
-    private let begin: @Sendable (ByteRange) -> Void
-    private let end: @Sendable () -> Void
-
-    init(_ file: SimulatedFile, begin: @escaping @Sendable (ByteRange) -> Void, end: @escaping @Sendable () -> Void) {
-        self.file = file
-        self.begin = begin
-        self.end = end
-    }
-
-    var name: String { file.name }
-    var size: Int { file.size }
-
-    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
-        try file.read(into: buffer, at: offset)
-    }
-
-    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
-        try file.write(bytes, at: offset)
-    }
-
-    func flush() throws(StorageError) { try file.flush() }
-
-    func exclusively(_ range: ByteRange, _ body: () throws(StorageError) -> Void) throws(StorageError) {
-        begin(range)
-        defer { end() }
-        try body()
     }
 }

@@ -32,11 +32,14 @@ final class Schedule: @unchecked Sendable {
     private let logDevices: LogDevices
     private let images: [SimulatedDisk]
     private let names: [ImageIdentity]
-    /// The image whose file system is away.
-    private var away: Int?
+    /// The image that cannot be opened, and why: its file system is away, or its disk has errors.
+    private var away: (image: Int, error: Int32)?
+    private static let awayName = "an image that is away"
     private let failureInterval: Int
     /// Whether the images take the writes that the log takes.
     private let writesThrough: Bool
+    /// Whether an administrator takes the log out of use now and then, whatever is under way.
+    private let givesUp: Bool
     private var clientFiles: [SimulatedFile] = []
     private var models: [WriteModel]
     private var log: RedirectLog?
@@ -53,7 +56,9 @@ final class Schedule: @unchecked Sendable {
         self.machine = machine
         failureInterval = seed.isMultiple(of: 3) ? 40 + machine.below(100) : 0
         writesThrough = seed / 24 % 2 == 1
-        logDevices = LogDevices(size: Self.logSize, isMirrored: seed % 4 == 1, rots: seed % 8 == 1, machine: machine)
+        givesUp = seed % 5 == 2
+        let layout: LogLayout = seed % 4 == 1 ? .mirror : seed % 4 == 3 ? .stripe : .single
+        logDevices = LogDevices(size: Self.logSize, layout: layout, rots: seed % 8 == 1, machine: machine)
         images = (0..<Self.imageCount).map { _ in
             SimulatedDisk(base: Self.base, size: Self.sectorCount * Self.sectorSize, machine: machine)
         }
@@ -131,8 +136,8 @@ final class Schedule: @unchecked Sendable {
         self.log = log
         destager = Destager(log: log) { [unowned self] (name) throws(StorageError) in
             let image = names.firstIndex(of: name)
-            if let image, image == self.away {
-                throw StorageError(.system(ESTALE), operation: "open", device: "an image that is away")
+            if let away = self.away, away.image == image {
+                throw StorageError(.system(away.error), operation: "open", device: Self.awayName)
             }
             return image.map { files[$0] }
         }
@@ -167,7 +172,10 @@ final class Schedule: @unchecked Sendable {
     private func step() throws {
         logDevices.rotNowAndThen()
         if log?.failure != nil, machine.oneIn(2) { goOnWithoutLog() }
-        if machine.oneIn(12) { away = machine.oneIn(2) ? machine.below(Self.imageCount) : nil }
+        if machine.oneIn(12) {
+            away = machine.oneIn(2) ? (machine.below(Self.imageCount), machine.oneIn(2) ? ESTALE : EIO) : nil
+        }
+        if givesUp, machine.oneIn(40) { log?.fail(Self.givenUp) }
         switch machine.below(16) {
         case 0..<7: writeGroup()
         case 7..<10: writeAlone()
@@ -198,6 +206,11 @@ final class Schedule: @unchecked Sendable {
         guard let log else { return }
         // Others write meanwhile; a client whose write waits goes on waiting.
         while !waiting.isEmpty, log.failure == nil, !machine.hasCrashed {
+            try? log.commitOpen()
+            answer()
+        }
+        // A log that has failed answers nobody, not even those who have waited since before.
+        if log.failure != nil, !machine.hasCrashed {
             try? log.commitOpen()
             answer()
         }
@@ -313,10 +326,13 @@ final class Schedule: @unchecked Sendable {
         }
     }
 
+    private static let givenUp = StorageError(.system(ECANCELED), operation: "detach", device: "the log")
+
     /// What becomes of a log that has failed: its blocks go to the images, and perhaps another takes its place.
     private func goOnWithoutLog() {
-        finishCommits()
+        if machine.oneIn(2) { finishCommits() }
         guard log?.isAbandoned == true else { return destage { _ throws(StorageError) in try self.evacuate() } }
+        finishCommits()
         guard machine.oneIn(2) else { return }
         do throws(StorageError) {
             use(try logDevices.recover())
@@ -329,7 +345,10 @@ final class Schedule: @unchecked Sendable {
         let isNeeded = !writesThrough
         let record = { () throws(StorageError) in try self.logDevices.makeVoid() }
         let recordImages = { (images: [ImageIdentity]) throws(StorageError) in try self.logDevices.makeVoid(images) }
-        try destager?.evacuate(isNeeded: { _ in isNeeded }, recordImages: recordImages, record: record)
+        // Nothing is given up as long as all images can be opened, and what is in the log be read.
+        let givingUp = givesUp && failureInterval == 0 && away == nil
+        try destager?.evacuate(
+            givingUp: givingUp, isNeeded: { _ in isNeeded }, recordImages: recordImages, record: record)
         guard writesThrough, log?.isAbandoned == true else { return }
         do {
             try checkImages("without the log")
@@ -364,7 +383,7 @@ final class Schedule: @unchecked Sendable {
         do throws(StorageError) {
             try body(destager)
         } catch {
-            guard error.errorNumber != ESTALE || failureInterval > 0 else { return }
+            guard error.device != Self.awayName || failureInterval > 0 else { return }
             for image in models.indices { models[image].poison() }
         }
     }
@@ -375,6 +394,7 @@ final class Schedule: @unchecked Sendable {
         let others = machine.beforeAccess
         machine.beforeAccess = {}
         defer { machine.beforeAccess = others }
+        if givesUp, machine.oneIn(30) { log?.beginToFail(Self.givenUp) }
         if machine.oneIn(4) { return goOnMeanwhile() }
         guard machine.oneIn(3) else { return write(mayWait: false) }
         let image = machine.below(Self.imageCount)
