@@ -157,20 +157,28 @@ struct LogOpening {
             guard let label = device.label, !register.isVoid(label.identity), label.identity != register.log else {
                 continue
             }
-            // A part of a log cannot be looked into.
+            // One that was never opened holds nothing. A part of a log cannot be looked into.
+            if label.isNew { continue }
             guard label.place?.layout != .stripe,
                 try RedirectLog(recovering: [device.device], of: .max).liveByteCount == 0
             else { throw unknown(device.path) }
         }
+        try record { () throws(DatastoreError) in try register.retire() }
+        let isSpread = !configuration.isMirrored && devices.count > 1
+        let sides: [any BlockDevice] = isSpread ? [StripedDevice(devices.map(\.device))] : devices.map(\.device)
+        let identity = UInt128.random(in: 1 ... .max)
+        try RedirectLog.format(sides, identity: identity)
+        // Before it is opened: one that is not known, and is not new, may hold blocks (invariant 11).
+        try record { () throws(DatastoreError) in try register.use(identity) }
+        return try RedirectLog(recovering: sides)
+    }
+
+    private func record(_ body: () throws(DatastoreError) -> Void) throws(StorageError) {
         do throws(DatastoreError) {
-            try register.retire()
+            try body()
         } catch {
             throw StorageError(.system(EIO), operation: "register: \(error.message)", device: register.path)
         }
-        let isSpread = !configuration.isMirrored && devices.count > 1
-        let sides: [any BlockDevice] = isSpread ? [StripedDevice(devices.map(\.device))] : devices.map(\.device)
-        try RedirectLog.format(sides, identity: UInt128.random(in: 1 ... .max))
-        return try RedirectLog(recovering: sides)
     }
 
     private func missing(_ count: Int) -> StorageError? {

@@ -91,7 +91,11 @@ extension RedirectTier {
     /// - Parameter keepingLog: whether what the log has of it counts; else it is lost.
     func resolve(_ image: ImageIdentity, keepingLog: Bool) throws(DatastoreError) {
         try exclusively { () throws(DatastoreError) in
-            guard !keepingLog else { return try register.setQuarantined(false, image) }
+            if keepingLog {
+                try register.setQuarantined(false, image)
+                attachment?.destager.forgetFailure(of: image)
+                return
+            }
             if let attachment {
                 // What was being moved when the image was refused must not be laid over it after this.
                 attachment.destager.waitForPass()
