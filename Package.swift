@@ -10,11 +10,12 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = [], _ settings
     .target(name: name, dependencies: dependencies, swiftSettings: strict + settings)
 }
 
-func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+func tests(of name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
     .testTarget(
         name: "\(name)Tests",
         dependencies: [.target(name: name)] + dependencies,
         path: "Tests/\(name)Tests",
+        exclude: exclude,
         swiftSettings: strict)
 }
 
@@ -154,7 +155,8 @@ let package = Package(
             path: "Tests/TieringTests", exclude: ["PlantedBugs"], swiftSettings: strict),
         tests(
             of: "Datastore",
-            ["BlockStorage", "CLinux", "Introspection", "Tiering", "TestTools", "Volumes", nioCore, logging]),
+            ["BlockStorage", "CLinux", "Introspection", "Tiering", "TestTools", "Volumes", nioCore, logging],
+            exclude: ["PlantedBugs"]),
         tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
 
         // What fuzzers feed, and their corpus as tests.

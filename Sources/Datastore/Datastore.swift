@@ -27,7 +27,7 @@ public final class Datastore: Sendable {
     let tier: RedirectTier
     /// How images are named in the tier's log.
     let images: ImageIdentities
-    private let serverLocks: ServerLocks
+    let serverLocks: ServerLocks
     /// The files whose times of change a crash may set back.
     let lateTimes: FileRegister
     /// What clients read and write now.
@@ -78,7 +78,7 @@ public final class Datastore: Sendable {
         self.images = images
         files = OpenFiles(
             introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
-            logger: logger
+            logger: logger, lookInterval: configuration.lookInterval
         ) { descriptor in
             guard let handle = try? handles.handle(of: descriptor), let identity = ImageIdentity(handle) else {
                 return nil

@@ -69,6 +69,11 @@ public struct DatastoreConfiguration: Sendable {
         var openDevice: @Sendable (String, Int?) throws(StorageError) -> any BlockDevice = {
             (directory, size) throws(StorageError) in try LogFile(directory: directory, size: size)
         }
+        /// Opens the file of an image, to move blocks to it.
+        var openImage = openFile
+        static let openFile: @Sendable (String) throws(StorageError) -> any BlockDevice = {
+            (path) throws(StorageError) in try FileDevice(path: path, access: .readWrite, mode: .buffered)
+        }
 
         /// A tier in `directories`.
         public init(
@@ -99,6 +104,11 @@ public struct DatastoreConfiguration: Sendable {
     public var handleScheme = HandleScheme.automatic
     /// How long a call waits for a search of the whole export for its file, where handles are inode numbers.
     var searchPatience = Duration.milliseconds(100)
+    /// What opening the file with an inode number by its handle fails with; nil when it does not. A disk with errors says
+    /// ESTALE, too.
+    var openFailure: (@Sendable (_ inode: UInt64) -> Int32?)?
+    /// How often open files are looked after, in seconds.
+    var lookInterval = 0.5
     /// Whether the server looks into disk images.
     public var introspects = true
     /// Where maps of images lie that `introspect-scan export` saved, under the images' paths in their export with

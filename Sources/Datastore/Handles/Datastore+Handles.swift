@@ -43,7 +43,11 @@ extension Datastore {
                 guard errno != EINVAL, errno != EOPNOTSUPP else { throw DatastoreError(.stale, "the file is gone") }
                 throw DatastoreError.ofDescriptor(errno, "open")
             }
-            return try OwnedDescriptor(taking: descriptor, in: root)
+            let file = try OwnedDescriptor(taking: descriptor, in: root)
+            if let failure = configuration.openFailure?(file.inode) {
+                throw DatastoreError.ofDescriptor(failure, "open")
+            }
+            return file
         }
     }
 

@@ -17,8 +17,6 @@ final class OpenFiles: Sendable {
     static let smallestImage = 1 << 20
     private static let idleTime = Duration.seconds(60)
     private static let quietTime = Duration.seconds(2)
-    /// In seconds.
-    private static let roundInterval = 0.5
     private static let roundsUntilWriterCloses = 10
     private static let deepestWalk = 16
     private static let longestWalk = 100_000
@@ -54,10 +52,12 @@ final class OpenFiles: Sendable {
 
     /// An empty table.
     ///
-    /// - Parameter fileState: finds what the server keeps of a file while it is not open.
+    /// - Parameters:
+    ///   - lookInterval: how often files are looked after, in seconds.
+    ///   - fileState: finds what the server keeps of a file while it is not open.
     init(
         introspects: Bool, maps: String?, cache: PageCache, verifier: WriteVerifier, logger: Logger,
-        fileState: @escaping @Sendable (OwnedDescriptor) -> FileState?
+        lookInterval: Double, fileState: @escaping @Sendable (OwnedDescriptor) -> FileState?
     ) {
         self.fileState = fileState
         self.introspects = introspects
@@ -68,7 +68,7 @@ final class OpenFiles: Sendable {
         rounds.submit { [weak self, background] in
             while !background.isStopping {
                 self?.lookAfterFiles()
-                background.pause(seconds: Self.roundInterval)
+                background.pause(seconds: lookInterval)
             }
         }
     }

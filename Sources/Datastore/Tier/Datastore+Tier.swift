@@ -273,7 +273,8 @@ extension Datastore {
                 .system(EAGAIN), operation: "open for destaging: its attributes or contents have just been changed",
                 device: file.path)
         }
-        return try DestagedFile(file)
+        let open = configuration.tier?.openImage ?? DatastoreConfiguration.Tier.openFile
+        return DestagedFile(file, on: try open(file.descriptor.descriptorPath))
     }
 
     /// Why the file of an image cannot be opened; nil when it can.

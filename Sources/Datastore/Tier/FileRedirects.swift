@@ -185,12 +185,12 @@ final class FileRedirects: Sendable {
 /// A file that the destager writes to: by a descriptor of its own, which reports the failures of its own writes.
 struct DestagedFile: DestageTarget {
     private let file: OpenFile
-    private let device: FileDevice
+    private let device: any BlockDevice
 
-    init(_ file: OpenFile) throws(StorageError) {
+    /// - Parameter device: `file`, opened for this alone.
+    init(_ file: OpenFile, on device: any BlockDevice) {
         self.file = file
-        device = try FileDevice(
-            path: file.descriptor.descriptorPath, access: .readWrite, mode: .buffered, name: file.path)
+        self.device = device
     }
 
     var name: String { file.path }

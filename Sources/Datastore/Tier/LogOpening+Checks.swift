@@ -40,13 +40,12 @@ extension LogOpening {
         let mirror = configuration?.isMirrored == true ? " and --ssd-mirror" : ""
         let options = "the options say --ssd \(count) times\(mirror)"
         if let place = label.place {
-            guard place.layout == asked, place.count == count else {
-                return "the redirect log was made \(place.layout), \(place.count) in all, and \(options)"
-            }
-            guard place.layout != .stripe || place.index == device.index else {
+            switch place.mismatch(asked, of: count, at: device.index) {
+            case nil: return nil
+            case .layout: return "the redirect log was made \(place.layout), \(place.count) in all, and \(options)"
+            case .order:
                 return "is device \(place.index + 1) of the redirect log, and --ssd names it as \(device.index + 1)"
             }
-            return nil
         }
         if asked != .mirror, members.count > 1 {
             return "the redirect log was made mirrored, and \(options)"
