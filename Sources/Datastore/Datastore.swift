@@ -61,6 +61,14 @@ public final class Datastore: Sendable {
                 .invalidArgument,
                 "state directory \(state.path): lies in the export \(export.path), whose clients could read it")
         }
+        if let maps = configuration.mapsDirectory.flatMap({ realpath($0, nil) }) {
+            defer { free(maps) }
+            for export in exports where Self.path(String(cString: maps), isIn: export.path) {
+                throw DatastoreError(
+                    .invalidArgument,
+                    "maps directory \(String(cString: maps)): lies in the export \(export.path), whose clients could change it")
+            }
+        }
         serverLocks = try ServerLocks(state, opened, logger)
         let registers = try Registers(in: state)
         lateTimes = registers.lateTimes

@@ -69,10 +69,11 @@ public struct DatastoreConfiguration: Sendable {
         var openDevice: @Sendable (String, Int?) throws(StorageError) -> any BlockDevice = {
             (directory, size) throws(StorageError) in try LogFile(directory: directory, size: size)
         }
-        /// Opens the file of an image, to move blocks to it.
+        /// Opens the file of an image by a path, to move blocks to it; the second is what errors call it.
         var openImage = openFile
-        static let openFile: @Sendable (String) throws(StorageError) -> any BlockDevice = {
-            (path) throws(StorageError) in try FileDevice(path: path, access: .readWrite, mode: .buffered)
+        static let openFile: @Sendable (String, String) throws(StorageError) -> any BlockDevice = {
+            (path, name) throws(StorageError) in
+            try FileDevice(path: path, access: .readWrite, mode: .buffered, name: name)
         }
 
         /// A tier in `directories`.

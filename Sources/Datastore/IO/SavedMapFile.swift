@@ -19,6 +19,11 @@ struct SavedMapFile: Sendable {
     /// The map; nil when there is none.
     func read() throws(SavedMapError) -> SavedMap? {
         let device: FileDevice
+        // Opening a fifo would wait for who writes to it, and opening a device may do anything.
+        var status = stat()
+        guard lstat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
+            throw SavedMapError("\(path): is no regular file")
+        }
         do throws(StorageError) {
             device = try FileDevice(path: path, access: .readOnly, mode: .buffered)
         } catch {

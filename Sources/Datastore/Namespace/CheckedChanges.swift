@@ -17,6 +17,8 @@ extension Datastore {
         _ file: OwnedDescriptor, _ changes: AttributeChanges, as user: Credentials
     ) throws(DatastoreError) {
         let found = try file.attributes()
+        // By its time it is told whether another program has changed an image while its log was away.
+        if changes.modificationTime != nil, file.type == .regular { try checkIsWhole(handles.handle(of: file)) }
         try checkValues(changes, of: file)
         try checkOwnership(changes, of: found, as: user)
         let writable = try changes.size.map { (_) throws(DatastoreError) in try openForResizing(file, as: user) }

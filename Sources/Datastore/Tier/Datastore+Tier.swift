@@ -274,7 +274,7 @@ extension Datastore {
                 device: file.path)
         }
         let open = configuration.tier?.openImage ?? DatastoreConfiguration.Tier.openFile
-        return DestagedFile(file, on: try open(file.descriptor.descriptorPath))
+        return DestagedFile(file, on: try open(file.descriptor.descriptorPath, file.path))
     }
 
     /// Why the file of an image cannot be opened; nil when it can.

@@ -154,9 +154,8 @@ struct LogOpening {
         on devices: [Device], _ configuration: DatastoreConfiguration.Tier
     ) throws(StorageError) -> RedirectLog {
         for device in devices {
-            guard let label = device.label, !register.isVoid(label.identity), label.identity != register.log else {
-                continue
-            }
+            guard let label = device.label else { throw noLog(device.path) }
+            guard !register.isVoid(label.identity), label.identity != register.log else { continue }
             // One that was never opened holds nothing. A part of a log cannot be looked into.
             if label.isNew { continue }
             guard label.place?.layout != .stripe,
@@ -184,6 +183,12 @@ struct LogOpening {
     private func missing(_ count: Int) -> StorageError? {
         guard count > 0 else { return nil }
         return StorageError(.system(ENODEV), operation: "find the log that was used before", device: "\(count) devices")
+    }
+
+    private func noLog(_ device: String) -> StorageError {
+        StorageError(
+            .damaged, operation: "use what is no redirect log (remove it to have one made, or name another directory)",
+            device: device)
     }
 
     private func unknown(_ device: String) -> StorageError {

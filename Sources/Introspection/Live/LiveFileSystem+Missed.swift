@@ -26,7 +26,8 @@ extension LiveFileSystem {
         var block = blocks.lowerBound
         while block < blocks.upperBound {
             try room.take()
-            let piece = map.claim(at: block, limit: blocks.upperBound)
+            let (claimed, end) = map.claim(at: block, limit: blocks.upperBound)
+            let piece = claimed ?? FileSystemMap.Piece(end: end, blockClass: .free)
             let part = block..<piece.end
             noteObjects(in: part, piece)
             if piece.blockClass != .journal { noteWrite(of: part, isKnown: false) }

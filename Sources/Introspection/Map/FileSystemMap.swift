@@ -137,7 +137,7 @@ struct FileSystemMap: ~Copyable, Sendable {
 
     /// What claims `block`; where nothing does, up to where nothing does, at most `limit`.
     @inline(__always)
-    private func claim(at block: UInt64, limit: UInt64) -> (piece: Piece?, end: UInt64) {
+    func claim(at block: UInt64, limit: UInt64) -> (piece: Piece?, end: UInt64) {
         var limit = limit
         let index = fixed.partitioningIndex { $0.end > block }
         if index < fixed.count {

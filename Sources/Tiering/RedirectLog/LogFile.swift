@@ -16,13 +16,16 @@ public final class LogFile: BlockDevice {
     /// Opens the log file of `directory`, or makes one of `size` bytes, with an empty log in it, where there is none.
     ///
     /// - Parameter size: nil for a file that must be there.
-    /// - Throws: also when another process has the file open as a log.
+    /// - Throws: also when another process has the file open as a log, and when others than the server's user and root could
+    ///   read or replace it: it has guests' blocks.
     public init(directory: String, size: Int?) throws(StorageError) {
         let path = "\(directory)/\(Self.fileName)"
+        try Self.check(directory, at: open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), mayNot: 0o022)
         if let size, access(path, F_OK) != 0 {
             try Self.make(path, directory: directory, size: max(size, Self.smallestSize))
         }
-        lock = open(path, O_RDWR | O_CLOEXEC)
+        try Self.check(path, at: open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), mayNot: 0o022)
+        lock = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
         guard lock >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             let error = StorageError.lastSystemError(operation: "lock", device: path)
@@ -61,10 +64,32 @@ public final class LogFile: BlockDevice {
         try device.flush()
     }
 
+    /// Throws when what `descriptor`, which is closed, has open is not the server's own: a file, or a directory, of another
+    /// user, or with one of the bits `mayNot` in its mode.
+    private static func check(_ path: String, at descriptor: Int32, mayNot: mode_t) throws(StorageError) {
+        guard descriptor >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw StorageError.lastSystemError(operation: "stat", device: path) }
+        let type = status.st_mode & S_IFMT
+        guard type == S_IFREG || type == S_IFDIR else {
+            throw StorageError(.system(EINVAL), operation: "open, which is no regular file,", device: path)
+        }
+        guard [0, geteuid()].contains(status.st_uid), status.st_mode & mayNot == 0 else {
+            throw StorageError(
+                .system(EPERM),
+                operation: """
+                    use what belongs to user \(status.st_uid) with mode \(String(status.st_mode & 0o7777, radix: 8)), and \
+                    could be replaced by others than the server (chown, chmod go-w),
+                    """, device: path)
+        }
+    }
+
     /// Writes a file of zeros with an empty log under another name, and gives it its own when it is durable.
     private static func make(_ path: String, directory: String, size: Int) throws(StorageError) {
         let temporary = path + ".new"
-        let descriptor = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        unlink(temporary)
+        let descriptor = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw StorageError.lastSystemError(operation: "make", device: temporary) }
         defer { close(descriptor) }
         let status = posix_fallocate(descriptor, 0, size)

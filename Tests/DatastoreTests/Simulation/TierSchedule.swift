@@ -182,7 +182,7 @@ final class TierSchedule: @unchecked Sendable {
             tier.openDevice = { [machine] (directory, size) throws(StorageError) in
                 try machine.openDevice(directory, mayMake: size != nil)
             }
-            tier.openImage = { [machine] (path) throws(StorageError) in try machine.openImage(path) }
+            tier.openImage = { [machine] (path, _) throws(StorageError) in try machine.openImage(path) }
             configuration.tier = tier
         }
         let logger = Logger(label: "simulation") { [unowned self] _ in StoryLog(note: { self.note($0) }) }
