@@ -62,7 +62,9 @@ extension Datastore {
             let directory = try? openDirectory(directory), let file = try? existingEntry(name, of: directory),
             let image = imageThatNeedsLog(file)
         else { return nil }
-        try tier.beginRemoval(of: image)
+        // By that name the next start knows whether it was removed: the file may have had another when it was registered.
+        let path = OwnedDescriptor.path(of: directory.rawValue).map { $0 + [0x2f] + name.bytes }
+        try tier.beginRemoval(of: image, from: ByteString(path ?? []))
         return image
     }
 
@@ -104,10 +106,11 @@ extension Datastore {
         }
     }
 
-    /// Whether the name is gone, or another file's, by which an image was known: a disk that cannot read the file says that
-    /// it is stale, too.
+    /// Whether the name is gone, or another file's, that was to be removed: a disk that cannot read the file says that it is
+    /// stale, too.
     private func isNameGone(_ entry: RedirectRegister.Entry, _ image: ImageIdentity) -> Bool {
-        guard let handle = FileHandle(image.bytes), let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] })
+        guard let handle = FileHandle(image.bytes), let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }),
+            !entry.path.bytes.isEmpty
         else { return false }
         let rawValue = FileName(bytes: entry.path.bytes).withCString {
             Glibc.open($0, linux_o_path | O_NOFOLLOW | O_CLOEXEC)

@@ -6,10 +6,15 @@ import Tiering
 extension RedirectTier {
     /// A name of the file of an image is about to be removed: that is on record from now on until ``endRemoval(of:)`` or
     /// ``forget(_:)``, if the image needs the log.
-    func beginRemoval(of image: ImageIdentity) throws(DatastoreError) {
+    ///
+    /// - Parameter path: that of the name; empty when it cannot be told.
+    func beginRemoval(of image: ImageIdentity, from path: ByteString) throws(DatastoreError) {
         removals.withLock { $0[image, default: 0] += 1 }
         do throws(DatastoreError) {
-            try register.setBeingRemoved(true, image)
+            try register.changeImages { images in
+                images[image]?.isBeingRemoved = true
+                images[image]?.path = path
+            }
         } catch {
             endRemoval(of: image)
             throw error

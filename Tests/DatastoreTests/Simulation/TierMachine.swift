@@ -141,7 +141,9 @@ final class TierMachine: @unchecked Sendable {
     /// Power returns: all is as it was when it failed, but for what was not flushed.
     func restorePower() throws {
         faults.withLock { $0 = Faults() }
-        guard let snapshot = left.withLock({ $0.take() }) else { throw TierViolation("the power failed without a trace") }
+        guard let snapshot = left.withLock({ $0.take() }) else {
+            throw TierViolation("the power failed without a trace")
+        }
         // What is still being closed keeps the old file system, which nobody sees any more.
         try runTool("umount", ["--lazy", export])
         try FileManager.default.removeItem(atPath: "\(directory)/disk")

@@ -47,7 +47,8 @@ extension TierSchedule {
                 return model.withLock { $0.files[file].existence = .removed }
             case .beingRemoved, .present:
                 guard mayBeRefused(file) else {
-                    throw violation("\(when): file \(file), \(entry.name.debugDescription), is refused: \(error.message)")
+                    let name = entry.name.debugDescription
+                    throw violation("\(when): file \(file), \(name), is refused: \(error.message)")
                 }
                 if entry.foreign != nil { model.withLock { $0.files[file].isQuarantined = true } }
                 return
@@ -58,7 +59,8 @@ extension TierSchedule {
         if entry.existence == .beingRemoved { model.withLock { $0.files[file].existence = .present } }
         try check(file, stamps: stamps, when)
         // What another program wrote is what is served.
-        if entry.foreign != nil { model.withLock { ($0.files[file].foreign, $0.files[file].isQuarantined) = (nil, false) } }
+        guard entry.foreign != nil else { return }
+        model.withLock { ($0.files[file].foreign, $0.files[file].isQuarantined) = (nil, false) }
     }
 
     func check(_ file: Int, stamps: [UInt64], _ when: String) throws {
@@ -98,7 +100,8 @@ extension TierSchedule {
         guard bytes.count == Self.blocks.length else { throw violation("a read of \(bytes.count) bytes") }
         return try bytes.withUnsafeBytes { bytes in
             try (0..<Self.blockCount).map { block in
-                let part = UnsafeRawBufferPointer(rebasing: bytes[block * Self.blockSize..<(block + 1) * Self.blockSize])
+                let start = block * Self.blockSize
+                let part = UnsafeRawBufferPointer(rebasing: bytes[start..<start + Self.blockSize])
                 let stamp = part.load(as: UInt64.self)
                 guard part.bindMemory(to: UInt64.self).allSatisfy({ $0 == stamp }) else {
                     throw violation("block \(block) is torn, and begins with \(stamp)")

@@ -182,7 +182,9 @@ extension TierSchedule {
                 if isRenamed { model.files[heir].name = model.files[victim].name }
             }
         } catch {
-            guard machine.isDead || mayBeRefused(victim) else { throw violation("file \(victim) cannot be removed: \(error)") }
+            guard machine.isDead || mayBeRefused(victim) else {
+                throw violation("file \(victim) cannot be removed: \(error)")
+            }
             try refreshNames()
         }
     }

@@ -84,6 +84,8 @@ final class TierSchedule: @unchecked Sendable {
 
     /// Runs `lives` lives of a server of `steps` steps, and a last one that sees to everything.
     func run(lives: Int, steps: Int) throws {
+        // What failed is left to nobody.
+        defer { datastore?.abandon() }
         for life in 0..<lives {
             if life > 0 { try prepareStart() }
             try beginLife()
@@ -259,12 +261,7 @@ private struct StoryLog: LogHandler {
         set { metadata[key] = newValue }
     }
 
-    func log(
-        level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String, file: String,
-        function: String, line: UInt
-    ) {
-        note("    \(level): \(message)")
-    }
+    func log(event: LogEvent) { note("    \(event.level): \(event.message)") }
 }
 
 extension Datastore {

@@ -23,6 +23,7 @@ struct TierSimulationTests {
                 do {
                     try TierSchedule(seed: seed).run(lives: 6, steps: 24)
                 } catch {
+                    try? FileHandle.standardError.write(contentsOf: Data("seed \(seed): \(error)\n".utf8))
                     failures.withLock { $0.append("seed \(seed): \(error)") }
                 }
             }

@@ -50,7 +50,7 @@ plant "replaying out of order: older records win" $log/RedirectLog+Commit.swift 
 plant "replaying a settlement over newer records" $log/RedirectLog+Commit.swift \
     'index.remove(image: number, range, before: record.horizon)' 'index.remove(image: number, range)'
 plant "replaying what an epoch left behind" $log/RedirectLog+Recovery.swift \
-    'position < state.superblock.epochStart || $0.epoch == state.superblock.epoch' \
+    'position < superblock.epochStart ? (first...superblock.epoch).contains($0.epoch) : $0.epoch == superblock.epoch' \
     '$0.position >= 0'
 plant "acknowledging before the group commit" $log/RedirectLog.swift \
     'try commit(through: batch) return true' 'return true'
@@ -80,7 +80,7 @@ plant "going by a superblock that one copy has" $log/LogRing.swift \
 plant "not repairing what a side of a mirror lacks" $log/RedirectLog+Recovery.swift \
     'try repair(lacking.filter { $0.found.record.position < lastStart })' ''
 plant "not comparing all of an older copy" $log/RedirectLog+Recovery.swift \
-    'if !stale.isEmpty { try repairAll() }' ''
+    'if !stale.isEmpty { try repairAll(whole: whole) }' ''
 plant "moving an older record over a newer one" $log/RedirectLog+Commit.swift \
     'for redirect in index.redirects(image: number, record.range) where redirect.position == record.horizon {
                 index.insert(image: number, redirect.range, position: record.position)
@@ -99,4 +99,13 @@ plant "taking the devices in another layout" $log/LogPlace.swift \
     'guard layout == self.layout, count == self.count else { return .layout }' ''
 plant "taking the devices of a stripe in another order" $log/LogPlace.swift \
     'return layout == .stripe && index != self.index ? .order : nil' 'return nil'
+plant "leaving a device two generations behind" $log/RedirectLog+Recovery.swift \
+    'if !isEverywhere, state.superblock.place != nil { try ring.complete(state.superblock) }' ''
+plant "taking a side for whole that a failing device could not be compared with" $log/RedirectLog+Mirror.swift \
+    'var found = try find(redirect, image, on: whole)' \
+    'try scrub(redirect, image); if true { continue }; var found = try find(redirect, image, on: whole)'
+plant "taking what an older copy has of another log" \
+    $log/RedirectLog+Recovery.swift '(first...superblock.epoch).contains($0.epoch)' '$0.epoch >= 0' \
+    $log/RedirectLog+Recovery.swift 'if let found = try nextRecord(at: position, reader, on: whole) { return found }' '' \
+    $log/RedirectLog+Recovery.swift 'guard whole.count < reader.sides.count else { return nil }' ''
 exit $missed
