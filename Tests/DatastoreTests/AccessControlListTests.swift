@@ -35,6 +35,17 @@ import Testing
 
     private static let carol = Credentials(uid: 1003, gid: 1003, groups: [3000])
 
+    /// A READ that is answered on an event loop must not read a list from the disk.
+    @Test func ofAFileThatIsOpenItIsKnown() throws {
+        let test = try TestDatastore()
+        let handle = try test.createFile("a")
+        // A list may come within one tick of the kernel's clock.
+        usleep(50_000)
+        let file = try test.datastore.openFile(handle)
+        let attributes = try file.descriptor.attributes()
+        #expect(file.accessControlList.isKnown(for: attributes))
+    }
+
     @Test(arguments: Scheme.allCases)
     func readAndWriteAreAsAccessSays(scheme: Scheme) throws {
         let test = try TestDatastore(scheme)

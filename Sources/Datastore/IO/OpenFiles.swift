@@ -349,7 +349,11 @@ final class OpenFiles: Sendable {
     }
 
     private func makeFile(_ descriptor: OwnedDescriptor) -> OpenFile {
-        OpenFile(descriptor, cache: cache, buffers: buffers, verifier: verifier, state: fileState(descriptor))
+        let file = OpenFile(
+            descriptor, cache: cache, buffers: buffers, verifier: verifier, state: fileState(descriptor))
+        // This may wait for the disk here: then the kernel knows it, and a READ on an event loop waits for nothing.
+        _ = file.accessControlList.exists(for: descriptor.rawValue, descriptor.openedAttributes)
+        return file
     }
 
     /// Makes what was written to `file` durable; returns whether it is.

@@ -9,10 +9,19 @@ final class AccessControlList: Sendable {
     /// The change time in nanoseconds, shifted by one to make room for the answer.
     private let known = Atomic<UInt64>(0)
 
+    /// Whether that is known of a file with these `attributes`, without asking the file system.
+    func isKnown(for attributes: FileAttributes) -> Bool {
+        known.load(ordering: .relaxed) & ~1 == Self.time(of: attributes)
+    }
+
+    private static func time(of attributes: FileAttributes) -> UInt64 {
+        let changed = attributes.changeTime
+        return UInt64(truncatingIfNeeded: changed.seconds &* 1_000_000_000 &+ Int64(changed.nanoseconds)) << 1
+    }
+
     /// Whether the file, which is open as `descriptor` and had `attributes` a moment ago, has a list.
     func exists(for descriptor: Int32, _ attributes: FileAttributes) -> Bool {
-        let changed = attributes.changeTime
-        let time = UInt64(truncatingIfNeeded: changed.seconds &* 1_000_000_000 &+ Int64(changed.nanoseconds)) << 1
+        let time = Self.time(of: attributes)
         let known = known.load(ordering: .relaxed)
         if known & ~1 == time { return known & 1 != 0 }
         // What cannot be found out, the kernel has to decide as well.
@@ -21,7 +30,7 @@ final class AccessControlList: Sendable {
         // Within one tick of the kernel's clock a list may come without another change time.
         var now = timespec()
         clock_gettime(CLOCK_REALTIME_COARSE, &now)
-        if FileTime(now) != changed { self.known.store(time | (exists ? 1 : 0), ordering: .relaxed) }
+        if FileTime(now) != attributes.changeTime { self.known.store(time | (exists ? 1 : 0), ordering: .relaxed) }
         return exists
     }
 }
