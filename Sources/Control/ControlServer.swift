@@ -83,7 +83,11 @@ public final class ControlServer: Sendable {
 
     /// Waits for the requests that are under way; none is carried out after that. Called before the datastore is closed:
     /// then its registers and the redirect log may be another server's. Blocks.
-    public func finish() { pool.shutDown() }
+    public func finish() {
+        // The first hands on to the second.
+        pool.shutDown()
+        longPool.shutDown()
+    }
 
     /// A socket at `path` with mode 0600 from its first moment, in a directory where nobody else can replace it.
     private func listeningSocket() throws(StartError) -> Int32 {
