@@ -213,13 +213,15 @@ struct DestagedFile: DestageTarget {
         let change = file.beginChange(ByteRange(offset: 0, length: 0))
         guard change.external == nil, !file.isRefused else {
             file.abandonChange(change)
-            throw StorageError(.system(ESTALE), operation: "destage: changed by another program", device: file.path)
+            throw changedByOthers
         }
         let outcome = Result { () throws(StorageError) in try device.write(bytes, at: offset) }
         _ = file.endChange(change, isDurable: true)
         try outcome.get()
     }
 
+    /// Flushes, and makes sure that the image is still what was written: the log drops blocks on the strength of this, and
+    /// of an image that another program has changed meanwhile it keeps them until somebody says whose count (invariant 3).
     func flush() throws(StorageError) {
         do throws(StorageError) {
             try device.flush()
@@ -227,5 +229,17 @@ struct DestagedFile: DestageTarget {
             file.forgetFailedWrites()
             throw error
         }
+        try checkUnchanged()
+    }
+
+    private func checkUnchanged() throws(StorageError) {
+        let change = file.beginChange(ByteRange(offset: 0, length: 0))
+        let isChanged = change.external != nil || file.isRefused
+        file.abandonChange(change)
+        guard !isChanged else { throw changedByOthers }
+    }
+
+    private var changedByOthers: StorageError {
+        StorageError(.system(ESTALE), operation: "destage: changed by another program", device: file.path)
     }
 }

@@ -74,6 +74,38 @@ struct QuarantineTests {
         }
     }
 
+    /// It comes when the destager has just read from the log what it is about to lay over it.
+    @Test func blocksAreNotLaidOverAChangeThatComesMeanwhile() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let backup = try bed.readFile(offset, "other.img")
+            let isRestored = Mutex(false)
+            bed.faults.afterRead.withLock { hook in
+                hook = { isRestored.withLock { $0 = (try? restore()) != nil } }
+            }
+            #expect(failure { try datastore.drain() } != nil)
+            #expect(isRestored.withLock { $0 })
+            try #expect(bed.readFile(offset) == backup)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().liveBytes == 4096)
+        }
+    }
+
+    /// It comes when blocks were moved to the image, and before the log drops them.
+    @Test func theLogKeepsBlocksOverWhichAChangeCameMeanwhile() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let target = try DestagedFile(datastore.openFile(handle))
+            try RedirectBed.content.withUnsafeBytes { try target.write($0, at: offset) }
+            try target.flush()
+            try restore()
+            #expect(throws: StorageError.self) { try target.flush() }
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
     /// Without time for draining a stop leaves blocks in the log.
     @Test(arguments: [false, true]) func aChangeWhileNoServerRunsIsFound(restored: Bool) throws {
         var offset = 0
