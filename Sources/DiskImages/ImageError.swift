@@ -35,6 +35,16 @@ public struct ImageError: Error, Hashable, Sendable {
     /// Whether the file is not there at all.
     var isNoSuchFile: Bool { code == .system(ENOENT) }
 
+    /// Whether another attempt may fare better: the storage failed, or the system was short of something.
+    public var mayPass: Bool {
+        guard case .system(let number) = code else { return false }
+        return Self.passing.contains(number)
+    }
+
+    private static let passing: Set<Int32> = [
+        EIO, EAGAIN, EINTR, ENOMEM, EMFILE, ENFILE, ETIMEDOUT, ENOTCONN, ESHUTDOWN, EREMOTEIO, ENODATA,
+    ]
+
     /// The error that the last system call of this thread left in `errno`.
     static func lastSystemError(_ operation: String, path: String) -> ImageError {
         let number = errno

@@ -302,4 +302,12 @@ final class OpenFile: Sendable {
     func requestIdentification() {
         state.withLock { $0.needsIdentification = true }
     }
+
+    /// As ``requestIdentification()``, after a while.
+    func requestIdentificationLater() {
+        state.withLock {
+            $0.needsIdentification = true
+            $0.lastGrowth = .now
+        }
+    }
 }

@@ -77,9 +77,12 @@ struct OpenFileTable {
 
     mutating func forgetForeign(_ path: String) { foreign[path] = nil }
 
-    /// Notes a file that seems to be an image and is not looked into, up to a number that nobody would read.
-    mutating func noteForeign(_ path: String, _ reason: String) {
+    /// Notes a file that seems to be an image and is not looked into, up to a number that nobody would read; returns whether
+    /// that is news.
+    mutating func noteForeign(_ path: String, _ reason: String) -> Bool {
+        let isNew = foreign[path] != reason
         if foreign[path] != nil || foreign.count < Self.longestForeignList { foreign[path] = reason }
+        return isNew
     }
 
     /// Removes a session, and none of another file that has come to its path.

@@ -459,9 +459,10 @@ final class OpenFiles: Sendable {
                 replaceSession(of: file, at: path, by: try .raw(path: path, in: files))
             }
         } catch {
-            logger.notice("\(error); served as a file")
-            table.withLock { $0.noteForeign(path, "\(error.message)") }
+            let isNew = table.withLock { $0.noteForeign(path, "\(error.message)") }
+            if isNew { logger.notice("\(error); served as a file") }
             if let old = file.member?.session { end(old) }
+            if error.mayPass { file.requestIdentificationLater() }
         }
     }
 
