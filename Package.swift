@@ -121,7 +121,9 @@ let package = Package(
         .target(
             name: "RPCGenClient", dependencies: ["CTIRPC"], path: "Tests/RPCGenClient",
             exclude: ["mount3.x", "nfs3.x", "regenerate.sh"], cSettings: [.disableWarning("unused-variable")]),
-        tests(of: "NFS", ["RPCGenClient", "SunRPC", "Datastore", "TestTools", nioCore, nioPosix, logging]),
+        tests(
+            of: "NFS",
+            ["RPCGenClient", "SunRPC", "Datastore", "TestBed", "TestTools", nioCore, nioPosix, logging]),
 
         // What tests of several modules use: running tools, temporary directories, numbers from a seed.
         .target(name: "TestTools", dependencies: ["BlockStorage"], path: "Tests/TestTools", swiftSettings: strict),

@@ -1,5 +1,4 @@
 import Datastore
-import Glibc
 import SunRPC
 import Testing
 
@@ -56,14 +55,5 @@ struct LaneTests {
                 if case .bulk = lane { #expect(isBulk && how == 0) } else { #expect(!isBulk || how == 1) }
             }
         }
-    }
-}
-
-/// What stands in for an answer when there is none.
-@Suite("A store that is cut off")
-struct LostStoreTests {
-    @Test("has no status that a guest would take for an error of its disk", arguments: [ESHUTDOWN, ENOTCONN])
-    func isNoStatus(number: Int32) {
-        #expect(NFSStatus(DatastoreError(errorNumber: number, "read")) == .noAnswer)
     }
 }

@@ -78,6 +78,14 @@ final class ExportRoot: Sendable {
         return true
     }
 
+    /// Throws when the file system does not answer: of what is not found then nothing is known.
+    func checkStore() throws(DatastoreError) {
+        var status = statvfs()
+        guard fstatvfs(descriptor, &status) == 0 else {
+            throw DatastoreError.ofDescriptor(errno, "file system status")
+        }
+    }
+
     func isRoot(_ file: OwnedDescriptor) -> Bool {
         file.inode == inode && file.device == device
     }

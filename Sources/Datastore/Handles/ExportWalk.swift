@@ -29,20 +29,40 @@ struct ExportWalk {
     }
 
     /// Reports every entry, until `body` returns false.
-    func forEachEntry(_ body: Body) {
-        guard let top = try? root.open() else { return }
+    ///
+    /// - Returns: false when the storage failed: what was not reported may be there all the same.
+    @discardableResult func forEachEntry(_ body: Body) -> Bool {
+        var isWhole = true
+        guard let top = reach(&isWhole, { () throws(DatastoreError) in try root.open() }) else { return isWhole }
         var levels: [Level] = []
         var entriesLeft = Self.maximumEntryCount
-        guard read(top, named: FileName(""), &levels, &entriesLeft, body) else { return }
+        guard read(top, named: FileName(""), &levels, &entriesLeft, &isWhole, body) else { return isWhole }
         while !levels.isEmpty {
             guard let name = levels[levels.count - 1].rest.popLast() else {
                 levels.removeLast()
                 continue
             }
-            guard let parent = lowest(&levels),
-                let directory = try? root.openEntry(name, of: parent.rawValue, flags: Self.pathOnly | O_DIRECTORY)
+            let flags = Self.pathOnly | O_DIRECTORY
+            guard let parent = lowest(&levels, &isWhole),
+                let directory = reach(
+                    &isWhole,
+                    { () throws(DatastoreError) in try root.openEntry(name, of: parent.rawValue, flags: flags) })
             else { continue }
-            guard read(directory, named: name, &levels, &entriesLeft, body) else { return }
+            guard read(directory, named: name, &levels, &entriesLeft, &isWhole, body) else { return isWhole }
+        }
+        return isWhole
+    }
+
+    private static let storageFailures: Set<DatastoreError.Code> = [.io, .storeLost, .retryLater]
+
+    /// What `body` returns; nil when it throws: what may not be read, or has just gone, is left out, the rest of the export
+    /// is no worse for it.
+    private func reach<Value>(_ isWhole: inout Bool, _ body: () throws(DatastoreError) -> Value) -> Value? {
+        do throws(DatastoreError) {
+            return try body()
+        } catch {
+            if Self.storageFailures.contains(error.code) { isWhole = false }
+            return nil
         }
     }
 
@@ -50,20 +70,22 @@ struct ExportWalk {
     /// whether to go on.
     private func read(
         _ directory: OwnedDescriptor, named name: FileName, _ levels: inout [Level], _ entriesLeft: inout Int,
-        _ body: Body
+        _ isWhole: inout Bool, _ body: Body
     ) -> Bool {
-        // What cannot be read is left out: the rest of the export is no worse for it.
-        guard let directory = try? directory.reopened(O_RDONLY | O_DIRECTORY) else { return true }
+        let reopen = { () throws(DatastoreError) in try directory.reopened(O_RDONLY | O_DIRECTORY) }
+        guard let directory = reach(&isWhole, reopen) else { return true }
         var level = Level(name: name, directory: directory)
         var goesOn = true
-        _ = try? DirectoryStream(directory.rawValue).forEach { (entry) throws(DatastoreError) -> Bool in
-            guard !entry.isDot else { return true }
-            entriesLeft -= 1
-            let name = FileName(bytes: entry.name)
-            goesOn = body(entry, name, directory) && entriesLeft > 0
-            let mayBeDirectory = entry.type == UInt8(DT_DIR) || entry.type == UInt8(DT_UNKNOWN)
-            if mayBeDirectory, levels.count < ExportRoot.maximumDepth { level.rest.append(name) }
-            return goesOn
+        _ = reach(&isWhole) { () throws(DatastoreError) in
+            try DirectoryStream(directory.rawValue).forEach { (entry) throws(DatastoreError) -> Bool in
+                guard !entry.isDot else { return true }
+                entriesLeft -= 1
+                let name = FileName(bytes: entry.name)
+                goesOn = body(entry, name, directory) && entriesLeft > 0
+                let mayBeDirectory = entry.type == UInt8(DT_DIR) || entry.type == UInt8(DT_UNKNOWN)
+                if mayBeDirectory, levels.count < ExportRoot.maximumDepth { level.rest.append(name) }
+                return goesOn
+            }
         }
         if !level.rest.isEmpty {
             levels.append(level)
@@ -74,13 +96,16 @@ struct ExportWalk {
 
     /// The lowest of `levels`, opened anew from the export's own if need be, with those above that may be open; nil, and
     /// nothing more is read there, when it is not where it was.
-    private func lowest(_ levels: inout [Level]) -> OwnedDescriptor? {
+    private func lowest(_ levels: inout [Level], _ isWhole: inout Bool) -> OwnedDescriptor? {
         if let directory = levels.last?.directory { return directory }
-        var directory = try? root.open()
+        var directory = reach(&isWhole) { () throws(DatastoreError) in try root.open() }
         for index in levels.indices {
             if index > 0, let parent = directory {
                 let flags = Self.pathOnly | O_DIRECTORY
-                directory = try? root.openEntry(levels[index].name, of: parent.rawValue, flags: flags)
+                let name = levels[index].name
+                directory = reach(&isWhole) { () throws(DatastoreError) in
+                    try root.openEntry(name, of: parent.rawValue, flags: flags)
+                }
             }
             if index + Self.mostOpen >= levels.count { levels[index].directory = directory }
         }

@@ -28,6 +28,8 @@ final class InodeTable: Sendable {
     private struct State {
         var places: [UInt64: Place] = [:]
         var absent: [InodeIdentity: ContinuousClock.Instant] = [:]
+        /// Whether the last walk could read all that it came to.
+        var isWhole = true
     }
 
     /// The most names that are kept, about 200 MB; beyond it the table starts anew, and walks fill it.
@@ -71,13 +73,18 @@ final class InodeTable: Sendable {
     }
 
     /// Opens the file as a path only (`O_PATH`); throws `stale` when the export does not have it any more, `retryLater`
-    /// while it is searched for.
+    /// while it is searched for, `storeLost` or `io` when it cannot be: that proves nothing (invariant 11).
     func open(_ identity: InodeIdentity, in root: ExportRoot) throws(DatastoreError) -> OwnedDescriptor {
         if let found = openByTable(identity, in: root) { return found }
         guard !isKnownAbsent(identity) else { throw Self.stale }
+        try root.checkStore()
         search.wait(for: identity) { [self] sought, isStopped in find(sought, in: root, unless: isStopped) }
         if let found = openByTable(identity, in: root) { return found }
         guard !isKnownAbsent(identity) else { throw Self.stale }
+        try root.checkStore()
+        guard state.withLock({ $0.isWhole }) else {
+            throw DatastoreError(.io, "not all of the export could be searched for the file")
+        }
         throw DatastoreError(.retryLater, "the file is being searched for")
     }
 
@@ -86,7 +93,7 @@ final class InodeTable: Sendable {
         // An earlier walk may have come by them.
         var missing = Dictionary(grouping: sought.filter { openByTable($0, in: root) == nil }, by: \.inode)
         guard !missing.isEmpty else { return }
-        ExportWalk(root: root).forEachEntry { entry, name, directory in
+        let isWhole = ExportWalk(root: root).forEachEntry { entry, name, directory in
             record(entry.inode, parent: directory.inode, name: name)
             if let candidates = missing[entry.inode],
                 let file = try? root.openEntry(name, of: directory.rawValue, flags: ExportWalk.pathOnly)
@@ -97,6 +104,8 @@ final class InodeTable: Sendable {
             return !missing.isEmpty && !isStopped()
         }
         guard !isStopped() else { return }
+        state.withLock { $0.isWhole = isWhole }
+        guard isWhole else { return }
         for identity in missing.values.joined() { recordAbsence(of: identity) }
     }
 
