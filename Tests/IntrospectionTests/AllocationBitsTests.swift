@@ -74,6 +74,23 @@ import Testing
         #expect(bits.endOfRun(from: 1 << 33, limit: 1 << 37) == 1 << 37)
     }
 
+    /// Where a cluster has many blocks a bitmap of a few bytes stands for very many: it costs what its bits cost.
+    @Test func aBitMayStandForACluster() {
+        let perCluster = 1 << 18
+        var bits = AllocationBits(blockCount: 1 << 31, blocksPerBit: perCluster)
+        let bitmap = [UInt8](repeating: 0x55, count: 512)
+        var changes = 0
+        bitmap.withUnsafeBytes {
+            _ = bits.set(first: 0, count: UInt64(4096 * perCluster), bitmap: $0) { _ in changes += 1 }
+        }
+        #expect(bits.memoryBytes < 16 << 10 && changes <= 64)
+        #expect(bits.isAllocated(5) && bits.isAllocated(UInt64(perCluster) - 1))
+        #expect(!bits.isAllocated(UInt64(perCluster)))
+        #expect(bits.endOfRun(from: 0, limit: 1 << 31) == UInt64(perCluster))
+        bits.set(7..<8, allocated: false)
+        #expect(!bits.isAllocated(0))
+    }
+
     /// What hostile bitmaps make is bounded, and errs to the side of allocated.
     @Test func thereIsALimit() {
         var bits = AllocationBits(blockCount: UInt64(100 * Self.chunk), memoryLimit: 10 * 4096)

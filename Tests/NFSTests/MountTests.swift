@@ -1,6 +1,8 @@
 import Datastore
 import Foundation
+import Logging
 import RPCGenClient
+import Synchronization
 import Testing
 
 @Suite("MOUNT v3")
@@ -48,6 +50,21 @@ struct MountTests {
             // The client's own codec would not send it. The call succeeds; its result is MNT3ERR_NAMETOOLONG.
             try mount.connection.call(1, bytes: [0, 0, 8, 0] + bytes)
             #expect(throws: CallFailure.garbageArguments) { try mount.connection.call(1, bytes: [0, 0, 8, 4] + bytes) }
+        }
+    }
+
+    @Test("What MNT asks for does not fill the log")
+    func logsNoLongPaths() async throws {
+        let log = LogLength()
+        try await ServerUnderTest.run(logger: Logger(label: "test") { _ in log }) { server in
+            let mount = try #require(MountClient(port: server.mountPort))
+            let count = 512 << 10
+            let length = withUnsafeBytes(of: UInt32(count).bigEndian) { Array($0) }
+            for _ in 0..<4 {
+                try mount.connection.call(1, bytes: length + [UInt8](repeating: UInt8(ascii: "a"), count: count))
+            }
+            let bytes = log.bytes.load(ordering: .relaxed)
+            #expect((1...4096).contains(bytes))
         }
     }
 
@@ -102,5 +119,27 @@ struct MountTests {
             let old = try #require(MountClient(port: server.mountPort, version: 1))
             #expect(throws: CallFailure.versionMismatch(low: 3, high: 3)) { try old.connection.null() }
         }
+    }
+}
+
+/// Counts the bytes of a log's messages.
+private final class LogLength: LogHandler, Sendable {
+    let bytes = Atomic(0)
+    var logLevel: Logger.Level {
+        get { .info }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) {
+        bytes.add("\(event.message)".utf8.count, ordering: .relaxed)
     }
 }

@@ -254,6 +254,40 @@ struct HostileLVMTests {
         #expect(layout.problems.last?.message == "936 more problems are not listed")
     }
 
+    /// Each leg costs as a segment does: 90,000 of them come from 1 MiB of text.
+    @Test func legsOfMirrorsAreBounded() throws {
+        func layout(legs: Int) throws -> DiskLayout {
+            let list = repeatElement("\"pv0\", 0", count: legs).joined(separator: ", ")
+            let mirror = "start_extent = 0 extent_count = 1 type = \"mirror\" mirrors = [\(list)]"
+            let volumes = (0..<3).map { HandMade.volume("v\($0)", mirror) }.joined()
+            let last = HandMade.volume("z", HandMade.linear("0", "3", at: "9"))
+            return try read(HandMade.lvmDisk(HandMade.group(volumes + last)))
+        }
+        #expect(try layout(legs: 2).volumes.map(\.name).contains("vg/z"))
+        let many = try layout(legs: 30_000)
+        #expect(many.problems.contains { $0.message.contains("more than 65536 segments on this disk") })
+        #expect(!many.volumes.map(\.name).contains("vg/z"))
+    }
+
+    /// A volume of 8 TiB would have 2^34 pieces.
+    @Test func stripesOfLessThanAPageAreNotMapped() throws {
+        let text = HandMade.group(
+            HandMade.volume("tiny", Self.striped(2, extents: 2, "[\"pv0\", 0, \"pv0\", 2]", size: "1"))
+                + HandMade.volume("page", Self.striped(2, extents: 2, "[\"pv0\", 4, \"pv0\", 6]", size: "8")))
+        let layout = try read(HandMade.lvmDisk(text))
+        #expect(layout.volumes.map(\.name) == ["vg/page"])
+        #expect(layout.problems.map(\.message).contains { $0.contains("stripes of 512 bytes, expected at least 4096") })
+    }
+
+    @Test func physicalVolumesElsewhereThatAreRememberedAreBounded() throws {
+        let missing = (0..<4000).map { "m\($0) { id = \"m\($0)\" pe_start = 0 pe_count = 1 }" }.joined(separator: " ")
+        let text = HandMade.group(HandMade.volume("root", HandMade.linear("0", "3", at: "2")))
+            .replacingOccurrences(of: "physical_volumes {", with: "physical_volumes { \(missing) ")
+        let layout = try read(HandMade.lvmDisk(text))
+        #expect(layout.volumes.map(\.name) == ["vg/root"])
+        #expect(layout.physicalVolumes.missing.count == 1024)
+    }
+
     @Test func namesCannotActOnATerminal() throws {
         let text = HandMade.group(HandMade.volume("\"r\u{1b}[2J\"", HandMade.linear("0", "99", at: "0")))
         let layout = try read(HandMade.lvmDisk(text))

@@ -124,23 +124,24 @@ import Testing
             var configuration = DatastoreConfiguration(
                 exports: [.init(path: export)], stateDirectory: "\(path)/state")
             configuration.cacheSize = 4 << 20
-            let first = try Datastore(configuration: configuration, logger: .init(label: "test"))
-            let root = try first.mount(export, client: .loopback)
-            let directory = try first.lookup(root, "d", as: .root).handle
-            let handle = try first.lookup(directory, "disk.img", as: .root).handle
-            let small = try (0..<40).map { number in
-                try "small".write(toFile: "\(export)/\(number)", atomically: false, encoding: .utf8)
-                return try first.lookup(root, FileName("\(number)"), as: .root).handle
-            }
-            first.close()
-            // As long as anybody has a descriptor of it the kernel knows the names on a device.
-            try runTool("sync", ["-f", export])
-            try runTool("umount", ["--lazy", export])
-            try runTool("cp", ["--sparse=always", device, "\(device)2"])
-            try runTool("mount", ["-o", "loop", "\(device)2", export])
+            let (handle, small) = try {
+                let first = try Datastore(configuration: configuration, logger: .init(label: "test"))
+                defer { first.close() }
+                let root = try first.mount(export, client: .loopback)
+                let directory = try first.lookup(root, "d", as: .root).handle
+                let small = try (0..<40).map { number in
+                    try "small".write(toFile: "\(export)/\(number)", atomically: false, encoding: .utf8)
+                    return try first.lookup(root, FileName("\(number)"), as: .root).handle
+                }
+                return (try first.lookup(directory, "disk.img", as: .root).handle, small)
+            }()
+            // All of it, so that the kernel forgets the names; what the server had open is closed in a moment.
+            #expect(eventually { (try? runTool("umount", [export])) != nil })
+            try runTool("mount", ["-o", "loop", device, export])
             let second = try Datastore(configuration: configuration, logger: .init(label: "test"))
             defer { second.close() }
             for file in small { #expect(try read(file, second) == UInt8(ascii: "s")) }
+            #expect(try second.openFile(handle).descriptor.currentPath?.contains("disk.img") != true)
             _ = try read(handle, second)
             #expect(
                 eventually { second.report().images.contains { $0.path == "\(export)/d/disk.img" && $0.scan != nil } })
@@ -180,7 +181,7 @@ import Testing
             let export = "\(path)/export"
             mkdir(export, 0o755)
             try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/disk.img", "8192k"])
-            let scans = ScanCounter()
+            let scans = LineCounter(": scanned in ")
             let datastore = try Datastore(
                 configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
                 logger: Logger(label: "test") { _ in scans })
@@ -189,6 +190,8 @@ import Testing
             let handle = try datastore.lookup(root, "disk.img", as: .root).handle
             _ = try read(handle, datastore)
             #expect(eventually { scans.count.load(ordering: .relaxed) == 1 })
+            // So long that another scan may begin at once.
+            usleep(1_500_000)
             try runTool("debugfs", ["-w", "-R", "mkdir /new", "\(export)/disk.img"])
             _ = try read(handle, datastore)
             #expect(eventually { scans.count.load(ordering: .relaxed) == 2 })
@@ -196,6 +199,34 @@ import Testing
             sleep(4)
             let count = scans.count.load(ordering: .relaxed)
             #expect(count == 2)
+        }
+    }
+
+    /// A guest can have its image scanned again and again: the same problems are said once.
+    @Test func problemsOfAnImageAreLoggedOnce() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-b", "1024", "-F", "\(export)/disk.img", "8192k"])
+            // s_log_block_size
+            let file = open("\(export)/disk.img", O_WRONLY)
+            defer { close(file) }
+            #expect(pwrite(file, [UInt8(99)], 1, 1024 + 24) == 1)
+            let problems = LineCounter("s_log_block_size")
+            let datastore = try Datastore(
+                configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
+                logger: Logger(label: "test") { _ in problems })
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let handle = try datastore.lookup(root, "disk.img", as: .root).handle
+            _ = try read(handle, datastore)
+            #expect(eventually { problems.count.load(ordering: .relaxed) == 1 })
+            let session = try #require(datastore.files.sessions.first)
+            let count = session.scanCount
+            session.requestScan()
+            #expect(eventually { session.scanCount > count && !session.isBusy })
+            let lines = problems.count.load(ordering: .relaxed)
+            #expect(lines == 1)
         }
     }
 
@@ -208,9 +239,15 @@ import Testing
     }
 }
 
-/// Counts the scans that the log tells of.
-private final class ScanCounter: LogHandler, Sendable {
+/// Counts the lines of a log that have a text.
+private final class LineCounter: LogHandler, Sendable {
     let count = Atomic(0)
+    private let text: String
+
+    init(_ text: String) {
+        self.text = text
+    }
+
     var logLevel: Logger.Level {
         get { .info }
         set {}
@@ -226,6 +263,6 @@ private final class ScanCounter: LogHandler, Sendable {
     }
 
     func log(event: LogEvent) {
-        if "\(event.message)".contains(": scanned in ") { count.add(1, ordering: .relaxed) }
+        if "\(event.message)".contains(text) { count.add(1, ordering: .relaxed) }
     }
 }

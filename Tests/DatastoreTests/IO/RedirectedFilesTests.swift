@@ -1,4 +1,5 @@
 import BlockStorage
+import Dispatch
 import Foundation
 import Glibc
 import NIOCore
@@ -42,6 +43,41 @@ struct RedirectedFilesTests {
             }
         }
         #expect(served == 1)
+    }
+
+    /// The file is not open when its size is set, and its first WRITE comes when its blocks are just being moved to it.
+    @Test func aFirstWriteBesideATruncationLeavesNothingRedirectedPastTheEnd() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try bed.serve(.writeback) { datastore, handle in
+            // Unless the destager was faster.
+            guard datastore.files.file(for: handle) == nil else { return }
+            let place = offset
+            let writer = IOPool(name: "writer", threadCount: 1)
+            let hasWritten = DispatchSemaphore(value: 0)
+            bed.faults.afterRead.withLock { hook in
+                hook = { [bed] in
+                    writer.submit {
+                        do {
+                            try bed.write(0x55, at: place, handle, datastore)
+                        } catch {
+                            Issue.record(error)
+                        }
+                        hasWritten.signal()
+                    }
+                    // It ends before the truncation, or waits for it.
+                    _ = hasWritten.wait(timeout: .now() + .milliseconds(500))
+                }
+            }
+            let cut = AttributeChanges(size: UInt64(offset))
+            _ = try datastore.setAttributes(handle, cut, guard: nil, as: .root)
+            #expect(bed.faults.afterRead.withLock { $0 == nil })
+            writer.shutDown()
+            let isWrittenLast = try datastore.getAttributes(handle, as: .root).size > UInt64(offset)
+            let longer = AttributeChanges(size: UInt64(offset) + 65536)
+            _ = try datastore.setAttributes(handle, longer, guard: nil, as: .root)
+            try #expect(bed.read(offset, handle, datastore).allSatisfy { $0 == (isWrittenLast ? 0x55 : 0) })
+        }
     }
 
     @Test func aHardLinkKeepsRedirectsUntilTheLastNameGoes() throws {

@@ -12,8 +12,10 @@ import Testing
     private static let clients = 8
     private static let share = 128 << 10
 
-    /// The kernel tells one flush of a failed write-back, and the others nothing.
-    @Test func noCommitBesideAFailedOneAnswersForWhatIsLost() throws {
+    /// Calls `body` with new files on a disk that has no room for what is written to them.
+    private func withFullDisk(
+        files: Int, _ body: (_ datastore: Datastore, _ files: [HandleAlias]) throws -> Void
+    ) throws {
         try withTemporaryDirectory { path in
             let (small, export) = ("\(path)/small", "\(path)/export")
             for directory in [small, export] { mkdir(directory, 0o755) }
@@ -29,12 +31,34 @@ import Testing
             defer { datastore.close() }
             let root = try datastore.mount(export, client: .loopback)
             let mode = CreateMode.guarded(AttributeChanges(mode: 0o600))
-            let files = try (0..<6).map { try datastore.create(root, FileName("disk\($0)"), mode, as: .root).handle }
+            let files = try (0..<files).map {
+                try datastore.create(root, FileName("disk\($0)"), mode, as: .root).handle
+            }
             _ = try? runTool("dd", ["if=/dev/zero", "of=\(small)/rest", "bs=64k", "status=none"])
+            try body(datastore, files)
+        }
+    }
+
+    /// The kernel tells one flush of a failed write-back, and the others nothing.
+    @Test func noCommitBesideAFailedOneAnswersForWhatIsLost() throws {
+        try withFullDisk(files: 6) { datastore, files in
             for (round, file) in files.enumerated() {
                 let answered = try commitTogether(datastore, file, isWhole: round.isMultiple(of: 2))
                 #expect(answered == 0, "COMMITs of round \(round) that answer for what is not on the disk")
             }
+        }
+    }
+
+    /// Whoever has flushed the file, and was told what COMMIT is to be told.
+    @Test(arguments: [true, false]) func aCommitWhoseErrorAnotherFlushHasTakenFails(isWhole: Bool) throws {
+        try withFullDisk(files: 1) { datastore, files in
+            let bytes = ByteBuffer(repeating: 7, count: Self.share)
+            let written = try datastore.write(files[0], offset: 0, bytes: bytes, stability: .unstable, as: .root)
+            let writer = try #require(datastore.openFile(files[0]).openWriter)
+            #expect(fsync(writer.rawValue) == -1)
+            let count = isWhole ? 0 : UInt32(Self.share)
+            #expect(failure { try datastore.commit(files[0], offset: 0, count: count, as: .root) } != nil)
+            #expect(datastore.writeVerifier != written.verifier)
         }
     }
 

@@ -40,6 +40,30 @@ struct WritethroughTests {
         }
     }
 
+    /// No client's write comes between what the destager finds to be the log's newest and its own write to the file.
+    @Test func aWriteWaitsForTheDestager() throws {
+        try bed.serve(.writethrough) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let target = try DestagedFile(datastore.openFile(handle))
+            let writer = IOPool(name: "writer", threadCount: 1)
+            let hasEnded = DispatchSemaphore(value: 0)
+            try target.exclusively(ByteRange(offset: offset, length: 4096)) { () throws(StorageError) in
+                writer.submit { [bed] in
+                    do {
+                        try bed.write(0x22, at: offset, handle, datastore)
+                    } catch {
+                        Issue.record(error)
+                    }
+                    hasEnded.signal()
+                }
+                #expect(hasEnded.wait(timeout: .now() + .milliseconds(300)) == .timedOut)
+            }
+            #expect(hasEnded.wait(timeout: .now() + 60) == .success)
+            writer.shutDown()
+            try #expect(bed.readFile(offset).allSatisfy { $0 == 0x22 })
+        }
+    }
+
     /// Four writers at random places, while the log is drained all the time, and one that fails at last.
     @Test(arguments: [false, true]) func theFileAloneHasEverything(logFails: Bool) throws {
         let classes = try #require(RedirectClasses(names: "metadata,data"))

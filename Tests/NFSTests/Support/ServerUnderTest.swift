@@ -27,9 +27,11 @@ final class ServerUnderTest {
         configure: (inout DatastoreConfiguration.Export) -> Void = { _ in },
         prepare: (String) throws -> Void = { _ in },
         userDatabase: @escaping Identities.Lookup = Identities.groupsInUserDatabase,
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
         _ body: (ServerUnderTest) async throws -> Void
     ) async throws {
-        let server = try await ServerUnderTest(configure: configure, prepare: prepare, userDatabase: userDatabase)
+        let server = try await ServerUnderTest(
+            configure: configure, prepare: prepare, userDatabase: userDatabase, logger: logger)
         do {
             try await body(server)
         } catch {
@@ -41,7 +43,7 @@ final class ServerUnderTest {
 
     private init(
         configure: (inout DatastoreConfiguration.Export) -> Void, prepare: (String) throws -> Void,
-        userDatabase: @escaping Identities.Lookup
+        userDatabase: @escaping Identities.Lookup, logger: Logger
     ) async throws {
         directory = try TemporaryDirectory()
         path = directory.path + "/export"
@@ -49,7 +51,6 @@ final class ServerUnderTest {
         try prepare(path)
         var export = DatastoreConfiguration.Export(path: path)
         configure(&export)
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         datastore = try Datastore(
             configuration: DatastoreConfiguration(exports: [export], stateDirectory: directory.path + "/state"),
             logger: logger)
