@@ -66,7 +66,8 @@ public final class Datastore: Sendable {
             for export in exports where Self.path(String(cString: maps), isIn: export.path) {
                 throw DatastoreError(
                     .invalidArgument,
-                    "maps directory \(String(cString: maps)): lies in the export \(export.path), whose clients could change it")
+                    "maps directory \(String(cString: maps)): lies in the export \(export.path), whose clients could change it"
+                )
             }
         }
         serverLocks = try ServerLocks(state, opened, logger)

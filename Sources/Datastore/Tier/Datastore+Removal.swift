@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 import Tiering

@@ -70,7 +70,9 @@ public final class LogFile: BlockDevice {
         guard descriptor >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
         defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw StorageError.lastSystemError(operation: "stat", device: path) }
+        guard fstat(descriptor, &status) == 0 else {
+            throw StorageError.lastSystemError(operation: "stat", device: path)
+        }
         let type = status.st_mode & S_IFMT
         guard type == S_IFREG || type == S_IFDIR else {
             throw StorageError(.system(EINVAL), operation: "open, which is no regular file,", device: path)

@@ -95,7 +95,9 @@ struct QuarantineTests {
     @Test func theLogKeepsBlocksOverWhichAChangeCameMeanwhile() throws {
         try bed.serve(.writeback) { datastore, handle in
             let offset = try bed.redirect(datastore, handle)
-            let target = try DestagedFile(datastore.openFile(handle))
+            let target = DestagedFile(
+                try datastore.openFile(handle),
+                on: try FileDevice(path: bed.path("disk.img"), access: .readWrite, mode: .buffered))
             try RedirectBed.content.withUnsafeBytes { try target.write($0, at: offset) }
             try target.flush()
             try restore()

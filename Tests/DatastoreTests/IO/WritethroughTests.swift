@@ -44,7 +44,9 @@ struct WritethroughTests {
     @Test func aWriteWaitsForTheDestager() throws {
         try bed.serve(.writethrough) { datastore, handle in
             let offset = try bed.redirect(datastore, handle)
-            let target = try DestagedFile(datastore.openFile(handle))
+            let target = DestagedFile(
+                try datastore.openFile(handle),
+                on: try FileDevice(path: bed.path("disk.img"), access: .readWrite, mode: .buffered))
             let writer = IOPool(name: "writer", threadCount: 1)
             let hasEnded = DispatchSemaphore(value: 0)
             try target.exclusively(ByteRange(offset: offset, length: 4096)) { () throws(StorageError) in
