@@ -187,6 +187,10 @@ struct TierStateTests {
                 offset = try bed.redirect(datastore, handle)
                 // The inode table of the next group: what is moved, is moved by regions of 4 MiB.
                 try bed.write(5, at: offset + (8 << 20), handle, datastore)
+                // From now on the file has these blocks, so that no flush of theirs makes its time durable.
+                try datastore.drain()
+                try bed.write(RedirectBed.content[0], at: offset, handle, datastore)
+                try bed.write(5, at: offset + (8 << 20), handle, datastore)
                 try #require(datastore.tierStatus().liveBytes == 8192)
             }
             // No client writes now: nothing but the stop itself makes the time durable.
