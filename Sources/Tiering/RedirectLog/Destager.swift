@@ -122,7 +122,9 @@ public final class Destager: @unchecked Sendable {
                 }
             }
             if let failure {
-                // One image that cannot be written to must not keep the others from being served without the log.
+                // One image that cannot be written to must not keep the others from being served without the log; nor those
+                // of which a failed commit may have left something, and that have all else (invariant 3: on record first).
+                done += log.imagesInDoubtAlone
                 try recordImages(done)
                 for image in done { log.forget(image) }
                 throw failure

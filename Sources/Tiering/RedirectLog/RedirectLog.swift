@@ -251,6 +251,14 @@ public final class RedirectLog: @unchecked Sendable {
         }
     }
 
+    /// The images of which the log has nothing but what a failed commit may have left.
+    var imagesInDoubtAlone: [ImageIdentity] {
+        monitor.withLock {
+            let numbers = state.inDoubt.byteCounts.keys.filter { state.index.byteCounts[$0, default: 0] == 0 }
+            return numbers.map { state.identities[Int($0)] }
+        }
+    }
+
     /// Waits for the commit under way; of a log that has failed, there is none after that.
     func waitForCommit() {
         monitor.withLock { while state.isCommitting { monitor.wait() } }

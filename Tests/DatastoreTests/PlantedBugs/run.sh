@@ -88,4 +88,13 @@ plant "taking a register that was cut off" \
 plant "forgetting how images looked without their log" $tier/RedirectTier+Quarantine.swift \
     'changed.append(image) } else if attachment != nil { same.append(image) }' \
     'changed.append(image) } else { same.append(image) }'
+plant "taking a disk error for a removal that had begun" $tier/Datastore+Removal.swift \
+    'isMounted(handle, entry), isNameGone(entry, image) else' 'isMounted(handle, entry) else'
+plant "looking for the name that an image had once" $tier/RedirectTier+Removal.swift \
+    'images[image]?.path = path' ''
+plant "registering what was resolved away from a failed log" $tier/RedirectTier+Quarantine.swift \
+    'try register.remove([image]) state.withLock { $0.refused[image] = nil }' \
+    'try register.setQuarantined(false, image); state.withLock { $0.refused[image] = nil }'
+plant "refusing a log that was just made" $tier/LogOpening.swift 'if label.isNew { continue }' ''
+plant "keeping in doubt what nothing was acknowledged of" $log/Destager.swift 'done += log.imagesInDoubtAlone' ''
 exit $missed
