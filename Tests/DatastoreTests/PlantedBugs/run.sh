@@ -77,8 +77,8 @@ plant "keeping blocks that were overtaken" $tier/RedirectTier+Attaching.swift \
 plant "making a new handle key" Datastore/Datastore.swift 'mayMake: registers.areEmpty' 'mayMake: true' \
     Datastore/Datastore.swift 'try registers.check(handles, served: opened)' ''
 plant "names that break the register" $state/RegisterForm.swift \
-    '(0x21...0x7E).contains(byte) && byte != backslash ? [byte]' \
-    '(0x21...0x7E).contains(byte) && byte != backslash || byte == 0x0D || byte == 0x0A ? [byte]'
+    'if (0x21...0x7E).contains(byte), byte != backslash {' \
+    'if (0x21...0x7E).contains(byte) && byte != backslash || byte == 0x0D || byte == 0x0A {'
 plant "taking a register that was cut off" \
     $state/RegisterForm.swift 'guard bytes.last == Self.newline else {' 'guard !bytes.isEmpty else {' \
     $state/RegisterForm.swift 'let count = try lineCount(of: texts[0], found: texts.count)' \
