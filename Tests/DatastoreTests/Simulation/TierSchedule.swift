@@ -243,7 +243,8 @@ final class TierSchedule: @unchecked Sendable {
     private func prepareStart() throws {
         drainTimeout = oneIn(4) ? .seconds(5) : .zero
         fault = chooseFault()
-        if isNoted, oneIn(4), let file = pick(present) { try changeBehind(file) }
+        let unchanged = model.withLock { model in model.present.filter { model.files[$0].foreign == nil } }
+        if isNoted, oneIn(4), let file = pick(unchanged) { try changeBehind(file) }
     }
 
     /// What the server does when nothing else happens.
