@@ -85,6 +85,7 @@ import Testing
         }
         await server.stop()
         clients.shutDown()
+        server.finish()
     }
 
     /// Five maps of 33 MiB each, of images of which a megabyte is stored.
