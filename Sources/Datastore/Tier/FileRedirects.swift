@@ -103,7 +103,10 @@ final class FileRedirects: Sendable {
         let isWanted = isChosen && (mode == .writethrough || tier.register.hasRoom(for: image))
         if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
             do throws(StorageError) {
-                try tier.enter(image, path: ByteString(escaped: path), mark: mark, for: log)
+                // The path is put together for an image that is new alone.
+                if !tier.register.contains(image) {
+                    try tier.enter(image, path: ByteString(escaped: path), mark: mark, for: log)
+                }
             } catch  where log.failure == nil {
                 // The image has everything itself, and can do without a log that must not have what no register knows.
                 try lending { () throws(StorageError) in try drain(range) }
