@@ -71,7 +71,7 @@ extension DiskIntrospector {
 
 extension LiveFileSystem {
     /// Adds the bytes of each class in the first part of `range` of the volume to `totals`; returns where that ends.
-    fileprivate func addTotals(of range: ByteRange, steps: Int, to totals: inout ClassTotals) -> Int {
+    func addTotals(of range: ByteRange, steps: Int, to totals: inout ClassTotals) -> Int {
         let (size, blocks) = (map.blockSize, blocks(of: range))
         // Structures and the ends of volumes may cut a block.
         let first = blocks.lowerBound

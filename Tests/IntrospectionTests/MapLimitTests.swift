@@ -44,7 +44,7 @@ import Testing
         let state = IntrospectorState(try scan(bytes), diskSize: bytes.size, generation: 0)
         var totals = ClassTotals()
         let whole = ByteRange(offset: 0, length: bytes.size)
-        #expect(state.fileSystems[0].count(whole, parts: 2000, in: &totals) == bytes.size)
+        #expect(state.fileSystems[0].addTotals(of: whole, steps: 2000, to: &totals) == bytes.size)
         #expect(totals[.data] > bytes.size / 3 && totals[.free] > bytes.size / 3)
     }
 
@@ -62,7 +62,11 @@ import Testing
             let range = ByteRange(
                 offset: start, length: Int.random(in: 1...min(100_000, bytes.size - start), using: &random))
             var (counted, expected) = (ClassTotals(), ClassTotals())
-            introspector.state.withLock { _ = $0.fileSystems[0].count(range, parts: .max, in: &counted) }
+            var next = range.offset
+            while next < range.end {
+                let rest = ByteRange(offset: next, length: range.end - next)
+                introspector.state.withLock { next = $0.fileSystems[0].addTotals(of: rest, steps: 64, to: &counted) }
+            }
             introspector.forEachClass(in: range) { expected[$1] += $0.length }
             #expect(counted == expected, "\(range)")
         }
