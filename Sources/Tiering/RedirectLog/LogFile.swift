@@ -16,15 +16,14 @@ public final class LogFile: BlockDevice {
     /// Opens the log file of `directory`, or makes one of `size` bytes, with an empty log in it, where there is none.
     ///
     /// - Parameter size: nil for a file that must be there.
-    /// - Throws: also when another process has the file open as a log, and when others than the server's user and root could
-    ///   read or replace it: it has guests' blocks.
+    /// - Throws: also when another process has the file open as a log, and when it is another user's, or others may write to
+    ///   it.
     public init(directory: String, size: Int?) throws(StorageError) {
         let path = "\(directory)/\(Self.fileName)"
-        try Self.check(directory, at: open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), mayNot: 0o022)
         if let size, access(path, F_OK) != 0 {
             try Self.make(path, directory: directory, size: max(size, Self.smallestSize))
         }
-        try Self.check(path, at: open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), mayNot: 0o022)
+        try Self.check(path, at: open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC))
         lock = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
         guard lock >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
@@ -64,26 +63,23 @@ public final class LogFile: BlockDevice {
         try device.flush()
     }
 
-    /// Throws when what `descriptor`, which is closed, has open is not the server's own: a file, or a directory, of another
-    /// user, or with one of the bits `mayNot` in its mode.
-    private static func check(_ path: String, at descriptor: Int32, mayNot: mode_t) throws(StorageError) {
+    /// Throws when what `descriptor`, which is closed, has open is no file of the server's own: one of another user, or that
+    /// others may write to.
+    private static func check(_ path: String, at descriptor: Int32) throws(StorageError) {
         guard descriptor >= 0 else { throw StorageError.lastSystemError(operation: "open", device: path) }
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
             throw StorageError.lastSystemError(operation: "stat", device: path)
         }
-        let type = status.st_mode & S_IFMT
-        guard type == S_IFREG || type == S_IFDIR else {
-            throw StorageError(.system(EINVAL), operation: "open, which is no regular file,", device: path)
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw StorageError(.system(EINVAL), operation: "open what is no regular file", device: path)
         }
-        guard [0, geteuid()].contains(status.st_uid), status.st_mode & mayNot == 0 else {
+        guard [0, geteuid()].contains(status.st_uid), status.st_mode & 0o022 == 0 else {
+            let mode = String(status.st_mode & 0o7777, radix: 8)
             throw StorageError(
-                .system(EPERM),
-                operation: """
-                    use what belongs to user \(status.st_uid) with mode \(String(status.st_mode & 0o7777, radix: 8)), and \
-                    could be replaced by others than the server (chown, chmod go-w),
-                    """, device: path)
+                .system(EPERM), operation: "use a log of user \(status.st_uid) with mode \(mode) (chown, chmod go-w)",
+                device: path)
         }
     }
 
