@@ -54,6 +54,8 @@ final class TierMachine: @unchecked Sendable {
     let faults = Locked(Faults())
     /// Called when the power fails, by whatever thread.
     var atCut: @Sendable () -> Void = {}
+    /// Whether moving blocks to images may fail now.
+    var mayStoreFail: @Sendable () -> Bool = { true }
     private let left = Locked<Snapshot?>(nil)
 
     init(hasDisk: Bool) throws {
@@ -103,8 +105,9 @@ final class TierMachine: @unchecked Sendable {
     func openImage(_ path: String) throws(StorageError) -> any BlockDevice {
         let device = try FileDevice(path: path, access: .readWrite, mode: .buffered)
         return MachineDevice(device: device) { [self] (kind) throws(StorageError) in
+            let mayFail = kind != .read && mayStoreFail()
             let isGood = faults.withLock { faults in
-                guard kind != .read, faults.storeFailures > 0 else { return true }
+                guard mayFail, faults.storeFailures > 0 else { return true }
                 faults.storeFailures -= 1
                 return false
             }

@@ -101,7 +101,7 @@ extension TierSchedule {
     }
 
     /// What stands in the file counts from now on.
-    func takeFile(_ file: Int) throws {
+    private func takeFile(_ file: Int) throws {
         for (block, stamp) in try onDisk(file).enumerated() {
             model.withLock { model in
                 model.set(stamp, file, block)

@@ -64,6 +64,8 @@ final class TierSchedule: @unchecked Sendable {
         random = SplitMix64(seed: seed)
         machine = try TierMachine(hasDisk: geteuid() == 0 && seed % 4 == 3)
         layout = [Layout.all[0], Layout.all[0], Layout.all[2], Layout.all[3], Layout.all[5]][Int(seed / 4 % 5)]
+        // What is moved from a log that has failed is given up where it cannot be written, and lost.
+        machine.mayStoreFail = { [unowned self] in datastore?.tier.attachment?.log.failure == nil }
         machine.atCut = { [unowned self] in
             let model = self.model.withLock { $0 }
             self.modelAtCut.withLock { $0 = model }
