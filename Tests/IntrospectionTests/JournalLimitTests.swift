@@ -125,7 +125,7 @@ import Testing
         }
         let unlimited = ScanMeter()
         #expect(image.probe(unlimited).0 != nil && unlimited.readCount == 6)
-        let meter = ScanMeter(readLimit: 2 * 1024)
+        let meter = ScanMeter(readLimit: 2 * ScanMeter.leastCharge)
         #expect(image.probe(meter).0 == nil && meter.readCount == 2)
     }
 }

@@ -3,7 +3,7 @@ import Synchronization
 /// What a scan has done so far, and whether it may go on; all threads count in it.
 final class ScanMeter: Sendable {
     /// What a read counts as at least: an image that names very many places costs as much time as one with much in a few.
-    private static let leastCharge = 8192
+    static let leastCharge = 8192
 
     private let bytes = Atomic<Int>(0)
     private let charged = Atomic<Int>(0)
