@@ -105,9 +105,14 @@ extension RedirectTier {
                     throw DatastoreError(error)
                 }
             }
-            // A log that has failed, or is not at hand, still has the blocks: when it is opened it finds that the image has
-            // everything itself (invariant 11).
-            try register.remove([image])
+            if let log = attachment?.log, log.failure == nil {
+                // It stays registered: a write that began before the image was refused may still go to the log.
+                try register.setQuarantined(false, image)
+            } else {
+                // A log that has failed, or is not at hand, still has the blocks: when it is opened it finds that the image
+                // has everything itself (invariant 11).
+                try register.remove([image])
+            }
             state.withLock { $0.refused[image] = nil }
         }
     }
