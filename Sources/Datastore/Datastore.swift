@@ -136,6 +136,12 @@ public final class Datastore: Sendable {
             throw DatastoreError(
                 .serverFault, "\(state.path)/\(keyName): \(key.count) bytes instead of \(keyCount)")
         }
+        // What some file systems leave of a file after a power failure, and what anybody could forge handles with.
+        guard key.contains(where: { $0 != 0 }) else {
+            throw DatastoreError(
+                .serverFault,
+                "\(state.path)/\(keyName) has nothing but zeros: put it back from a copy of the state directory")
+        }
         return key
     }
 

@@ -45,6 +45,9 @@ import Testing
             chmod("\(path)/deep/state/handle-key", 0o600)
             truncate("\(path)/deep/state/handle-key", 5)
             #expect(open(["\(path)/a"], state: "\(path)/deep/state")?.message.contains("5 bytes") == true)
+            truncate("\(path)/deep/state/handle-key", 0)
+            truncate("\(path)/deep/state/handle-key", 32)
+            #expect(open(["\(path)/a"], state: "\(path)/deep/state")?.message.contains("zeros") == true)
         }
     }
 

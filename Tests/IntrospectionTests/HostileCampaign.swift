@@ -31,6 +31,9 @@ struct HostileCampaign: Codable, Sendable {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) } ?? usual
     }
 
+    /// How long all may take.
+    static var mostMinutes: Int { 10 + setting("INTROSPECT_HOSTILE", usual: 16) / 100 }
+
     func run() throws {
         // What a program says that ends by itself belongs there, too.
         let file = open(notes, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)

@@ -6,7 +6,7 @@ import Testing
 /// generator makes. In a process of its own, so that its memory is what the server takes, and its end is seen.
 @Suite(.serialized, .enabled(if: canMountImages)) struct HostileTenantTests {
     /// Eight of the generator's images at a time, and all of those that stopped servers once.
-    @Test(.timeLimit(.minutes(10))) func noImageHoldsUpOthersOrTakesMuchMemory() async throws {
+    @Test(.timeLimit(.minutes(HostileCampaign.mostMinutes))) func noImageHoldsUpOthersOrTakesMuchMemory() async throws {
         let count = HostileCampaign.setting("INTROSPECT_HOSTILE", usual: 16)
         let first = HostileCampaign.setting("INTROSPECT_HOSTILE_SEED", usual: 1)
         try await withMemoryFileSystem { directory in

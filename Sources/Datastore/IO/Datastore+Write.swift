@@ -17,7 +17,9 @@ extension Datastore {
     /// 2. The cache takes the bytes, then the file does. A failure takes the pages out of the cache again. Where there is
     ///    room for a part of the bytes that part is written, and the answer says how much.
     /// 3. A stable write asks the kernel for `RWF_DSYNC`, or for `RWF_SYNC` where the time of change must not be late
-    ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and renewed if the storage fails (invariant 5).
+    ///    (``LateTimes``), so that it is durable before it is answered (invariant 1). The verifier is read before the write, and
+    ///    renewed if the storage fails (invariant 5). If it was renewed meanwhile the file is synced once more: ext4 answers
+    ///    a sync that overlaps the abort of its journal with success.
     /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
     ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first.
     /// 5. The kernel sees the caller write where that matters to it: ``DataWriter``.
@@ -57,6 +59,9 @@ extension Datastore {
             failure = error
         }
         let wcc = files.endChange(change, of: file, isDurable: false)
+        if failure == nil, stability != .unstable, verifier != writeVerifier {
+            do throws(StorageError) { try file.flush() } catch { failure = error }
+        }
         if let failure {
             logger.error("\(failure)")
             throw MutationFailure(DatastoreError(failure), wcc: wcc)

@@ -53,9 +53,10 @@ extension OpenFile {
             if !isDurable { $0.isDirty = true }
             let hasOtherSize = after.size != $0.size
             $0.size = after.size
-            guard hasOtherSize || $0.needsIdentification else { return }
-            $0.lastGrowth = .now
-            $0.needsIdentification = true
+            guard hasOtherSize || $0.needsIdentificationSince != nil else { return }
+            let now = ContinuousClock.now
+            $0.lastWrite = now
+            if hasOtherSize { $0.needsIdentificationSince = now }
         }
     }
 

@@ -29,9 +29,11 @@ final class OpenFile: Sendable {
         var external: ExternalChanges
         /// After the last change of ours.
         var size: UInt64
-        var lastGrowth: ContinuousClock.Instant?
         var isDirty = false
-        var needsIdentification = true
+        /// When the file was opened, renamed or last had another size; nil when it was looked at since.
+        var needsIdentificationSince: ContinuousClock.Instant? = .now
+        /// Noted only while the file needs to be looked at.
+        var lastWrite: ContinuousClock.Instant?
         var member: ImageSession.Member?
         /// The file's path when it became part of the image.
         var memberPath: String?
@@ -247,7 +249,7 @@ final class OpenFile: Sendable {
         state.withLock {
             $0.member = member
             $0.memberPath = path
-            $0.needsIdentification = false
+            $0.needsIdentificationSince = nil
             cached.store(false, ordering: .releasing)
         }
         forgetPages()
@@ -290,24 +292,27 @@ final class OpenFile: Sendable {
 
     /// Whether the file should be looked at (again) because it is new or has grown, and nobody has written to it for
     /// `quiet`; asking counts as an answer.
-    func takeIdentificationRequest(quiet: Duration) -> Bool {
+    ///
+    /// - Parameter patience: how long writes within a file that keeps its size put that off: a guest's never end.
+    func takeIdentificationRequest(quiet: Duration, patience: Duration) -> Bool {
         state.withLock { state in
-            guard state.needsIdentification else { return false }
-            if let lastGrowth = state.lastGrowth, ContinuousClock.now - lastGrowth < quiet { return false }
-            state.needsIdentification = false
+            guard let since = state.needsIdentificationSince else { return false }
+            let now = ContinuousClock.now
+            if let lastWrite = state.lastWrite, now - lastWrite < quiet, now - since < patience { return false }
+            state.needsIdentificationSince = nil
             return true
         }
     }
 
     func requestIdentification() {
-        state.withLock { $0.needsIdentification = true }
+        state.withLock { $0.needsIdentificationSince = $0.needsIdentificationSince ?? .now }
     }
 
     /// As ``requestIdentification()``, after a while.
     func requestIdentificationLater() {
         state.withLock {
-            $0.needsIdentification = true
-            $0.lastGrowth = .now
+            $0.needsIdentificationSince = .now
+            $0.lastWrite = .now
         }
     }
 }

@@ -17,6 +17,8 @@ final class OpenFiles: Sendable {
     static let smallestImage = 1 << 20
     private static let idleTime = Duration.seconds(60)
     private static let quietTime = Duration.seconds(2)
+    /// A server that is started beneath running guests finds none of their disks quiet.
+    private static let patience = Duration.seconds(10)
     private static let roundsUntilWriterCloses = 10
     private static let deepestWalk = 16
     private static let longestWalk = 100_000
@@ -394,7 +396,7 @@ final class OpenFiles: Sendable {
             }
             // Of others the next access finds out.
             if file.redirects?.hasAny == true { noteExternalChange(of: file) }
-            if introspects, file.takeIdentificationRequest(quiet: Self.quietTime) {
+            if introspects, file.takeIdentificationRequest(quiet: Self.quietTime, patience: Self.patience) {
                 identify(file)
             }
             noteUse(of: file, since: lastUse)

@@ -81,9 +81,9 @@ struct LogSuperblock {
     /// The form in which `bytes` hold a whole superblock, of whatever contents; nil when they do not. It may be newer
     /// than what this program knows.
     static func form(of bytes: UnsafeRawBufferPointer) -> Int? {
-        guard bytes.count >= 72, bytes.starts(with: prefix),
-            let form = Character(UnicodeScalar(bytes[7])).wholeNumberValue
+        guard bytes.count >= 72, bytes.starts(with: prefix), case UInt8(ascii: "1")...UInt8(ascii: "9") = bytes[7]
         else { return nil }
+        let form = Int(bytes[7] - UInt8(ascii: "0"))
         let start = form == 1 ? 16 : 12
         let size = form == 1 ? sizes[1] : Int(bytes.littleEndian(at: 12, as: UInt32.self))
         guard let size, (72...bytes.count).contains(size), sizes[form].map({ $0 == size }) ?? (form > Self.form),
@@ -125,19 +125,35 @@ struct SuperblockCopies {
     ///
     /// - Throws: when the device cannot be read, or one is in a form that this program does not know.
     init(of device: any BlockDevice) throws(StorageError) {
-        let first = try Self.read(device, 0)
-        copies = [(0, first)]
+        var found = [(offset: 0, bytes: try Self.read(device, 0))]
         // The second stands one block after the first, and only a superblock tells how large a block is.
-        if let first {
-            copies.append((first.blockSize, try Self.read(device, first.blockSize)))
-            return
-        }
-        var offset = 512
-        while offset <= LogGeometry.defaultBlockSize {
-            if let second = try Self.read(device, offset), second.blockSize == offset {
-                copies.append((offset, second))
+        if let first = Self.superblock(found[0].bytes) {
+            found.append((first.blockSize, try Self.read(device, first.blockSize)))
+        } else {
+            var offset = 512
+            while offset <= LogGeometry.defaultBlockSize {
+                let bytes = try Self.read(device, offset)
+                if Self.superblock(bytes)?.blockSize == offset || Self.newerForm(bytes) != nil {
+                    found.append((offset, bytes))
+                }
+                offset *= 2
             }
-            offset *= 2
+        }
+        for (offset, bytes) in found {
+            // A newer form has another generation than what was there before: a copy that differs in its form alone is
+            // damaged there.
+            let isDamaged = found.contains {
+                Self.superblock($0.bytes) != nil && $0.bytes.dropFirst(8) == bytes.dropFirst(8)
+            }
+            if let form = Self.newerForm(bytes), !isDamaged {
+                throw StorageError(
+                    .damaged,
+                    operation: """
+                        open a redirect log of form \(form) (this program knows forms 1 to \(LogSuperblock.form): start \
+                        the newer introspectd that wrote it)
+                        """, device: device.name, range: ByteRange(offset: offset, length: 512))
+            }
+            copies.append((offset, Self.superblock(bytes)))
         }
     }
 
@@ -153,17 +169,17 @@ struct SuperblockCopies {
     /// Where a copy is damaged, in bytes.
     var damage: Int? { newest == nil ? nil : copies.first { $0.superblock == nil }?.offset }
 
-    private static func read(_ device: any BlockDevice, _ offset: Int) throws(StorageError) -> LogSuperblock? {
-        guard offset + 512 <= device.size else { return nil }
-        let bytes = try device.read(ByteRange(offset: offset, length: 512))
-        if let form = bytes.withUnsafeBytes({ LogSuperblock.form(of: $0) }), form > LogSuperblock.form {
-            throw StorageError(
-                .damaged,
-                operation: """
-                    open a redirect log of form \(form) (this program knows forms 1 to \(LogSuperblock.form): start the \
-                    newer introspectd that wrote it)
-                    """, device: device.name, range: ByteRange(offset: offset, length: 512))
-        }
-        return bytes.withUnsafeBytes { LogSuperblock($0) }
+    /// Nothing when the device ends before.
+    private static func read(_ device: any BlockDevice, _ offset: Int) throws(StorageError) -> [UInt8] {
+        guard offset + 512 <= device.size else { return [] }
+        return try device.read(ByteRange(offset: offset, length: 512))
+    }
+
+    private static func superblock(_ bytes: [UInt8]) -> LogSuperblock? {
+        bytes.withUnsafeBytes { LogSuperblock($0) }
+    }
+
+    private static func newerForm(_ bytes: [UInt8]) -> Int? {
+        bytes.withUnsafeBytes { LogSuperblock.form(of: $0) }.flatMap { $0 > LogSuperblock.form ? $0 : nil }
     }
 }

@@ -66,6 +66,20 @@ struct LogOpeningTests {
         try expectRefusal("find the log")
     }
 
+    /// The checksum leaves out the magic, in which a bit makes another form of it.
+    @Test func aBitInTheFormOfASuperblockIsRepairedFromItsCopy() throws {
+        let offset = try redirectOne()
+        for copy in [0, 4096] {
+            for bit in 0..<8 {
+                let device = try FileDevice(path: log("ssd"), access: .readWrite, mode: .buffered)
+                let form = try device.read(ByteRange(offset: copy + 7, length: 1))
+                try device.write([form[0] ^ 1 << bit], at: copy + 7)
+                try expectContent(at: offset)
+                try #expect(device.read(ByteRange(offset: copy + 7, length: 1)) == form)
+            }
+        }
+    }
+
     @Test func anOlderCopyIsRefusedUntilItIsAdopted() throws {
         let offset = try redirectOne()
         try runTool("cp", ["--sparse=never", log("ssd"), "\(bed.directory)/copy"])

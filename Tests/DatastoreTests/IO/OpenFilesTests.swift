@@ -48,6 +48,29 @@ import Testing
         }
     }
 
+    /// A guest that is running when the server starts writes all the time.
+    @Test func anImageThatIsAlwaysWrittenToIsLookedAt() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/disk.img", "16M"])
+            let datastore = try Datastore(
+                configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
+                logger: .init(label: "test"))
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let handle = try datastore.lookup(root, "disk.img", as: .root).handle
+            let start = ContinuousClock.now
+            while datastore.report().images.isEmpty, start.duration(to: .now) < .seconds(60) {
+                let bytes = ByteBuffer(repeating: 0, count: 4096)
+                _ = try datastore.write(handle, offset: 12 << 20, bytes: bytes, stability: .unstable, as: .root)
+                usleep(100_000)
+            }
+            #expect(!datastore.report().images.isEmpty)
+            #expect(start.duration(to: .now) > .seconds(2), "nobody was writing")
+        }
+    }
+
     /// A file that a call uses is not closed, and its images end where nothing else gives way.
     @Test func filesInUseStayOpen() throws {
         let test = try TestDatastore()

@@ -52,6 +52,25 @@ struct SlowAndFullDeviceTests {
         }
     }
 
+    /// Another's failure beside a stable write may have been that of its own sync, and not told.
+    @Test(arguments: [false, true]) func aStableWriteBesideAFailureIsSyncedOnceMore(fails: Bool) throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let file = try datastore.openFile(handle)
+            try file.flush()
+            bed.faults.flushTime.store(1_000_000, ordering: .relaxed)
+            let slow = IOPool(name: "slow write", threadCount: 1)
+            slow.submit { [bed] in
+                do { try bed.write(1, at: offset, handle, datastore) } catch { Issue.record(error) }
+            }
+            usleep(300_000)
+            if fails { datastore.verifier.renew() }
+            slow.shutDown()
+            bed.faults.flushTime.store(0, ordering: .relaxed)
+            #expect(file.isDirty == !fails)
+        }
+    }
+
     /// They stay in the log, are served from there, and go to the image when there is room.
     @Test func blocksWaitInTheLogForRoomOnTheImagesDisk() throws {
         let export = "\(bed.directory)/export"
