@@ -48,6 +48,28 @@ import Tiering
         }
     }
 
+    /// Another name, or a CREATE that finds the file, is durable without what clients have yet to COMMIT: that may be
+    /// gigabytes, and calls on names wait behind one another.
+    @Test func callsOnNamesDoNotWaitForUnstableWrites() throws {
+        try withFileSystem(hasJournal: true) { export, path, crash in
+            let datastore = try Datastore(exports: [.init(path: export)], state: "\(path)/state")
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let file = try datastore.create(root, "disk", .guarded(AttributeChanges(mode: 0o600)), as: .root).handle
+            let start = ContinuousClock.now
+            let bytes = ByteBuffer(repeating: 0xA7, count: 1 << 20)
+            _ = try datastore.write(file, offset: 0, bytes: bytes, stability: .unstable, as: .root)
+            _ = try datastore.create(root, "disk", .unchecked(AttributeChanges()), as: .root)
+            _ = try datastore.link(file, root, "second", as: .root)
+            let second = try crash("/second", "stat")
+            #expect(second.contains("Links: 2"))
+            // The kernel writes by itself what is older than half a minute.
+            if .now - start < .seconds(20) { #expect(!second.contains("Size: 1048576\n")) }
+            _ = try datastore.commit(file, offset: 0, count: 0, as: .root)
+            #expect(try crash("/second", "stat").contains("Size: 1048576\n"))
+        }
+    }
+
     /// What is written often and stably does not wait for its time of change, which a power failure then sets back on the
     /// disk; no client sees that.
     @Test func noClientSeesATimeOfChangeGoBack() throws {

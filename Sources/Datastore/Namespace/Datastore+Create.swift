@@ -28,7 +28,7 @@ extension Datastore {
         do throws(DatastoreError) {
             if !isNew, let size = mode.changes?.size { try resize(file, to: size, as: credentials) }
             let attributes = try file.attributes()
-            try makeDurable(change.directory, object: file)
+            try makeDurable(change.directory, object: file, hasOldData: !isNew)
             return CreatedObject(handle: fileHandle, attributes: attributes, directory: change.wcc)
         } catch {
             throw MutationFailure(error, wcc: change.wcc)

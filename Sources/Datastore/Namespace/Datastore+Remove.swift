@@ -140,7 +140,7 @@ extension Datastore {
                 try link(file, name, in: directory, as: credentials)
             }
             do throws(DatastoreError) {
-                try makeDurable(change.directory, object: file)
+                try makeDurable(change.directory, object: file, hasOldData: true)
             } catch {
                 throw MutationFailure(error, wcc: change.wcc)
             }

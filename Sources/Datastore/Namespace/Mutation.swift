@@ -56,12 +56,15 @@ extension Datastore {
     /// set. The object's is the later one, and its directory's with it.
     ///
     /// Called outside of turns: the kernel makes one commit of those that wait at the same time.
+    ///
+    /// - Parameter hasOldData: whether the object is a file that was there before: clients' unstable writes to it, which may
+    ///   be gigabytes, wait for their COMMIT, and no call on names for them.
     func makeDurable(
-        _ directory: OwnedDescriptor, object: OwnedDescriptor? = nil
+        _ directory: OwnedDescriptor, object: OwnedDescriptor? = nil, hasOldData: Bool = false
     ) throws(DatastoreError) {
         switch object?.type {
         case nil: break
-        case .regular, .directory: try object?.sync()
+        case .regular where !hasOldData, .directory: try object?.sync()
         default: try object?.syncAttributes()
         }
         try directory.sync()
