@@ -2,6 +2,7 @@ import BlockStorage
 import Dispatch
 import Foundation
 import Glibc
+import Logging
 import NIOCore
 import Synchronization
 import TestTools
@@ -38,6 +39,35 @@ import Testing
                 }
             }
             _ = try datastore.getAttributes(root, as: .root)
+        }
+    }
+
+    /// Images are removed just when they are recognised: none stays in service, with its map, its cached pages and its file.
+    @Test func imagesThatAreRemovedWhileTheyAreRecognisedAreNotKept() throws {
+        try withTemporaryDirectory { path in
+            mkdir("\(path)/export", 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext2", "-F", "\(path)/image", "1024k"])
+            let content = try Data(contentsOf: URL(fileURLWithPath: "\(path)/image"))
+            var configuration = DatastoreConfiguration(
+                exports: [.init(path: "\(path)/export")], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 16 << 20
+            configuration.lookInterval = 0.0001
+            var logger = Logger(label: "test")
+            logger.logLevel = .critical
+            let datastore = try Datastore(configuration: configuration, logger: logger)
+            defer { datastore.close() }
+            let root = try datastore.mount("\(path)/export", client: .loopback)
+            for number in 0..<1000 {
+                let name = FileName("image\(number)")
+                try content.write(to: URL(fileURLWithPath: "\(path)/export/\(name)"))
+                let file = try datastore.lookup(root, name, as: .root).handle
+                var bytes = ByteBuffer()
+                _ = try datastore.read(file, offset: 0, count: 1, as: .root, into: &bytes)
+                usleep(UInt32(number % 50) * 20)
+                _ = try datastore.remove(root, name, as: .root)
+            }
+            for _ in 0..<400 where !datastore.files.sessions.isEmpty { usleep(25_000) }
+            #expect(datastore.files.sessions.map(\.image.path) == [])
         }
     }
 

@@ -78,8 +78,11 @@ extension OpenFile {
     /// opened anew does not know of it. One that ended before is flushed by that one's first COMMIT.
     func noteUnstableWrite() throws(StorageError) {
         unstableWrites.add(1, ordering: .sequentiallyConsistent)
-        if forgotten.load(ordering: .sequentiallyConsistent) { try flush() }
+        if isForgotten { try flush() }
     }
+
+    /// Whether the table of open files has forgotten this one.
+    var isForgotten: Bool { forgotten.load(ordering: .sequentiallyConsistent) }
 
     /// The table of open files is about to forget this one.
     func noteForgotten() { forgotten.store(true, ordering: .sequentiallyConsistent) }

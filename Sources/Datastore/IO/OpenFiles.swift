@@ -498,8 +498,7 @@ final class OpenFiles: Sendable {
         let map = maps.flatMap { SavedMapFile(of: image, in: file.descriptor.root, maps: $0) }
         let session = ImageSession(
             image: image, files: files, map: map, cache: cache, background: background, logger: logger)
-        table.withLock { $0.add(session) }
-        session.start()
+        serve(session)
     }
 
     /// Has images read as one whose LVM2 volume groups reach over several of them.
@@ -525,12 +524,18 @@ final class OpenFiles: Sendable {
         let session = ImageSession(
             image: image, files: members.flatMap(\.files), map: nil, cache: cache, background: background,
             logger: logger)
-        table.withLock { $0.add(session) }
-        session.start()
+        serve(session)
     }
 
     private func session(_ path: String) -> ImageSession? {
         table.withLock { $0.sessions[path] }
+    }
+
+    /// Puts an image in service, unless one of its files was removed meanwhile: who forgot that one found no image to end.
+    private func serve(_ session: ImageSession) {
+        table.withLock { $0.add(session) }
+        session.start()
+        if session.files.contains(where: \.isForgotten) { end(session) }
     }
 
     func end(_ session: ImageSession) {
