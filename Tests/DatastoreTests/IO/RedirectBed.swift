@@ -18,6 +18,8 @@ final class RedirectBed: Sendable {
     let directory: String
     /// What goes wrong with the fast device.
     let faults = Faults()
+    /// What the servers log.
+    let log = LogLines()
 
     init() throws {
         directory = FileManager.default.temporaryDirectory.appending(path: "introspect-\(UUID().uuidString)").path
@@ -88,9 +90,7 @@ final class RedirectBed: Sendable {
         configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
             FaultyDevice(try LogFile(directory: directory, size: size), faults)
         }
-        var logger = Logger(label: "test")
-        logger.logLevel = .critical
-        let datastore = try Datastore(configuration: configuration, logger: logger)
+        let datastore = try Datastore(configuration: configuration, logger: log.logger)
         defer { datastore.close() }
         try body(datastore, try handle(name, datastore))
     }
