@@ -45,6 +45,21 @@ struct LogOpeningTests {
         }
     }
 
+    /// Whatever has the log's name, it is somebody's.
+    @Test func whatIsNoLogIsNotWrittenOver() throws {
+        let head = [UInt8](repeating: 0x5A, count: 16384)
+        _ = FileManager.default.createFile(
+            atPath: log("ssd"), contents: Data(head), attributes: [.posixPermissions: 0o600])
+        try #require(truncate(log("ssd"), 64 << 20) == 0)
+        do {
+            try bed.serve(.writeback) { _, _ in Issue.record("was started") }
+        } catch let error as DatastoreError {
+            #expect(error.message.contains("\(log("ssd")): use what is no redirect log"), "\(error.message)")
+        }
+        let file = try FileDevice(path: log("ssd"), access: .readOnly, mode: .buffered)
+        try #expect(file.read(ByteRange(offset: 0, length: head.count)) == head)
+    }
+
     @Test(arguments: [false, true]) func anotherLayoutThanTheLogsIsRefused(isMirrored: Bool) throws {
         let offset = try redirectOne(ssd: both, isMirrored: isMirrored)
         let words = isMirrored ? "made mirrored" : "made spread over devices"
