@@ -157,7 +157,10 @@ let package = Package(
             path: "Tests/TieringTests", exclude: ["PlantedBugs"], swiftSettings: strict),
         tests(
             of: "Datastore",
-            ["BlockStorage", "CLinux", "Introspection", "Tiering", "TestTools", "Volumes", nioCore, logging],
+            [
+                "BlockStorage", "CLinux", "DiskImages", "Introspection", "Tiering", "TestTools", "Volumes", nioCore,
+                logging,
+            ],
             exclude: ["PlantedBugs"]),
         tests(of: "SunRPC", [nioCore, nioPosix, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
 
