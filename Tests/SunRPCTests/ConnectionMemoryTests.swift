@@ -12,13 +12,15 @@ import Testing
     /// A connection, and the two ends of its channel.
     private final class Stand {
         let program = EchoProgram()
-        let budget = MemoryBudget(total: 1 << 20, share: 1 << 20)
+        let budget: MemoryBudget
         let channel = EmbeddedChannel()
         let socket = UnreadSocket()
+        let connection: RPCConnection
 
-        init() throws {
+        init(_ budget: MemoryBudget = MemoryBudget(total: 1 << 20, share: 1 << 20)) throws {
+            self.budget = budget
             let limits = RPCLimits()
-            let connection = RPCConnection(
+            connection = RPCConnection(
                 eventLoop: channel.eventLoop, programs: ProgramTable([program]), limits: limits,
                 registry: ConnectionRegistry(limits: limits) { _ in true }, budget: budget,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
@@ -60,6 +62,45 @@ import Testing
             unsent = []
             for promise in taken { promise?.succeed() }
         }
+    }
+
+    /// What a connection waits for that has ended stands in nobody's way, though nothing is given back.
+    @Test func whoHasEndedWaitsForNothing() {
+        let loop = EmbeddedEventLoop()
+        let budget = MemoryBudget(total: 4, share: 4)
+        func connection() -> RPCConnection {
+            RPCConnection(
+                eventLoop: loop, programs: ProgramTable([]), limits: RPCLimits(),
+                registry: ConnectionRegistry(limits: RPCLimits()) { _ in true }, budget: budget,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        }
+        let (holder, ending, other) = (connection(), connection(), connection())
+        #expect(budget.take(2, of: 0, for: holder))
+        #expect(budget.take(1, of: 1, for: other))
+        #expect(!budget.take(2, of: 0, for: ending))
+        // There would be room for this, but for those who came first.
+        #expect(!budget.take(1, of: 1, for: other))
+        #expect(budget.takeFigures().used == 3)
+        #expect(budget.stopWaiting(ending, of: 0))
+        #expect(budget.takeFigures().used == 4)
+        #expect(!budget.stopWaiting(ending, of: 0))
+    }
+
+    @Test func whatAConnectionWaitsForEndsWithIt() throws {
+        let budget = MemoryBudget(total: 1 << 20, share: 1 << 20)
+        let calls = ByteBuffer(bytes: (1...100).flatMap { record(words($0, 0, 3)) })
+        let (holder, waiting) = (try Stand(budget), try Stand(budget))
+        for stand in [holder, waiting] {
+            for _ in 0..<1000 where try !stand.receive(calls) { break }
+            #expect(!stand.socket.isReadAskedFor)
+        }
+        #expect(budget.takeFigures().used == 1 << 20)
+        try waiting.channel.close().wait()
+        // The first client of each.
+        #expect(!budget.stopWaiting(waiting.connection, of: 1))
+        waiting.socket.takeAll()
+        _ = try waiting.channel.finish(acceptAlreadyClosed: true)
+        try holder.end()
     }
 
     /// Replies to what goes to no program wait in memory like any others when their client does not read.
