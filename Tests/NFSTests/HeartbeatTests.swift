@@ -1,4 +1,5 @@
 import Datastore
+import RPCGenClient
 import SunRPC
 import Testing
 
@@ -54,6 +55,21 @@ struct LaneTests {
                 // What is made anew has nobody's WRITEs.
                 if case .bulk = lane { #expect(isBulk && how == 0) } else { #expect(!isBulk || how == 1) }
             }
+        }
+    }
+    /// A READDIR of hundreds of names is answered by other threads than a LOOKUP: a few of them fill those.
+    @Test("Directories are read elsewhere than names are looked up", arguments: [false, true])
+    func readsDirectoriesElsewhere(withAttributes: Bool) async throws {
+        try await Session.run { session in
+            // From now on the server knows who asks, and has to wait for nobody to answer.
+            _ = try session.client.getattr(session.root)
+            let release = session.server.holdMetadataThreads()
+            defer { release() }
+            let reply =
+                try withAttributes
+                ? session.client.readdirplus(session.root, dircount: 1024, maxcount: 4096)
+                : session.client.readdir(session.root, count: 4096)
+            #expect(reply.status == NFS3_OK)
         }
     }
 }

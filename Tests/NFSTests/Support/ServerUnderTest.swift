@@ -18,7 +18,9 @@ final class ServerUnderTest {
     /// The pool of the bulk lane: one thread, so that a test can occupy it.
     let bulkPool: IOPool
 
+    private static let metadataThreads = 2
     private let metadataPool: IOPool
+    private let listingPool: IOPool
     private let group: MultiThreadedEventLoopGroup
     private let servers: [RPCServer]
 
@@ -55,13 +57,14 @@ final class ServerUnderTest {
             configuration: DatastoreConfiguration(exports: [export], stateDirectory: directory.path + "/state"),
             logger: logger)
         bulkPool = IOPool(name: "test-bulk", threadCount: 1)
-        metadataPool = IOPool(name: "test-metadata", threadCount: 2)
+        metadataPool = IOPool(name: "test-metadata", threadCount: Self.metadataThreads)
+        listingPool = IOPool(name: "test-lists", threadCount: 1)
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let nfs = RPCServer(
             programs: [
                 NFSProgram(
                     datastore: datastore, bulkPool: bulkPool, metadataPool: metadataPool,
-                    identities: Identities(lookUp: userDatabase))
+                    listingPool: listingPool, identities: Identities(lookUp: userDatabase))
             ],
             limits: RPCLimits(), group: group, logger: logger)
         let mount = RPCServer(
@@ -72,12 +75,26 @@ final class ServerUnderTest {
         mountPort = try await mount.bind(host: "127.0.0.1", port: 0)
     }
 
+    /// Occupies all threads that answer names and attributes, until what it returns is called.
+    func holdMetadataThreads() -> () -> Void {
+        let (held, released) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        for _ in 0..<Self.metadataThreads {
+            metadataPool.submit {
+                held.signal()
+                released.wait()
+            }
+        }
+        for _ in 0..<Self.metadataThreads { held.wait() }
+        return { for _ in 0..<Self.metadataThreads { released.signal() } }
+    }
+
     private func stop() async throws {
         for server in servers {
             await server.shutDown()
         }
         bulkPool.shutDown()
         metadataPool.shutDown()
+        listingPool.shutDown()
         try await group.shutdownGracefully()
     }
 }
