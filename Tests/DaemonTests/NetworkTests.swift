@@ -136,7 +136,18 @@ struct NetworkTests {
             first.kill()
             let third = try start("third", port: 4049)
             try expectRegistered("4049", "in place of the dead one")
+            // Somebody has rpcbind forget the third, and the next start finds nothing that it would take the place of.
+            for (program, versions) in [("100003", 3...3), ("100005", 1...3)] {
+                for version in versions {
+                    _ = try? network.command(["rpcinfo", "-d", program, "\(version)"]).run()
+                }
+            }
+            try expectRegistered(nil, "deleted")
+            let fourth = try start("fourth", port: 5049)
+            try expectRegistered("5049", "where nobody is registered")
             #expect(third.stop() == 0)
+            #expect(try registeredPort() == "5049", "after the end of the third, whose it is not")
+            #expect(fourth.stop() == 0)
             try expectRegistered(nil, "after the end of all")
         }
     }
