@@ -71,6 +71,19 @@ import Testing
         }
     }
 
+    /// Work that waits for its turn behind others' may keep what an image was for long: its map is not among that.
+    @Test func theMapGoesWithItsImage() throws {
+        let bed = try RedirectBed()
+        try bed.serve(nil) { datastore, handle in
+            _ = try bed.inodeTable(datastore, handle)
+            let session = try #require(datastore.files.file(for: handle)?.member?.session)
+            #expect(session.introspector.mapMemoryBytes > 0)
+            _ = try datastore.remove(try bed.root(datastore), FileName("disk.img"), as: .root)
+            for _ in 0..<400 where session.introspector.mapMemoryBytes > 0 { usleep(25_000) }
+            #expect(session.introspector.mapMemoryBytes == 0)
+        }
+    }
+
     private func write(to handle: HandleAlias, _ datastore: Datastore, _ thread: Int, until end: borrowing Atomic<Bool>)
     {
         let bytes = ByteBuffer(repeating: UInt8(thread), count: 64 << 10)

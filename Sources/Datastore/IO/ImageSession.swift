@@ -128,7 +128,7 @@ final class ImageSession: Sendable {
     }
 
     /// Ends the session; work in the background stops soon. The files that stay open are looked at again: each may be an
-    /// image by itself.
+    /// image by itself. The map goes now: work that waits for its turn may keep the rest for long.
     func close() {
         state.withLock { state in
             state.isClosed = true
@@ -139,6 +139,7 @@ final class ImageSession: Sendable {
             file.setMember(nil)
             file.requestIdentification()
         }
+        introspector.forget()
     }
 
     /// Takes note of bytes that were written to the file `index` at `fileOffset`.
@@ -184,7 +185,9 @@ final class ImageSession: Sendable {
         }
         guard let due else { return }
         let work = { @Sendable [self] in
-            if due.scan { scan() } else { digest() }
+            if !state.withLock({ $0.isClosed }) {
+                if due.scan { scan() } else { digest() }
+            }
             state.withLock { $0.isRunning = false }
             startDueWork()
         }
