@@ -1,13 +1,19 @@
 import BlockStorage
 import Introspection
+import Synchronization
 
 /// How scans and digests read a virtual disk: through the page cache, which keeps what they read.
 struct ImageReader: ClassifiedReader {
     /// Bytes between two pieces that cost less to read along than another access.
     private static let largestGap = ScanOptions().gapTolerance
 
+    private final class Failures: Sendable {
+        let any = Atomic(false)
+    }
+
     private let session: ImageSession
     private let background: BackgroundWork
+    private let failures = Failures()
 
     init(session: ImageSession, background: BackgroundWork) {
         self.session = session
@@ -17,6 +23,8 @@ struct ImageReader: ClassifiedReader {
     var size: Int { session.image.size }
     var members: [ByteRange] { session.image.members }
     var storedBytes: Int { session.storedBytes }
+    /// Whether the image's files could not give something that was read: what was learnt may lack it.
+    var hasFailed: Bool { failures.any.load(ordering: .acquiring) }
 
     func read(
         _ range: ByteRange, as blockClass: BlockClass, into buffer: UnsafeMutableRawBufferPointer
@@ -29,7 +37,7 @@ struct ImageReader: ClassifiedReader {
                 target.initializeMemory(as: UInt8.self, repeating: 0)
             case .file(let index, let offset):
                 let fileRange = ByteRange(offset: offset, length: part.length)
-                try session.files[index].read(fileRange, kinds: .all(blockClass), into: target)
+                try read(session.files[index], fileRange, .all(blockClass), into: target)
             }
         }
     }
@@ -72,8 +80,19 @@ struct ImageReader: ClassifiedReader {
             let end = missing[next - 1].range.end
             guard next == missing.count || missing[next].range.offset - end > Self.largestGap else { continue }
             let span = ByteRange(offset: missing[first].range.offset, length: end - missing[first].range.offset)
-            try file.read(span, kinds: .ofPieces(missing[first..<next]), into: target(span))
+            try read(file, span, .ofPieces(missing[first..<next]), into: target(span))
             first = next
+        }
+    }
+
+    private func read(
+        _ file: OpenFile, _ range: ByteRange, _ kinds: PageKinds, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        do throws(StorageError) {
+            try file.read(range, kinds: kinds, into: buffer)
+        } catch {
+            failures.any.store(true, ordering: .releasing)
+            throw error
         }
     }
 

@@ -55,7 +55,7 @@ final class ImageSession: Sendable {
         var nextScan = ContinuousClock.now
         var scanInterval = ImageSession.shortestScanInterval
         var lastScan: ScanReport?
-        /// Whether the last scan could not be ended, or its map not be kept.
+        /// Whether the last scan could not be ended, or not read everything, or its map not be kept.
         var hasFailed = false
         /// Whether the last scan took longer than others can be made to wait.
         var isLong = false
@@ -98,7 +98,7 @@ final class ImageSession: Sendable {
     /// What the last scan found; nil before the first has ended.
     var lastScan: ScanReport? { state.withLock { $0.lastScan } }
 
-    /// Whether the last scan could not be ended, or its map not be kept, and is to be tried again.
+    /// Whether the last scan could not be ended, or not read everything, or its map not be kept, and is to be tried again.
     var hasFailed: Bool { state.withLock { $0.hasFailed } }
 
     /// How many scans have ended: whoever has looked at one need not look again until it changes.
@@ -209,6 +209,7 @@ final class ImageSession: Sendable {
         if let map = state.withLock({ $0.map.take() }), let report = load(map, reader) {
             return finish(report, "map loaded from \(map.path)")
         }
+        let reader = reader
         do throws(StorageError) {
             let report = try introspector.scan(
                 reader, parallelism: Self.scanParallelism, options: ScanOptions(storedBytes: storedBytes),
@@ -221,12 +222,10 @@ final class ImageSession: Sendable {
             }
             guard !report.wasCancelled else { return }
             finish(report, "scanned")
+            // What it could not read is among the problems that it has found.
+            if reader.hasFailed { noteFailure() }
         } catch {
-            // It may be well again soon; the disk is asked ever more rarely.
-            state.withLock { state in
-                state.wantsScan = true
-                state.hasFailed = true
-            }
+            noteFailure()
             let problem = "\(error)"
             if isNew([problem]) { logger.warning("\(image.path): cannot be scanned, is tried again: \(problem)") }
         }
@@ -234,9 +233,19 @@ final class ImageSession: Sendable {
             // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
             let wasQuiet = .now - state.nextScan > Self.longestScanInterval
             let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
-            let isPartial = state.lastScan?.isPartial == true || state.isMapDropped
+            // What could be read is known: an image whose disk stays damaged is not soon read again and again.
+            let staysDamaged = reader.hasFailed && state.lastScan != nil && interval == Self.longestScanInterval
+            let isPartial = state.lastScan?.isPartial == true || state.isMapDropped || staysDamaged
             state.nextScan = .now + (isPartial ? Self.partialScanInterval : interval)
             state.scanInterval = min(interval * 2, Self.longestScanInterval)
+        }
+    }
+
+    /// A read has failed. It may be well again soon; the disk is asked ever more rarely.
+    private func noteFailure() {
+        state.withLock { state in
+            state.wantsScan = true
+            state.hasFailed = true
         }
     }
 

@@ -503,7 +503,7 @@ final class OpenFiles: Sendable {
 
     /// Has images read as one whose LVM2 volume groups reach over several of them.
     private func joinVolumeGroups() {
-        let sessions = sessions.filter { !$0.isBusy && $0.lastScan != nil }
+        let sessions = sessions.filter { (!$0.isBusy || $0.hasFailed) && $0.lastScan != nil }
         let now = sessions.map {
             ScannedSession(session: ObjectIdentifier($0), path: $0.image.path, scanCount: $0.scanCount)
         }
