@@ -16,18 +16,23 @@ struct VolumeGroupDisk {
     /// Clones of machines have physical volumes of the same identifiers: only disks of one directory are taken together,
     /// and only where each physical volume is there once.
     static func firstGroup(of disks: [VolumeGroupDisk]) -> [Int]? {
-        for (number, disk) in disks.enumerated() where !disk.volumes.missing.isEmpty {
-            let others = disks.indices.filter { $0 != number && disks[$0].directory == disk.directory }
-            let partners = others.filter { !disks[$0].volumes.present.isDisjoint(with: disk.volumes.missing) }
-            let group = (partners + [number]).sorted { disks[$0].path < disks[$1].path }
-            var seen: Set<String> = []
-            let isUnique = (others + [number]).allSatisfy { index in
-                let relevant = disks[index].volumes.present.intersection(
-                    disk.volumes.missing.union(disk.volumes.present))
-                defer { seen.formUnion(relevant) }
-                return seen.isDisjoint(with: relevant)
-            }
-            if !partners.isEmpty, isUnique, group.count <= largestGroup { return group }
+        let lacking = disks.indices.filter { !disks[$0].volumes.missing.isEmpty }
+        guard !lacking.isEmpty else { return nil }
+        // A tenant may have thousands of such disks: each is not compared with each.
+        var holders: [Substring: [String: [Int]]] = [:]
+        for (number, disk) in disks.enumerated() {
+            let directory = disk.directory
+            for volume in disk.volumes.present { holders[directory, default: [:]][volume, default: []].append(number) }
+        }
+        for number in lacking {
+            let volumes = disks[number].volumes
+            let known = holders[disks[number].directory] ?? [:]
+            let relevant = [volumes.missing, volumes.present].joined()
+            let isUnique = relevant.allSatisfy { known[$0, default: []].count <= 1 }
+            guard isUnique else { continue }
+            let partners = Set(volumes.missing.compactMap { known[$0]?.first })
+            guard !partners.isEmpty, partners.count < largestGroup else { continue }
+            return (partners + [number]).sorted { disks[$0].path < disks[$1].path }
         }
         return nil
     }
