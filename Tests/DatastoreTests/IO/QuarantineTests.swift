@@ -227,4 +227,42 @@ struct QuarantineTests {
             try datastore.drain()
         }
     }
+
+    /// Two threads compare an image that is in reach again; when the second looks, the first has let a client write to it.
+    @Test func aClientsWriteIsNotTakenForAChangeWhileTheServerDidNotRun() throws {
+        var offset = 0
+        try self.bed.serve(.writeback) { datastore, handle in offset = try self.bed.redirect(datastore, handle) }
+        var status = stat()
+        try #require(stat(self.bed.path("disk.img"), &status) == 0)
+        let (inode, place, bed) = (UInt64(status.st_ino), offset, self.bed)
+        let isAway = Atomic(true)
+        let between = Locked<(@Sendable () -> Void)?>(nil)
+        var configuration = DatastoreConfiguration(
+            exports: [.init(path: "\(bed.directory)/export")], stateDirectory: "\(bed.directory)/state")
+        configuration.cacheSize = 1 << 20
+        configuration.tier = .init(
+            directories: ["\(bed.directory)/ssd"], mode: .writeback, size: 64 << 20, drainTimeout: .zero)
+        configuration.openFailure = { found in
+            guard found == inode else { return nil }
+            if isAway.load(ordering: .relaxed) { return EIO }
+            let body = between.withLock { $0.take() }
+            body?()
+            return nil
+        }
+        let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+        defer { datastore.close() }
+        let image = try #require(datastore.tier.register.entries.keys.first)
+        try #require(datastore.tier.register.entry(image)?.stopped != nil)
+        let handle = try #require(FileHandle(image.bytes))
+        isAway.store(false, ordering: .relaxed)
+        between.withLock { between in
+            between = {
+                #expect((try? bed.read(place, handle, datastore)) == RedirectBed.content)
+                #expect(failure { try bed.write(5, at: 4 << 20, handle, datastore) } == nil)
+            }
+        }
+        datastore.tier.compareStopped()
+        #expect(datastore.tier.register.entry(image)?.stopped == nil)
+        #expect(!datastore.tier.register.isQuarantined(image), "nobody but a client has changed it")
+    }
 }
