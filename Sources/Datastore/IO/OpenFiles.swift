@@ -488,6 +488,8 @@ final class OpenFiles: Sendable {
                 return logger.notice(
                     "\(hostFile.path): not looked into while it is refused, see introspectctl tier list")
             }
+            // Of a file that was opened by its handle alone the path, and with it the mode, is known only now.
+            part.redirects?.noteRename(to: hostFile.path)
             files.append(part)
         }
         // Another image may have had one of the files: a descriptor takes its extents over.

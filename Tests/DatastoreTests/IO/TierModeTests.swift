@@ -2,6 +2,7 @@ import BlockStorage
 import Glibc
 import NIOCore
 import Testing
+import TestTools
 import Tiering
 
 @testable import Datastore
@@ -101,5 +102,37 @@ struct TierModeTests {
             try bed.write(1, at: offset, handle, datastore)
             try #expect(bed.readFile(offset, "plain.img").first == 1)
         }
+    }
+
+    /// The kernel knows no path of a file that was opened by its handle alone.
+    @Test(.enabled(if: isRoot, "mounts a file system"))
+    func anImageHasItsModeAlsoWhenItIsOpenedByAnOldHandle() throws {
+        let (device, export) = ("\(bed.directory)/device", "\(bed.directory)/export")
+        try makeSparseFile(device, size: 64 << 20)
+        try runTool("mkfs.ext4", ["-q", device])
+        try runTool("mount", ["-o", "loop", device, export])
+        defer { _ = try? runTool("umount", ["--lazy", export]) }
+        try runTool("mke2fs", ["-q", "-t", "ext3", "-F", bed.path("disk.img"), "8192k"])
+        var configuration = DatastoreConfiguration(
+            exports: [.init(path: export)], stateDirectory: "\(bed.directory)/state")
+        configuration.cacheSize = 1 << 20
+        configuration.tier = .init(directories: ["\(bed.directory)/ssd"], mode: .writeback, size: 64 << 20)
+        configuration.tier?.modes = [(bed.path("disk.img"), .off)]
+        let handle = try {
+            let first = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { first.close() }
+            return try bed.handle("disk.img", first)
+        }()
+        // As long as anybody has a descriptor of it the kernel knows the names on a device.
+        try runTool("sync", ["-f", export])
+        try runTool("umount", ["--lazy", export])
+        try runTool("cp", ["--sparse=always", device, "\(device)2"])
+        try runTool("mount", ["-o", "loop", "\(device)2", export])
+        let second = try Datastore(configuration: configuration, logger: .init(label: "test"))
+        defer { second.close() }
+        let offset = try bed.inodeTable(second, handle) + 8192
+        try bed.write(7, at: offset, handle, second)
+        #expect(second.tierStatus().liveBytes == 0, "the log takes nothing of it")
+        try #expect(bed.readFile(offset).first == 7)
     }
 }
