@@ -63,9 +63,12 @@ struct OpenFileTable {
         return removed
     }
 
+    /// Whether nobody uses a file, and the log has nothing of it: a write may have gone there since it became a candidate, and
+    /// none does from now on. Who closes it must not wait for the destager, for he may be the destager.
     private mutating func isUnused(_ identity: OpenFile.Identity) -> Bool {
         guard let index = byIdentity.index(forKey: identity) else { return false }
         return isKnownUniquelyReferenced(&byIdentity.values[index].file)
+            && byIdentity.values[index].file.redirects?.hasAny != true
     }
 
     // MARK: Images

@@ -92,17 +92,7 @@ extension OpenFiles {
     }
 
     /// Makes durable what files have that the table has just forgotten, and lets them go.
-    ///
-    /// A write may have gone to the log since it was asked which have redirects: nothing of a file stays there that nobody
-    /// looks after.
     func close(_ files: [OpenFile]) {
-        for file in files where file.redirects?.hasAny == true {
-            do throws(StorageError) {
-                try file.redirects?.drain(RedirectTier.everything)
-            } catch {
-                logger.error("\(error): redirected blocks stay in the log")
-            }
-        }
         settleLateTimes(of: files)
         for file in files where file.isDirty { _ = flush(file) }
     }

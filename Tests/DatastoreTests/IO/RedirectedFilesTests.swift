@@ -199,6 +199,22 @@ struct RedirectedFilesTests {
         try log.write([0x58], at: start)
         try log.flush()
     }
+
+    /// Also when it was chosen before a write of it went to the log: nobody has to move its blocks to close it, who may be the
+    /// destager itself.
+    @Test func aFileWithRedirectedBlocksIsNotClosed() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            let identity = try #require(datastore.files.file(for: handle)).identity
+            // Who goes through the open files has them for a moment.
+            for _ in 0..<40 {
+                for session in datastore.files.sessions { datastore.files.end(session) }
+                let closed = datastore.files.table.withLock { $0.removeUnused([identity]) }
+                try #require(closed.isEmpty)
+                usleep(10_000)
+            }
+        }
+    }
 }
 
 extension Int {
