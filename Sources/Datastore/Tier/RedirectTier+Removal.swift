@@ -29,7 +29,13 @@ extension RedirectTier {
         }
         do throws(DatastoreError) {
             // Another thread may have begun meanwhile: the changes of a register come one after the other.
-            try register.changeImages { images in images[image]?.isBeingRemoved = isBeingRemoved(image) }
+            try register.changeImages { images in
+                guard var entry = images[image] else { return }
+                entry.isBeingRemoved = isBeingRemoved(image)
+                // All of the path is for the removal: registers are to stay small.
+                if !entry.isBeingRemoved { entry.path = entry.path.endForMessages }
+                images[image] = entry
+            }
         } catch {
             // The next start finds the file, and that it was not removed.
             logger.warning("\(error.message)")

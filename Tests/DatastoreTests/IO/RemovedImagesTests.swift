@@ -136,4 +136,17 @@ struct RemovedImagesTests {
             try datastore.attachTier()
         }
     }
+
+    @Test func aRemovalThatFailedLeavesNoLongPathInTheRegister() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            let image = try #require(ImageIdentity(handle))
+            let path = ByteString([UInt8](repeating: 0xE4, count: 4000))
+            try datastore.tier.beginRemoval(of: image, from: path)
+            #expect(datastore.tier.register.entry(image)?.path == path, "by it the next start finds out")
+            datastore.tier.endRemoval(of: image)
+            let entry = try #require(datastore.tier.register.entry(image))
+            #expect(!entry.isBeingRemoved && entry.path.bytes.count <= 256)
+        }
+    }
 }
