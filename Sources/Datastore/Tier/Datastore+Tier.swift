@@ -65,7 +65,8 @@ extension Datastore {
             throw DatastoreError(
                 .noEntry, "\(name): stands for several: name one by its identity, which tier list --json shows")
         }
-        guard FileHandle(image.bytes).flatMap(files.file(for:)) == nil else {
+        // Perhaps by another export's handle, or by none.
+        guard !files.openFiles.contains(where: { $0.redirects?.image == image }) else {
             throw DatastoreError(
                 .invalidArgument, "\(match.path): is in use: it could not be opened once more just now")
         }

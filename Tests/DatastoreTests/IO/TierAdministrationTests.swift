@@ -1,5 +1,6 @@
 import BlockStorage
 import Glibc
+import Synchronization
 import TestTools
 import Testing
 import Tiering
@@ -155,5 +156,27 @@ struct TierAdministrationTests {
             try datastore.attachTier()
             try #expect(bed.read(offset, handle, datastore) != RedirectBed.content, "what was given up is gone")
         }
+    }
+
+    /// Also when clients have it open by the handle of another export than the log knows it by.
+    @Test func anImageThatIsInUseIsNotForgotten() throws {
+        #expect(link(bed.path("disk.img"), "\(bed.directory)/export2/disk.img") == 0)
+        let fails = Atomic(false)
+        var configuration = DatastoreConfiguration(
+            exports: ["export", "export2"].map { .init(path: "\(bed.directory)/\($0)") },
+            stateDirectory: "\(bed.directory)/state")
+        configuration.cacheSize = 1 << 20
+        configuration.tier = .init(directories: ["\(bed.directory)/ssd"], mode: .writeback, size: 64 << 20)
+        configuration.openFailure = { _ in fails.load(ordering: .relaxed) ? EMFILE : nil }
+        let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+        defer { datastore.close() }
+        let handles = try (0..<2).map { try bed.handle("disk.img", datastore, export: $0) }
+        let handle = try #require(handles.first { datastore.images.identity(of: $0) != ImageIdentity($0) })
+        let offset = try bed.redirect(datastore, handle)
+        fails.store(true, ordering: .relaxed)
+        let image = try #require(datastore.tierStatus().images.first { $0.isOrphaned })
+        #expect(failure { try datastore.forget(image.identity) } == .invalidArgument)
+        fails.store(false, ordering: .relaxed)
+        try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
     }
 }
