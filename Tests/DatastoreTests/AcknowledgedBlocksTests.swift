@@ -254,4 +254,53 @@ import Tiering
             }
         }
     }
+
+    /// A write that comes while the register forgets the file, whose time a client has just set.
+    @Test(.enabled(if: isRoot, "mounts file systems"))
+    func theTimeOfAWriteBesideOneThatSetsItIsNotSetBack() throws {
+        let (image, state) = ("\(bed.directory)/state-image", "\(bed.directory)/state")
+        try makeSparseFile(image, size: 32 << 20)
+        try runTool("mkfs.ext4", ["-q", image])
+        mkdir(state, 0o700)
+        try runTool("mount", ["-o", "loop", image, state])
+        defer { _ = try? runTool("umount", ["--lazy", state]) }
+        chmod(state, 0o700)
+        let time = FileTime(seconds: 1_000_000_000, nanoseconds: 0)
+        try bed.withFileSystem { _ in
+            try bed.serve(nil) { datastore, handle in
+                for number in 0..<100 { try bed.write(1, at: number * 4096, handle, datastore) }
+                try #require(datastore.lateTimes.count == 1)
+                // Whoever writes to the register waits from now on.
+                try runTool("fsfreeze", ["--freeze", state])
+                let isDone = Locked(false)
+                Thread {
+                    let changes = AttributeChanges(modificationTime: .at(time))
+                    _ = try? datastore.setAttributes(handle, changes, guard: nil, as: .root)
+                    isDone.withLock { $0 = true }
+                }.start()
+                for _ in 0..<200
+                where (try? datastore.getAttributes(handle, as: .root).modificationTime) != time { usleep(10_000) }
+                usleep(500_000)
+                let isWaiting = !isDone.withLock { $0 }
+                try bed.write(2, at: 0, handle, datastore)
+                let seen = try datastore.getAttributes(handle, as: .root).modificationTime
+                try runTool("fsfreeze", ["--unfreeze", state])
+                try #require(isWaiting && seen != time)
+                for _ in 0..<400 where !isDone.withLock({ $0 }) { usleep(10_000) }
+                // What a power failure leaves now.
+                try runTool("cp", ["--sparse=always", "\(bed.directory)/image", "\(bed.directory)/left"])
+                try runTool("cp", ["-a", state, "\(bed.directory)/state-left"])
+            }
+        }
+        for _ in 0..<200 where (try? runTool("umount", ["\(bed.directory)/export"])) == nil { usleep(25_000) }
+        try runTool("mount", ["-o", "loop", "\(bed.directory)/left", "\(bed.directory)/export"])
+        defer { _ = try? runTool("umount", ["--lazy", "\(bed.directory)/export"]) }
+        var configuration = DatastoreConfiguration(
+            exports: [.init(path: "\(bed.directory)/export")], stateDirectory: "\(bed.directory)/state-left")
+        configuration.cacheSize = 1 << 20
+        let next = try Datastore(configuration: configuration, logger: .init(label: "test"))
+        defer { next.close() }
+        let found = try next.getAttributes(try bed.handle("disk.img", next), as: .root).modificationTime
+        #expect(found != time, "a client has seen a later one")
+    }
 }

@@ -55,9 +55,23 @@ final class LateTimes: Sendable {
 extension Datastore {
     /// A client has set the time of change of `file`, and it is durable: a crash must not replace it by another. Called before
     /// the client is answered.
+    ///
+    /// A WRITE beside this may have counted on the register for its own time, which is the later one: that is made durable
+    /// when no other counts on it any more.
     func keepTimes(of file: OwnedDescriptor) throws(DatastoreError) {
-        guard let identity = ImageIdentity(try handles.handle(of: file)), lateTimes.contains(identity) else { return }
-        try lateTimes.remove([identity])
+        guard let identity = ImageIdentity(try handles.handle(of: file)) else { return }
+        var failure: DatastoreError?
+        try lateTimes.remove([identity]) { _ in
+            do throws(DatastoreError) {
+                try file.syncAttributes()
+                return true
+            } catch {
+                files.noteFailedFlush(of: file)
+                failure = error
+                return false
+            }
+        }
+        if let failure { throw failure }
     }
 
     /// Gives the files whose times a crash may have set back the time of now.
