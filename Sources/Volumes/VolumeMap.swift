@@ -83,6 +83,14 @@ public struct VolumeMap: Sendable, Hashable {
         mappedBytes = mapped
     }
 
+    /// The memory that it takes, in bytes: each segment has its columns in an allocation of its own.
+    public var memoryBytes: Int {
+        let header = 32
+        let places = (segments + copies).reduce(0) { $0 + header + $1.columns.capacity * MemoryLayout<Int>.stride }
+        return places + (segments.capacity + copies.capacity) * MemoryLayout<Segment>.stride
+            + columns.capacity * MemoryLayout<Column>.stride
+    }
+
     /// The end of the last segment, in bytes of the volume.
     var end: Int { segments.last?.volumeRange.end ?? 0 }
 

@@ -56,7 +56,7 @@ extension HostileImage {
     }
 
     /// Two mirrors of 30,000 legs each.
-    private static var mirrors: HostileImage {
+    static var mirrors: HostileImage {
         let disk = SparseDisk(size: 128 << 30)
         let mirrors = (0..<2).map { number in
             let legs = (0..<30_000).map { "\"pv0\", \(30_000 * number + $0)" }.joined(separator: ", ")

@@ -35,6 +35,15 @@ import Testing
                 + " took \(worst.digest)")
     }
 
+    /// What says how a disk is divided counts as a part of the map: a MiB of metadata names 60,000 places.
+    @Test func legsOfMirrorsCountAsMemory() throws {
+        let disk = HostileImage.mirrors.files[0].disk
+        let introspector = DiskIntrospector(name: "hostile", diskSize: disk.size)
+        let options = ScanOptions(storedBytes: disk.storedBytes)
+        _ = try introspector.scan(DeviceReader(disk), parallelism: 1, options: options)
+        #expect(introspector.mapMemoryBytes > 60_000 * 128)
+    }
+
     /// Scans, writes and digests, while somebody asks for a class all the time; returns the longest wait for that.
     private func run(
         _ hostile: inout HostileDisk, seed: UInt64, _ longestDigest: inout Duration

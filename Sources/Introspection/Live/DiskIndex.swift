@@ -34,10 +34,14 @@ final class DiskIndex: Sendable {
                 }
             }
         }
-        self.entries = entries.sorted { $0.range.offset < $1.range.offset }
+        entries.sort { $0.range.offset < $1.range.offset }
+        self.entries = entries
+        memoryBytes =
+            entries.capacity * MemoryLayout<Entry>.stride + volumes.reduce(0) { $0 + $1.map.memoryBytes }
     }
 
-    var memoryBytes: Int { entries.capacity * MemoryLayout<Entry>.stride }
+    /// The memory that it takes, in bytes; what a few MiB of LVM2 metadata say is most of it then.
+    let memoryBytes: Int
 
     /// Calls `body` with consecutive parts that cover `range`.
     func forEachPart<Failure: Error>(
