@@ -65,6 +65,13 @@ extension DiskIntrospector {
         objects.withLock { indexes in indexes.ofFileSystem.reduce(0) { $0 + ($1?.memoryBytes ?? 0) } }
     }
 
+    /// Gives the memory of all object indexes back; who needs one again has it made anew. Waits for who makes one.
+    public func dropObjectIndexes() {
+        objectTurn.whileAlone {
+            objects.withLock { $0.ofFileSystem = $0.ofFileSystem.map { _ in nil } }
+        }
+    }
+
     /// The index of a file system, brought up to date or made; nil where it cannot be had. Blocks.
     func currentIndex(of number: Int, _ reader: some ClassifiedReader) -> LiveObjects? {
         objectTurn.whileAlone {
@@ -99,7 +106,7 @@ extension DiskIntrospector {
             return access(number, generation: start.generation) { $0.writtenObjects = nil }
         }
         let made = update.objects
-        objects.withLock { $0.put(made, number) }
+        objects.withLock { $0.put(made, number, generation: start.generation) }
         for (table, blocks) in update.followed {
             watch(table, if: blocks, in: number, generation: start.generation)
         }
@@ -253,8 +260,9 @@ extension ObjectIndexes {
         return ofFileSystem[number] ?? LiveObjects()
     }
 
-    fileprivate mutating func put(_ index: LiveObjects, _ number: Int) {
-        if number < ofFileSystem.count { ofFileSystem[number] = index }
+    /// Takes an index, unless the disk was forgotten since it was begun.
+    fileprivate mutating func put(_ index: LiveObjects, _ number: Int, generation: Int) {
+        if generation == self.generation, number < ofFileSystem.count { ofFileSystem[number] = index }
     }
 
     func of(_ number: Int) -> LiveObjects? {

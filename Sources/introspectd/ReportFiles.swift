@@ -39,10 +39,10 @@ struct ReportFiles {
             let limit = Self.leastRoom + reader.storedBytes / 50
             try? PrivateFiles.writeLines(to: "\(directory)/\(name)", limit: limit) { file in
                 introspector.forEachContents(reader) { volume, inode, range in
-                    file.add("\(volume) \(inode) \(range.offset) \(range.length)\n")
+                    !datastore.isAdministrationOver && file.add("\(volume) \(inode) \(range.offset) \(range.length)\n")
                 }
                 introspector.forEachName(reader) { volume, inode, path in
-                    file.add("\(volume) \(inode) \(path.map { "\($0)" } ?? "?")\n")
+                    !datastore.isAdministrationOver && file.add("\(volume) \(inode) \(path.map { "\($0)" } ?? "?")\n")
                 }
             }
         }

@@ -29,7 +29,7 @@ struct Serve: AsyncParsableCommand {
             1024, which only root of a client's machine can have. Allow machines whose root you trust.
 
             SIGTERM and SIGINT stop the server: requests in flight are answered and everything is put on stable storage. \
-            SIGUSR1 writes the report. SIGHUP does nothing.
+            SIGUSR1 writes the report, and so does a stop, without the names of guests' files. SIGHUP does nothing.
 
             Handles of files are made by the kernel where the process has CAP_DAC_READ_SEARCH, otherwise of inode number \
             and birth time; both stay valid over a restart, as long as the state directory is kept.
@@ -209,16 +209,20 @@ struct Serve: AsyncParsableCommand {
             throw Self.failure("\(error)")
         }
         datastore.openImages()
+        let reports = IOPool(name: "reports", threadCount: 1)
         signals: for await signal in signals {
             switch signal {
-            case .sigusr1: writeReport(of: datastore, logger)
+            case .sigusr1: reports.submit { writeReport(of: datastore, namesFiles: reportFiles, logger) }
             case .sighup: logger.notice("SIGHUP: there is nothing to load again; SIGTERM stops the server")
             default: break signals
             }
         }
         logger.info("stopping")
+        // One that is under way ends at the next image. The last reads none: they may be another server's by then.
+        datastore.endAdministration()
+        reports.shutDown()
         await server.stop()
-        writeReport(of: datastore, logger)
+        writeReport(of: datastore, namesFiles: false, logger)
     }
 
     /// Every file that clients use takes two descriptors, and a thousand are soon used up.
@@ -253,10 +257,10 @@ struct Serve: AsyncParsableCommand {
         return configuration
     }
 
-    private func writeReport(of datastore: Datastore, _ logger: Logger) {
+    private func writeReport(of datastore: Datastore, namesFiles: Bool, _ logger: Logger) {
         guard let report else { return }
         do {
-            try ReportFiles(directory: report, namesFiles: reportFiles).write(datastore)
+            try ReportFiles(directory: report, namesFiles: namesFiles).write(datastore)
         } catch {
             logger.warning("the report cannot be written to \(report): \(error)")
         }

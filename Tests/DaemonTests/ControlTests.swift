@@ -153,6 +153,7 @@ struct ControlTests {
             }
             let server = try LocalServer(serving: export, ["--report-files"], in: temporary, on: bed)
             for folder in folders { try server.waitForLog("/\(folder)/disk.img: scanned in") }
+            try server.writeReport()
             #expect(server.process.stop() == 0)
             let files = try FileManager.default.contentsOfDirectory(atPath: server.reportDirectory).sorted()
             for ending in ["runs", "files"] {

@@ -30,6 +30,14 @@ struct LocalServer {
         try run("nfs-ls", "nfs://127.0.0.1\(directory)?nfsport=\(port)&mountport=\(mountPort)", timeLimit: 20)
     }
 
+    /// Has the report written, and waits until it is; `directory` is where it is told to.
+    func writeReport(in directory: String? = nil, upTo seconds: Double = 20) throws {
+        let last = "\(directory ?? reportDirectory)/statistics.json"
+        unlink(last)
+        process.signal(SIGUSR1)
+        try process.wait(upTo: seconds, for: "the report") { access(last, F_OK) == 0 }
+    }
+
     /// Waits until the log has `text`.
     func waitForLog(_ text: String, upTo seconds: Double = 20) throws {
         try process.wait(upTo: seconds, for: "a log line with: \(text)") { process.log.contains(text) }

@@ -29,10 +29,14 @@ extension Datastore {
         }
     }
 
-    /// Calls `body` for each image that introspection knows with its path, its object index, and what reads its disk.
+    /// Calls `body` for each image that introspection knows with its path, its object index, and what reads its disk; ends
+    /// when administration does. An index that was made for this is dropped: those of many images take no memory together.
     public func forEachObjectIndex(_ body: (_ path: String, DiskIntrospector, any ClassifiedReader) -> Void) {
         for session in files.sessions where session.lastScan != nil {
+            guard !isAdministrationOver else { return }
+            let isNew = session.introspector.objectIndexBytes == 0
             body(session.image.path, session.introspector, session.reader)
+            if isNew { session.introspector.dropObjectIndexes() }
         }
     }
 

@@ -75,8 +75,10 @@ extension Datastore {
         return image == announced
     }
 
+    /// One with another name stays. Were that name's removal announced, a start that finds the disk failing took it for gone.
     private func imageThatNeedsLog(_ file: OwnedDescriptor) -> ImageIdentity? {
-        guard tier.isInUse, file.type == .regular, let image = images.identity(of: file), tier.register.contains(image)
+        guard tier.isInUse, file.type == .regular, let image = images.identity(of: file), tier.register.contains(image),
+            (try? file.attributes()).map({ $0.linkCount <= 1 }) ?? true
         else { return nil }
         return image
     }

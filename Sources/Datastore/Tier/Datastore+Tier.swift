@@ -17,6 +17,9 @@ extension Datastore {
     /// the server stops.
     public func endAdministration() { tier.administrationEnds.store(true, ordering: .relaxed) }
 
+    /// Whether what administrators have asked for is to end.
+    public var isAdministrationOver: Bool { tier.isAdministrationOver() }
+
     /// How the fast device does.
     public func tierStatus() -> TierStatus {
         tier.status { image in

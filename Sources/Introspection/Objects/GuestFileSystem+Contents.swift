@@ -152,6 +152,7 @@ extension GuestFileSystem {
         tree.forEachRoot(of: file.inode, role, take)
         var seen: Set<UInt64> = []
         while let node = nodes.popLast() {
+            try checkRoom(for: contents.count, of: file)
             guard seen.insert(node.block).inserted else { continue }
             let bytes = try bytes(ofBlock: node.block, as: .indirect)
             tree.forEachChild(

@@ -136,6 +136,7 @@ struct ObjectUpdate {
         tree.forEachRoot(of: inode, role, take)
         var seen: Set<UInt64> = []
         while let node = nodes.popLast() {
+            guard contents.count <= memoryLimit / MemoryLayout<ExtBlockRun>.stride else { throw Overflow() }
             guard seen.insert(node.block).inserted else { continue }
             followed.append((table, node.block..<node.block + 1))
             let bytes = try bytes(node.block, as: .indirect)

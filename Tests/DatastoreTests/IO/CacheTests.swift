@@ -99,6 +99,21 @@ struct CacheTests {
         }
     }
 
+    /// A report makes them of all images, one after the other.
+    @Test func objectIndexesOfAReportAreNotKept() throws {
+        try withBed(images: ["a.img", "b.img"], cacheSize: 16 << 20) { bed in
+            var sizes: [Int] = []
+            bed.datastore.forEachObjectIndex { _, introspector, reader in
+                introspector.forEachName(reader) { _, _, _ in true }
+                sizes.append(introspector.objectIndexBytes)
+            }
+            #expect(sizes.count == 2 && sizes.allSatisfy { $0 > 0 })
+            #expect(bed.datastore.files.sessions.allSatisfy { $0.introspector.objectIndexBytes == 0 })
+            bed.datastore.endAdministration()
+            bed.datastore.forEachObjectIndex { _, _, _ in Issue.record("a stop waits for it") }
+        }
+    }
+
     @Test func journalIsNeverKept() throws {
         try withBed(cacheSize: 64 << 20) { bed in
             let handle = try bed.handle("disk.img")

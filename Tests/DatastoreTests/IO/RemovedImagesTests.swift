@@ -137,6 +137,20 @@ struct RemovedImagesTests {
         }
     }
 
+    /// What is on record is the removal of an image, not of one of its names.
+    @Test func whatHasAnotherNameIsNotAnnouncedAsRemoved() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let image = try #require(ImageIdentity(handle))
+            let path = try #require(datastore.tier.register.entry(image)?.path)
+            link(bed.path("disk.img"), bed.path("second"))
+            let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
+            _ = try datastore.remove(root, "second", as: .root)
+            #expect(datastore.tier.register.entry(image)?.path == path)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
     @Test func aRemovalThatFailedLeavesNoLongPathInTheRegister() throws {
         try bed.serve(.writeback) { datastore, handle in
             _ = try bed.redirect(datastore, handle)
