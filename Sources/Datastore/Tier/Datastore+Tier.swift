@@ -156,8 +156,26 @@ extension Datastore {
         defer { if !keepingLog { verifier.renew() } }
         for image in changed {
             try tier.resolve(image, keepingLog: keepingLog)
+            if keepingLog { try lengthen(image) }
         }
         openImages()
+    }
+
+    /// Makes the file of an image as long as it was when the log took what it has of it: another program may have cut it.
+    private func lengthen(_ image: ImageIdentity) throws(DatastoreError) {
+        guard let end = tier.attachment?.log.end(of: image), let handle = FileHandle(image.bytes) else { return }
+        let file = try openFile(handle)
+        guard try currentAttributes(of: file).size < end else { return }
+        do throws(MutationFailure) {
+            _ = try changingAttributes(of: file.descriptor, size: UInt64(end)) { () throws(DatastoreError) in
+                let writer: OwnedDescriptor
+                do throws(StorageError) { writer = try file.writer() } catch { throw DatastoreError(error) }
+                guard ftruncate(writer.rawValue, end) == 0 else { throw DatastoreError.lastSystemError(file.path) }
+            }
+        } catch {
+            throw error.error
+        }
+        do throws(StorageError) { try file.flush() } catch { throw DatastoreError(error) }
     }
 
     /// The images of the files that `path` stands for.

@@ -3,11 +3,11 @@ import CLinux
 import Glibc
 import Tiering
 
-/// What is known of the log apart from its devices, so that an older copy of them is not taken for it: how far it was, and
-/// which files it was in.
+/// What is known of the log apart from its devices, so that an older copy of them is not taken for it, nor an older copy of
+/// the state directory for what belongs to it: how far it was, and which files it was in.
 ///
-/// Lines: `log`, its identity in hexadecimal and its generation, never more than what the devices have; `file`, its path,
-/// inode number, and seconds and nanoseconds of its birth.
+/// Lines: `log`, its identity in hexadecimal, its generation, never more than what the devices have, and the epoch of the
+/// last start, never less; `file`, its path, inode number, and seconds and nanoseconds of its birth.
 ///
 /// The generation grows with each start and each checkpoint. That all devices are as they were a moment ago, after the
 /// same checkpoint and in the same files, cannot be seen.
@@ -40,13 +40,18 @@ struct LogNotes: RegisterContent {
 
     var identity: UInt128?
     var generation: UInt64 = 0
+    /// Nil when it is not known.
+    var epoch: UInt64?
     var files: [[UInt8]: FileMark] = [:]
 
     mutating func take(_ line: RegisterForm.Line) -> String? {
         switch line.text(0) {
-        case "log" where line.words.count == 3 && identity == nil:
+        case "log" where (3...4).contains(line.words.count) && identity == nil:
             identity = UInt128(line.text(1), radix: 16)
-            guard identity != nil, let generation = UInt64(line.text(2)) else { return "an identity and a generation" }
+            epoch = line.words.count > 3 ? UInt64(line.text(3)) : nil
+            guard identity != nil, let generation = UInt64(line.text(2)), epoch != nil || line.words.count == 3 else {
+                return "an identity, a generation and an epoch"
+            }
             self.generation = generation
             return nil
         case "file" where line.words.count == 5:
@@ -62,7 +67,8 @@ struct LogNotes: RegisterContent {
 
     var lines: [[[UInt8]]] {
         guard let identity else { return [] }
-        let log = ["log", String(identity, radix: 16), "\(generation)"].map { Array($0.utf8) }
+        let log = (["log", String(identity, radix: 16), "\(generation)"] + (epoch.map { ["\($0)"] } ?? []))
+            .map { Array($0.utf8) }
         let sorted = files.sorted { $0.key.lexicographicallyPrecedes($1.key) }
         return [log]
             + sorted.map { path, mark in
@@ -90,6 +96,22 @@ extension RedirectRegister {
         }
     }
 
+    /// Notes durably that the log on `devices` is about to be opened, of which it begins a new epoch.
+    ///
+    /// Was it opened since the state directory heard of it, that is an older copy: then what the log has counts also of
+    /// images that do not stand here. Of a copy that was made since the last start nothing tells.
+    ///
+    /// - Returns: whether that is so.
+    func noteStart(of devices: [LogOpening.Device]) throws(DatastoreError) -> Bool {
+        let known = notes.current
+        let labels = devices.compactMap(\.label).filter { $0.identity == known.identity && $0.identity == log }
+        guard let newest = labels.max(by: { $0.generation < $1.generation }) else { return false }
+        let isOld = known.epoch.map { $0 < newest.epoch } ?? false
+        if isOld { try noteLacking() }
+        try notes.change { $0.epoch = newest.generation + 1 }
+        return isOld
+    }
+
     /// Notes durably how far the log is, in the files at `paths`; what it has reached is on its devices already.
     func note(_ log: RedirectLog, in paths: [String]) throws(DatastoreError) {
         let generation = log.generation
@@ -97,6 +119,7 @@ extension RedirectRegister {
         try notes.change { notes in
             notes.identity = log.identity
             notes.generation = generation
+            notes.epoch = log.epoch
             notes.files = [:]
             for (path, mark) in marks { notes.files[path] = mark }
         }

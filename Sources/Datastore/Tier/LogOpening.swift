@@ -85,6 +85,7 @@ struct LogOpening {
             if register.log != nil, !known.isEmpty {
                 let isSpread = !configuration.isMirrored && devices.count > 1
                 let found = isSpread ? sides : known.map { sides[$0] }
+                try record { () throws(DatastoreError) in try noteStart(of: devices) }
                 let log = try recover(found, suspects: Set(known.indices.filter { suspects.contains(known[$0]) }))
                 for note in log.takeNotes() { logger.warning("\(note)") }
                 guard let missing = failure ?? missing(isSpread ? 0 : configuration.directories.count - known.count)
@@ -128,6 +129,15 @@ struct LogOpening {
             }
         }
         return try configuration.openDevice(directory, size)
+    }
+
+    private func noteStart(of devices: [Device]) throws(DatastoreError) {
+        guard try register.noteStart(of: devices) else { return }
+        logger.warning(
+            """
+            \(register.path) is an older copy than the redirect log: images that it does not name are entered from the log; \
+            put the state directory back that belongs to it, if there is one
+            """)
     }
 
     /// Recovers the log from all sides, or else from any one of them when another cannot be read: then it has failed, but

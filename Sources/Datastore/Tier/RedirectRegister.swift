@@ -42,7 +42,7 @@ final class RedirectRegister: Sendable {
         var voidLogs: [UInt128] = []
         var images: [ImageIdentity: Entry] = [:]
         /// Whether images that need the log may not stand here, but in the log alone: in the first version there were ways
-        /// to that.
+        /// to that, and what is here may be an older copy.
         var mayLackImages = false
     }
 
@@ -64,6 +64,9 @@ final class RedirectRegister: Sendable {
 
     /// See ``Content/mayLackImages``.
     var mayLackImages: Bool { register.get { $0.mayLackImages } }
+
+    /// Notes durably that images may stand in the log alone.
+    func noteLacking() throws(DatastoreError) { try register.change { $0.mayLackImages = true } }
 
     /// Enters the images that stand in the log alone, durably.
     func complete(with images: [ImageIdentity]) throws(DatastoreError) {

@@ -50,6 +50,8 @@ public struct LogLabel: Sendable {
     public let identity: UInt128
     /// Grows with each start and each checkpoint.
     public let generation: UInt64
+    /// The generation that the last start gave it.
+    public var epoch: UInt64 { superblock.epoch }
     /// Nil in the first form, which does not say it.
     public let place: LogPlace?
     let superblock: LogSuperblock

@@ -94,6 +94,12 @@ struct RedirectIndex {
         return found
     }
 
+    /// Where the last redirect of an image ends; 0 when there is none. Goes through all regions.
+    func end(image: UInt32) -> Int {
+        let last = regions.keys.filter { $0.image == image }.max()
+        return last.flatMap { redirects(in: $0).last?.range.end } ?? 0
+    }
+
     /// The redirects of one region, in order.
     func redirects(in region: Region) -> [Redirect] {
         redirects(image: region.image, region.range)

@@ -178,6 +178,9 @@ public final class RedirectLog: @unchecked Sendable {
     /// Grows with each start and each checkpoint: a device that has a lower one is an older copy.
     public var generation: UInt64 { monitor.withLock { state.superblock.generation } }
 
+    /// The generation that this start gave it: the next after that of the newest device.
+    public var epoch: UInt64 { monitor.withLock { state.superblock.epoch } }
+
     /// What was found that an administrator should know of, since this was asked last.
     public func takeNotes() -> [String] {
         monitor.withLock {
@@ -290,6 +293,12 @@ public final class RedirectLog: @unchecked Sendable {
     /// Whether a write of `range` must go to the log because a redirect of a part of it is, or may be, live.
     public func hasRedirect(_ range: ByteRange, of image: ImageIdentity) -> Bool {
         monitor.withLock { state.hasRedirect(range, of: image) }
+    }
+
+    /// How long an image must be for all that the log has of it, in bytes; takes a while where that is much.
+    public func end(of image: ImageIdentity) -> Int {
+        let (index, number) = monitor.withLock { (state.index, state.numbers[image]) }
+        return number.map(index.end(image:)) ?? 0
     }
 
     // MARK: Writing

@@ -108,6 +108,23 @@ struct QuarantineTests {
         }
     }
 
+    /// What the log has beyond the end that another program has given the file is there when the log counts.
+    @Test func anImageThatWasCutHasItsLengthAgainWhenTheLogCounts() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            truncate(bed.path("disk.img"), off_t(offset))
+            #expect(failure { try bed.read(offset - 4096, handle, datastore) } == .io)
+            try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            var status = stat()
+            #expect(stat(bed.path("disk.img"), &status) == 0)
+            #expect(Int(status.st_size) == offset + RedirectBed.content.count)
+            try bed.write(3, at: offset, handle, datastore)
+            try datastore.drain()
+            try #expect(bed.readFile(offset).first == 3)
+        }
+    }
+
     /// Without time for draining a stop leaves blocks in the log.
     @Test(arguments: [false, true]) func aChangeWhileNoServerRunsIsFound(restored: Bool) throws {
         var offset = 0

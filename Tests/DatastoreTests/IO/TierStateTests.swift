@@ -42,6 +42,28 @@ struct TierStateTests {
         }
     }
 
+    /// What was acknowledged after the copy was made is in the log, whatever the copy knows of it.
+    @Test func anOlderStateDirectoryLosesNoBlocks() throws {
+        let (state, copy) = ("\(bed.directory)/state", "\(bed.directory)/copy")
+        var (offset, place) = (0, 0)
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try runTool("cp", ["-a", state, copy])
+        try bed.serve(.writeback) { datastore, _ in
+            let other = try bed.handle("other.img", datastore)
+            place = try bed.inodeTable(datastore, other, "other.img")
+            try bed.write(7, at: place, other, datastore)
+        }
+        try runTool("rm", ["-r", state])
+        rename(copy, state)
+        for _ in 0..<2 {
+            try bed.serve(.writeback) { datastore, handle in
+                try #expect(bed.read(place, bed.handle("other.img", datastore), datastore).first == 7)
+                try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+                #expect(datastore.tierStatus().images.count == 2)
+            }
+        }
+    }
+
     /// An image that has everything itself is served while the log is away that others need.
     @Test(arguments: [false, true]) func whatIsWrittenWithoutTheLogIsNotOvertakenByIt(byAttaching: Bool) throws {
         let modes = [("disk.img", DatastoreConfiguration.TierMode.writethrough)]
