@@ -21,7 +21,8 @@ extension Datastore {
     ///    renewed if the storage fails (invariant 5). If it was renewed meanwhile the file is synced once more: ext4 answers
     ///    a sync that overlaps the abort of its journal with success.
     /// 4. A write that the redirect log takes is durable in a group commit there, whatever it asked for; one that
-    ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first.
+    ///    touches a live redirect is always taken (invariant 3), unless the redirect is moved to the file first. The log
+    ///    knows the file by what it is once it is open for writing (invariant 1): ``FileRedirects/mayTake(_:path:)``.
     /// 5. The kernel sees the caller write where that matters to it: ``DataWriter``.
     /// 6. Introspection takes note; whatever it concludes changes no byte (invariant 6).
     public func write(
@@ -182,7 +183,7 @@ extension OpenFile {
         guard let redirects else { return .file }
         let taker = try redirects.write(
             bytes, at: offset, fileSize: try size(), member: member, path: path, makeLengthDurable: makeLengthDurable,
-            holding: (ranges, ticket))
+            writer: writer, holding: (ranges, ticket))
         guard taker != .file else { return .file }
         // Clients tell by the time of change that there is something new.
         _ = lateTimes?.mayBeLate(path: path, atOnce: true)

@@ -5,11 +5,18 @@ import Tiering
 
 /// The redirected blocks of one open file.
 final class FileRedirects: Sendable {
-    let image: ImageIdentity
-    private let tier: RedirectTier
+    /// What the log knows it by when it has nothing of it yet: as it was when it was opened.
+    private let openedImage: ImageIdentity
+    /// See ``identify(_:path:)``; nil as long as it is ``openedImage``.
+    let copiedImage = Locked<ImageIdentity?>(nil)
+    let isCopied = Atomic(false)
+    let identification = Atomic(Identification.isOpen)
+    let images: ImageIdentities
+    let openedIdentity: OpenFile.Identity
+    let tier: RedirectTier
     /// See ``ExportRoot/fileSystemMark``.
     private let mark: String
-    private let isStranded: Bool
+    let isStranded: Bool
     private let isRemoved = Atomic(false)
     private let sequentialWrites = Locked(SequentialWrites())
     private let mode = Locked(DatastoreConfiguration.TierMode.writeback)
@@ -17,7 +24,9 @@ final class FileRedirects: Sendable {
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
         guard let image = images.identity(of: file) else { return nil }
         self.tier = tier
-        self.image = image
+        self.images = images
+        openedImage = image
+        openedIdentity = OpenFile.Identity(device: file.device, inode: file.inode)
         mark = file.root.fileSystemMark
         isStranded = images.isStranded(image)
         setMode(path: file.currentPath ?? "")
@@ -25,6 +34,12 @@ final class FileRedirects: Sendable {
 
     deinit {
         if mode.withLock({ $0 }) == .off { tier.noteModeOff(of: image, false) }
+    }
+
+    /// What the log knows the file by.
+    var image: ImageIdentity {
+        guard isCopied.load(ordering: .acquiring) else { return openedImage }
+        return copiedImage.withLock { $0 } ?? openedImage
     }
 
     /// What a write goes to.
@@ -40,12 +55,20 @@ final class FileRedirects: Sendable {
 
     private func setMode(path: String) {
         let new = tier.mode(of: path)
-        let old = mode.withLock { mode in
-            defer { mode = new }
-            return mode
+        mode.withLock { mode in
+            if (mode == .off) != (new == .off) { tier.noteModeOff(of: image, new == .off) }
+            mode = new
         }
-        guard (old == .off) != (new == .off) else { return }
-        tier.noteModeOff(of: image, new == .off)
+    }
+
+    /// The log knows the file by another identity from now on.
+    func use(_ image: ImageIdentity) {
+        mode.withLock { mode in
+            if mode == .off { tier.noteModeOff(of: self.image, false) }
+            copiedImage.withLock { $0 = image }
+            isCopied.store(true, ordering: .releasing)
+            if mode == .off { tier.noteModeOff(of: image, true) }
+        }
     }
 
     /// See ``RedirectTier/noteForeignChange(of:path:)``.
@@ -82,10 +105,11 @@ final class FileRedirects: Sendable {
     /// - Parameters:
     ///   - fileSize: the size of the file; a write past it makes it longer, and is the file's.
     ///   - makeLengthDurable: makes it durable that the file is as long, before the log alone has the end of it.
+    ///   - writer: the file, open for writing; see ``identify(_:path:)``.
     ///   - held: the write as the file's ranges have it; the destager may have the range while this waits for it.
     func write(
         _ bytes: UnsafeRawBufferPointer, at offset: Int, fileSize: Int, member: ImageSession.Member?, path: String,
-        makeLengthDurable: (Int) throws(StorageError) -> Void,
+        makeLengthDurable: (Int) throws(StorageError) -> Void, writer: () throws(StorageError) -> OwnedDescriptor,
         holding held: (ranges: RangeTable, ticket: RangeTable.WriteTicket)
     ) throws(StorageError) -> Taker {
         guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return .file }
@@ -99,7 +123,10 @@ final class FileRedirects: Sendable {
         }
         // Asked once: a rename may change it meanwhile.
         let mode = mode.withLock { $0 }
-        let (isChosen, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
+        var (isChosen, label) = mode == .off ? (false, 0) : choose(bytes, range, member)
+        if isChosen { isChosen = try mayTake(writer, path: path) }
+        // Asked once, and after that: what began before another write chose another identity finds nothing of it in the log.
+        let image = image
         let isWanted = isChosen && (mode == .writethrough || tier.register.hasRoom(for: image))
         if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {
             do throws(StorageError) {
