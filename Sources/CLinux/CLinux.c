@@ -121,6 +121,17 @@ int linux_memfd_create(const char *name) {
     return memfd_create(name, MFD_CLOEXEC);
 }
 
+int linux_ofd_getlk(int file, int64_t start, int64_t length) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(file, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK : -1;
+}
+
+int linux_ofd_setlk(int file, int isLocked, int64_t start, int64_t length) {
+    struct flock lock = {
+        .l_type = isLocked ? F_RDLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(file, F_OFD_SETLK, &lock);
+}
+
 int linux_name_to_handle_at(int directory, const char *path, uint8_t *bytes, uint32_t *count, int *type, int flags) {
     struct {
         struct file_handle header;

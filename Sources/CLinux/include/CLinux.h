@@ -96,6 +96,12 @@ int linux_name_to_handle_at(int directory, const char *path, uint8_t *bytes, uin
 /// open_by_handle_at().
 int linux_open_by_handle_at(int mount, const uint8_t *bytes, uint32_t count, int type, int flags);
 
+/// fcntl(F_OFD_GETLK): whether another open file has locked any byte of the range, 1 or 0; -1 and errno.
+int linux_ofd_getlk(int file, int64_t start, int64_t length);
+
+/// fcntl(F_OFD_SETLK): locks the range for reading, or unlocks it; 0, or -1 and errno.
+int linux_ofd_setlk(int file, int isLocked, int64_t start, int64_t length);
+
 /// openat2().
 int linux_openat2(int directory, const char *path, int flags, uint32_t mode, uint64_t resolve);
 

@@ -1,17 +1,15 @@
 import BlockStorage
-import CLinux
 import Glibc
 import Logging
 
 /// What keeps two servers from one directory: each would acknowledge what the other does not know of, and write over its
 /// registers.
 ///
-/// The state directory has a file that the server locks, with its process number in it. An export's directory is locked
-/// itself, exclusively unless clients may change nothing, and the directories above it are locked in common: so an export
-/// that lies in another server's, or has another server's in it, is found, too. The kernel ends a lock with its process
-/// (flock(2)).
+/// The state directory has a file that the server locks (flock(2)), with its process number in it. An export's directory
+/// is marked, and so are those above it: an export that lies in another server's, or has another server's in it, is
+/// found, too (``DirectoryMark``). The kernel ends both with the process.
 final class ServerLocks: Sendable {
-    private static let fileName = "lock"
+    static let fileName = "lock"
     /// A predecessor that is ending needs a moment, and so does a program that starts another.
     private static let mostAttempts = 25
     private static let attemptInterval: useconds_t = 20_000
@@ -25,7 +23,7 @@ final class ServerLocks: Sendable {
         self.logger = logger
         do throws(DatastoreError) {
             try lock(state, serving: exports.map(\.export.path))
-            for export in exports { try lock(export) }
+            for export in exports { try mark(export) }
         } catch {
             release()
             throw error
@@ -43,6 +41,7 @@ final class ServerLocks: Sendable {
         for descriptor in descriptors {
             // Closing alone is not enough while a child that is about to run another program has it, too.
             flock(descriptor, LOCK_UN)
+            DirectoryMark.clear(on: descriptor)
             close(descriptor)
         }
     }
@@ -51,7 +50,7 @@ final class ServerLocks: Sendable {
         let path = "\(state.path)/\(Self.fileName)"
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw DatastoreError.lastSystemError(path) }
-        guard try take(LOCK_EX, descriptor, path) else {
+        guard try take(descriptor, path) else {
             var note = [UInt8](repeating: 0, count: Self.longestNote)
             note.removeLast(note.count - max(0, pread(descriptor, &note, note.count, 0)))
             close(descriptor)
@@ -68,43 +67,19 @@ final class ServerLocks: Sendable {
         }
     }
 
-    private func lock(_ export: ExportRoot) throws(DatastoreError) {
-        let path = export.export.path
-        let descriptor = openat(export.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw DatastoreError.lastSystemError("export \(path)") }
-        guard try take(export.export.isReadOnly ? LOCK_SH : LOCK_EX, descriptor, path) else {
-            defer { close(descriptor) }
-            throw DatastoreError(
-                .access,
-                "export \(path): \(holder(of: descriptor)) serves it, or a directory in it; two servers must not")
-        }
-        var ancestor = path
-        while let slash = ancestor.lastIndex(of: "/"), ancestor != "/" {
-            ancestor = slash == ancestor.startIndex ? "/" : String(ancestor[..<slash])
-            let descriptor = open(ancestor, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
-            // What the server may not open, it cannot lock; another that serves it may have more rights.
-            guard descriptor >= 0 else { continue }
-            guard try take(LOCK_SH, descriptor, ancestor) else {
-                defer { close(descriptor) }
-                throw DatastoreError(
-                    .access,
-                    "export \(path): lies in \(ancestor), which \(holder(of: descriptor)) serves; two servers must not")
-            }
-        }
-    }
-
-    /// Takes a lock and keeps the descriptor; false when another has one that excludes it.
-    private func take(_ operation: Int32, _ descriptor: Int32, _ path: String) throws(DatastoreError) -> Bool {
+    /// Takes the lock and keeps the descriptor; false when another server has it.
+    private func take(_ descriptor: Int32, _ path: String) throws(DatastoreError) -> Bool {
         for attempt in 0..<Self.mostAttempts {
             if attempt > 0 { usleep(Self.attemptInterval) }
-            if flock(descriptor, operation | LOCK_NB) == 0 {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {
                 held.withLock { $0.append(descriptor) }
                 return true
             }
             switch errno {
             case EWOULDBLOCK, EINTR: continue
             case ENOLCK, EOPNOTSUPP, ENOSYS:
-                logger.warning("\(path): cannot be locked here: see to it that no second server serves it")
+                logger.warning(
+                    "\(path): cannot be locked here: see to it that no second server has this state directory")
                 held.withLock { $0.append(descriptor) }
                 return true
             default:
@@ -115,41 +90,55 @@ final class ServerLocks: Sendable {
         return false
     }
 
-    /// The process that has a lock of an open directory, as far as the kernel tells (proc(5), `/proc/locks`).
-    private func holder(of descriptor: Int32) -> String {
+    private func mark(_ export: ExportRoot) throws(DatastoreError) {
+        let path = export.export.path
+        let descriptor = openat(export.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw DatastoreError.lastSystemError("export \(path)") }
+        if let holder = try mark(descriptor, as: export.export.isReadOnly ? .readOnly : .writable, path, for: export) {
+            throw DatastoreError(
+                .access, "export \(path): \(holder) serves it, or a directory in it; two servers must not")
+        }
+        var ancestor = path
+        while let slash = ancestor.lastIndex(of: "/"), ancestor != "/" {
+            ancestor = slash == ancestor.startIndex ? "/" : String(ancestor[..<slash])
+            let descriptor = open(ancestor, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+            // What the server may not open, it cannot mark; another that serves it may have more rights.
+            guard descriptor >= 0 else { continue }
+            if let holder = try mark(descriptor, as: .above, ancestor, for: export) {
+                throw DatastoreError(
+                    .access, "export \(path): lies in \(ancestor), which \(holder) serves; two servers must not")
+            }
+        }
+    }
+
+    /// Marks a directory and keeps the descriptor, or returns the server whose mark excludes that.
+    private func mark(
+        _ descriptor: Int32, as mark: DirectoryMark, _ path: String, for export: ExportRoot
+    ) throws(DatastoreError) -> String? {
+        held.withLock { $0.append(descriptor) }
+        for attempt in 1...Self.mostAttempts {
+            guard mark.set(on: descriptor) else {
+                guard [ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) else {
+                    throw DatastoreError.lastSystemError("lock \(path)")
+                }
+                logger.warning("\(path): cannot be locked here: see to it that no second server serves it")
+                return nil
+            }
+            // Marked first and looked at then: of two that start at once, one at the least sees the other.
+            guard mark.isExcluded(on: descriptor) else { return nil }
+            guard attempt < Self.mostAttempts else { break }
+            DirectoryMark.clear(on: descriptor)
+            usleep(Self.attemptInterval + useconds_t.random(in: 0..<Self.attemptInterval))
+        }
         var status = stat()
-        guard fstat(descriptor, &status) == 0, let locks = Self.read("/proc/locks") else { return "another process" }
-        let inode = ":\(status.st_ino)"
-        for line in locks.split(separator: UInt8(ascii: "\n")) {
-            let words = String(decoding: line, as: UTF8.self).split(separator: " ")
-            guard words.count == 8, words[1] == "FLOCK", words[5].hasSuffix(inode), let process = Int32(words[4]),
-                process > 0
-            else { continue }
-            let command = Self.read("/proc/\(process)/cmdline")?.map { $0 == 0 ? UInt8(ascii: " ") : $0 } ?? []
-            return "process \(process) (\(ByteString(command).description.trimmed))"
+        guard fstat(export.descriptor, &status) == 0 else { throw DatastoreError.lastSystemError("export \(path)") }
+        let holders = MarkHolders(of: descriptor, mark.excluded, export: status)
+        if holders.server == nil, let stranger = holders.stranger {
+            logger.warning(
+                "\(path): \(stranger) has locked it as a server would, but is none that could change the export: going on"
+            )
+            return nil
         }
-        return "another process"
-    }
-
-    private static func read(_ path: String) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var part = [UInt8](repeating: 0, count: longestNote)
-        while bytes.count < 1 << 20 {
-            let count = Glibc.read(descriptor, &part, part.count)
-            guard count > 0 else { break }
-            bytes += part[..<count]
-        }
-        return bytes
-    }
-}
-
-extension String {
-    /// Without what stands at the end for nothing, and not longer than a line.
-    fileprivate var trimmed: Substring {
-        let line = prefix(200)
-        return line.lastIndex { $0 != " " }.map { line[...$0] } ?? ""
+        return holders.server ?? "a process that cannot be seen from here"
     }
 }

@@ -44,6 +44,7 @@ struct ServerLocksTests {
             let datastore = try open("\(path)/\(first)", state: "\(path)/state")
             let message = try #require(refusal("\(path)/\(second)", state: "\(path)/other"))
             #expect(message.contains("export \(path)/\(second)") && message.contains("two servers must not"))
+            #expect(message.contains("process \(getpid()) ("), "\(message)")
             #expect(refusal("\(path)/\(second)", state: "\(path)/other", isReadOnly: first == second) != nil)
             #expect(refusal("\(path)/c", state: "\(path)/other") == nil)
             datastore.close()
@@ -67,6 +68,43 @@ struct ServerLocksTests {
             truncate("\(path)/state/handle-key", 5)
             #expect(refusal("\(path)/a", state: "\(path)/state")?.contains("5 bytes") == true)
             #expect(refusal("\(path)/a", state: "\(path)/other") == nil)
+        }
+    }
+
+    /// Whoever may read a directory can lock it, and the one above; he is named, and servers still find each other.
+    @Test(.enabled(if: isRoot, "acts as another user"), arguments: ["a/b", "a", ""])
+    func whoMayOnlyReadADirectoryKeepsNoServerFromIt(held: String) throws {
+        try withDirectories { path in
+            let holder = try DirectoryHolder("\(path)/\(held)", user: 1000)
+            let lines = LogLines()
+            let configuration = DatastoreConfiguration(
+                exports: [.init(path: "\(path)/a/b")], stateDirectory: "\(path)/state")
+            let datastore = try Datastore(configuration: configuration, logger: lines.logger)
+            defer { datastore.close() }
+            let warnings = lines.all.filter { $0.contains("going on") }
+            #expect(warnings.count == 1 && warnings[0].contains("process \(holder.id) ("), "\(lines.all)")
+            #expect(warnings.first?.contains("of user 1000") == true)
+            for second in ["a", "a/b"] {
+                let message = try #require(refusal("\(path)/\(second)", state: "\(path)/other"))
+                #expect(message.contains("process \(getpid()) ("), "\(message)")
+            }
+        }
+    }
+
+    /// So it is for a user's own server, too, which could change nothing; that of one who could is another server.
+    @Test(.enabled(if: isRoot, "acts as another user"))
+    func aServerIsWhoHasAStateAndCouldChangeTheExport() throws {
+        try withDirectories { path in
+            mkdir("\(path)/own", 0o700)
+            chown("\(path)/own", 1000, 1000)
+            let holder = try DirectoryHolder("\(path)/a", user: 1000, stateLock: "\(path)/own/lock")
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+            chown("\(path)/a", 1000, 1000)
+            #expect(refusal("\(path)/a", state: "\(path)/state")?.contains("process \(holder.id) (") == true)
+            // What root runs for somebody with what he had open.
+            let program = try DirectoryHolder("\(path)/c", user: 0)
+            defer { withExtendedLifetime(program) {} }
+            #expect(refusal("\(path)/c", state: "\(path)/state") == nil)
         }
     }
 }
