@@ -107,4 +107,38 @@ struct ServerLocksTests {
             #expect(refusal("\(path)/c", state: "\(path)/state") == nil)
         }
     }
+
+    /// Directories of two file systems have the same inode number more often than not.
+    @Test(.enabled(if: isRoot, "mounts file systems"))
+    func theServerThatIsNamedIsTheOneThatIsInTheWay() throws {
+        try withDirectories { path in
+            for name in ["a", "c"] { try runTool("mount", ["-t", "tmpfs", "tmpfs", "\(path)/\(name)"]) }
+            defer { for name in ["a", "c"] { _ = try? runTool("umount", ["--lazy", "\(path)/\(name)"]) } }
+            mkdir("\(path)/own", 0o700)
+            let other = try DirectoryHolder("\(path)/a", user: 0, stateLock: "\(path)/own/lock")
+            let datastore = try open("\(path)/c", state: "\(path)/state")
+            defer { datastore.close() }
+            #expect(refusal("\(path)/c", state: "\(path)/other")?.contains("process \(getpid()) (") == true)
+            #expect(refusal("\(path)/a", state: "\(path)/other")?.contains("process \(other.id) (") == true)
+        }
+    }
+
+    /// An overlay's directories have the numbers of those below it, and a device of its own.
+    @Test(.enabled(if: isRoot, "mounts a file system"))
+    func aServerOfAnOverlayIsNamed() throws {
+        try withDirectories { path in
+            try runTool("mount", ["-t", "tmpfs", "tmpfs", "\(path)/c"])
+            defer { _ = try? runTool("umount", ["--lazy", "\(path)/c"]) }
+            for name in ["lower", "upper", "work", "lower/sub"] { mkdir("\(path)/c/\(name)", 0o755) }
+            let options = ["lowerdir=\(path)/c/lower", "upperdir=\(path)/c/upper", "workdir=\(path)/c/work"]
+            try runTool("mount", ["-t", "overlay", "-o", options.joined(separator: ","), "overlay", "\(path)/a"])
+            defer { _ = try? runTool("umount", ["--lazy", "\(path)/a"]) }
+            let datastore = try open("\(path)/a/sub", state: "\(path)/state")
+            defer { datastore.close() }
+            for second in ["a/sub", "a"] {
+                let message = try #require(refusal("\(path)/\(second)", state: "\(path)/other"))
+                #expect(message.contains("process \(getpid()) ("), "\(message)")
+            }
+        }
+    }
 }
