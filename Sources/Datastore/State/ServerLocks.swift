@@ -6,8 +6,8 @@ import Logging
 /// registers.
 ///
 /// The state directory has a file that the server locks (flock(2)), with its process number in it. An export's directory
-/// is marked, and so are those above it: an export that lies in another server's, or has another server's in it, is
-/// found, too (``DirectoryMark``). The kernel ends both with the process.
+/// is marked, and so are those above it (``DirectoriesAbove``): an export that lies in another server's, or has another
+/// server's in it, is found, too (``DirectoryMark``). The kernel ends both with the process.
 final class ServerLocks: Sendable {
     static let fileName = "lock"
     /// A predecessor that is ending needs a moment, and so does a program that starts another.
@@ -94,16 +94,20 @@ final class ServerLocks: Sendable {
         let path = export.export.path
         let descriptor = openat(export.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw DatastoreError.lastSystemError("export \(path)") }
+        held.withLock { $0.append(descriptor) }
         if let holder = try mark(descriptor, as: export.export.isReadOnly ? .readOnly : .writable, path, for: export) {
             throw DatastoreError(
                 .access, "export \(path): \(holder) serves it, or a directory in it; two servers must not")
         }
-        var ancestor = path
-        while let slash = ancestor.lastIndex(of: "/"), ancestor != "/" {
-            ancestor = slash == ancestor.startIndex ? "/" : String(ancestor[..<slash])
-            let descriptor = open(ancestor, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
-            // What the server may not open, it cannot mark; another that serves it may have more rights.
-            guard descriptor >= 0 else { continue }
+        let above = DirectoriesAbove(export)
+        held.withLock { $0 += above.descriptors }
+        if !above.reachesRoot {
+            logger.notice(
+                "export \(path): only a part of its file system is mounted here: servers of directories above it are not found"
+            )
+        }
+        for descriptor in above.descriptors {
+            let ancestor = OwnedDescriptor.path(of: descriptor).map { ByteString($0).description } ?? "a directory"
             if let holder = try mark(descriptor, as: .above, ancestor, for: export) {
                 throw DatastoreError(
                     .access, "export \(path): lies in \(ancestor), which \(holder) serves; two servers must not")
@@ -111,11 +115,10 @@ final class ServerLocks: Sendable {
         }
     }
 
-    /// Marks a directory and keeps the descriptor, or returns the server whose mark excludes that.
+    /// Marks a directory that is held, or returns the server whose mark excludes that.
     private func mark(
         _ descriptor: Int32, as mark: DirectoryMark, _ path: String, for export: ExportRoot
     ) throws(DatastoreError) -> String? {
-        held.withLock { $0.append(descriptor) }
         for attempt in 1...Self.mostAttempts {
             guard mark.set(on: descriptor) else {
                 guard [ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) else {
