@@ -108,6 +108,7 @@ public final class Datastore: Sendable {
         settleRemovals()
         watchRedirectedImages()
         tier.compareStopped()
+        findReplacements()
         forgetRefusedImages()
         noteStrandedImages()
         restoreTimes()

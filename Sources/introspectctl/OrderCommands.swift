@@ -83,10 +83,13 @@ struct TierCommand: ParsableCommand {
 
         static let configuration = CommandConfiguration(
             commandName: "resolve",
-            abstract: "Serve an image again that another program changed while the log had newer blocks of it.",
+            abstract:
+                "Serve an image again that another program changed, or replaced, while the log had newer blocks of it.",
             discussion: """
                 Such an image is refused, since nobody but you can know what it should be: a backup that was copied over \
-                it (keep the file), or the same disk, touched by a tool that changed nothing (keep the log).
+                it (keep the file), or the same disk, touched by a tool that changed nothing (keep the log). So is another \
+                file in the place of one that cannot be opened, a copy on a new disk or a backup that was put there: it \
+                may be kept; the log's blocks cannot be laid over it.
                 """)
 
         @OptionGroup var control: ControlArguments

@@ -112,6 +112,11 @@ extension ByteString {
         bytes.count <= Self.longestEnd ? self : ByteString("...".utf8 + bytes.suffix(Self.longestEnd - 3))
     }
 
+    /// Of a path that ``endForMessages`` has shortened what it kept; nil of a whole one.
+    var shortenedEnd: ArraySlice<UInt8>? {
+        bytes.count == Self.longestEnd && bytes.starts(with: "...".utf8) ? bytes.dropFirst(3) : nil
+    }
+
     private static let carriageReturn = UInt8(ascii: "\r")
 
     /// Whether the first version of a register may have broken the path in two here: it took a line feed out of a path,

@@ -124,7 +124,7 @@ extension Datastore {
     }
 
     /// Whether the file system that an image was in is there.
-    private func isMounted(_ handle: FileHandle, _ entry: RedirectRegister.Entry) -> Bool {
+    func isMounted(_ handle: FileHandle, _ entry: RedirectRegister.Entry) -> Bool {
         guard let root = HandleCodec.exportID(of: handle).flatMap({ roots[$0] }) else { return false }
         return !entry.mark.isEmpty && entry.mark == root.fileSystemMark
     }

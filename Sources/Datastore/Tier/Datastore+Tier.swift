@@ -79,6 +79,7 @@ extension Datastore {
             throw DatastoreError(error)
         }
         logger.notice("\(match.path): \(match.liveBytes ?? 0) bytes in the redirect log were forgotten, as it was said")
+        lookIntoReplacements(of: [image])
     }
 
     /// Moves what the redirect log has to the image files, durably, and returns when nothing that was written before the
@@ -142,14 +143,23 @@ extension Datastore {
     }
 
     /// Serves an image again that is refused because another program changed it while its newest blocks were in the
-    /// redirect log. Blocks.
+    /// redirect log, or because it has the place of an image that has blocks there and cannot be opened. Blocks.
     ///
     /// - Parameter keepingLog: whether the log's blocks count, and are laid over what the file holds; else they are lost.
     /// - Throws: also when the image was not changed so.
     public func resolve(_ path: String, keepingLog: Bool) throws(DatastoreError) {
-        let changed = try images(at: path).filter(tier.register.isQuarantined)
-        guard !changed.isEmpty else {
+        let images = try images(at: path)
+        let changed = images.filter(tier.register.isQuarantined)
+        let replaced = images.flatMap(tier.replaced)
+        guard !changed.isEmpty || !replaced.isEmpty else {
             throw DatastoreError(.invalidArgument, "\(path): is not refused for a change by another program")
+        }
+        // They lie where the other file had them, which nothing but its path says this one is a copy of.
+        guard !keepingLog || replaced.isEmpty else {
+            throw DatastoreError(
+                .invalidArgument,
+                "\(path): is another file than the one that the redirect log has blocks of, which cannot be laid over this "
+                    + "one: have the old file back, or lose its blocks with --keep file")
         }
         // Clients must know that what they have written may be gone, from the moment that it is.
         if !keepingLog { verifier.renew() }
@@ -158,6 +168,14 @@ extension Datastore {
             try tier.resolve(image, keepingLog: keepingLog)
             if keepingLog { try lengthen(image) }
         }
+        for image in replaced {
+            do throws(StorageError) {
+                try tier.forgetOrphan(image)
+            } catch {
+                throw DatastoreError(error)
+            }
+        }
+        lookIntoReplacements(of: replaced)
         openImages()
     }
 
@@ -264,6 +282,12 @@ extension Datastore {
     func checkIsWhole(_ handle: FileHandle) throws(DatastoreError) {
         guard tier.isInUse, let image = images.identity(of: handle), tier.isRefused(image) || images.isStranded(image)
         else { return }
+        guard tier.replaced(by: image).isEmpty else {
+            throw DatastoreError(
+                .io,
+                "has the place of an image whose newest blocks are in the redirect log and whose file cannot be opened: see "
+                    + "introspectctl tier list")
+        }
         throw DatastoreError(
             .io,
             tier.register.isQuarantined(image)

@@ -51,7 +51,10 @@ final class FileRedirects: Sendable {
     var mayWriteThrough: Bool { tier.mayWriteThrough }
 
     /// The file has got another path, which may say another mode.
-    func noteRename(to path: String) { setMode(path: path) }
+    func noteRename(to path: String) {
+        setMode(path: path)
+        tier.noteRename(of: image, to: path)
+    }
 
     private func setMode(path: String) {
         let new = tier.mode(of: path)

@@ -56,6 +56,13 @@ struct ImageIdentities: Sendable {
         return stranded.contains(Self.file(of: content, handles))
     }
 
+    /// Whether both are the same file, perhaps by different exports.
+    func isSameFile(_ first: ImageIdentity, _ second: ImageIdentity) -> Bool {
+        let contents = [first, second].map { FileHandle($0.bytes).flatMap { try? handles.open($0) } }
+        guard let first = contents[0], let second = contents[1] else { return false }
+        return Self.file(of: first, handles) == Self.file(of: second, handles)
+    }
+
     private static func file(of content: HandleCodec.Content, _ handles: HandleCodec) -> FileHandle {
         handles.seal(HandleCodec.Content(exportID: 0, identity: content.identity))
     }

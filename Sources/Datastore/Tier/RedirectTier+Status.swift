@@ -33,9 +33,12 @@ extension RedirectTier {
             line.identity = image.hexadecimal
             line.isOrphaned = failure != nil
             line.isRefused =
-                state.refused[image] != nil || entries[image].map { $0.isQuarantined || $0.stopped != nil } == true
+                failure != nil && isReplaced(image) || state.refused[image] != nil
+                || entries[image].map { $0.isQuarantined || $0.stopped != nil } == true
             line.reason =
-                reason(entries[image], failure, isMissing: state.refused[image] != nil, state.cause)
+                reason(
+                    entries[image], failure, isMissing: state.refused[image] != nil, state.cause,
+                    isReplaced: isReplaced(image))
                 ?? log?.failure.map { "the log has failed (\($0)); tier detach --give-up loses what it cannot give" }
             status.images.append(line)
         }
@@ -44,8 +47,13 @@ extension RedirectTier {
     }
 
     private func reason(
-        _ entry: RedirectRegister.Entry?, _ failure: String?, isMissing: Bool, _ cause: String?
+        _ entry: RedirectRegister.Entry?, _ failure: String?, isMissing: Bool, _ cause: String?, isReplaced: Bool
     ) -> String? {
+        if let failure, isReplaced {
+            return
+                "\(failure); another file has its place and is refused, have the old one back, or let introspectctl tier "
+                + "resolve --keep file lose its blocks and serve the other"
+        }
         if let failure { return "\(failure); introspectctl tier forget loses its blocks" }
         if entry?.isQuarantined == true {
             return "another program has changed it; introspectctl tier resolve says whose blocks count"

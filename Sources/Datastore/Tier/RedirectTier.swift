@@ -40,6 +40,8 @@ final class RedirectTier: Sendable {
     let emptied = Locked<[ImageIdentity: Int]>([:])
     /// How many of the server's threads are about to remove a name of an image's file.
     let removals = Locked<[ImageIdentity: Int]>([:])
+    /// The files that stand where images were which cannot be opened, and those images; see ``Datastore/findReplacements()``.
+    let replacements = Locked<[ImageIdentity: Set<ImageIdentity>]>([:])
     /// Held by whoever attaches, detaches or evacuates.
     let administration = Locked(())
     let stopping = Atomic(false)
@@ -107,9 +109,9 @@ final class RedirectTier: Sendable {
     var attachment: Attachment? { state.withLock { $0.attachment } }
 
     /// Whether an image cannot be served, because its newest blocks are in a log that is not at hand, or in one whose
-    /// blocks may not belong to it any more.
+    /// blocks may not belong to it any more, or because it has the place of an image with such blocks.
     func isRefused(_ image: ImageIdentity) -> Bool {
-        if state.withLock({ $0.refused[image] != nil }) { return true }
+        if state.withLock({ $0.refused[image] != nil }) || !replaced(by: image).isEmpty { return true }
         guard let entry = register.entry(image) else { return false }
         guard entry.stopped == nil else {
             // It could not be compared when the server started.

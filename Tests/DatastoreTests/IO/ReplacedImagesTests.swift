@@ -1,0 +1,216 @@
+import BlockStorage
+import Foundation
+import Glibc
+import Synchronization
+import TestTools
+import Testing
+import Tiering
+
+@testable import Datastore
+
+/// Another file stands where an image stood whose newest blocks are in the log.
+@Suite(.serialized)
+struct ReplacedImagesTests {
+    private let bed: RedirectBed
+
+    init() throws {
+        bed = try RedirectBed()
+    }
+
+    /// As when a backup is put in the place of an image while no server runs.
+    private func replace(_ name: String = "disk.img") throws {
+        try runTool("cp", ["-p", bed.path(name), bed.path("\(name).new")])
+        try #require(rename(bed.path("\(name).new"), bed.path(name)) == 0)
+    }
+
+    private func expectRefusal(_ handle: HandleAlias, at offset: Int, _ datastore: Datastore) {
+        #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        #expect(failure { try bed.write(1, at: offset, handle, datastore) } == .io)
+        #expect(failure { try datastore.commit(handle, offset: 0, count: 0, as: .root) } == .io)
+        for changes in [AttributeChanges(size: 4096), AttributeChanges(modificationTime: .now)] {
+            #expect(failure { try datastore.setAttributes(handle, changes, guard: nil, as: .root) } == .io)
+        }
+        let status = datastore.tierStatus()
+        #expect(status.liveBytes == 4096 && status.images.map(\.isOrphaned) == [true])
+        #expect(status.images.map(\.isRefused) == [true])
+        #expect(status.images.first?.reason?.contains("another file") == true)
+    }
+
+    /// The blocks that were acknowledged are not in it, and nobody would ever know.
+    @Test func aFileInThePlaceOfAnImageIsRefusedUntilItIsToCount() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try replace()
+        for mode in [DatastoreConfiguration.TierMode.writeback, .off, nil] {
+            try bed.serve(mode) { datastore, handle in
+                guard mode != nil else {
+                    #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+                    return
+                }
+                expectRefusal(handle, at: offset, datastore)
+                #expect(bed.log.contains("\(bed.path("disk.img")): refused"))
+                let other = try bed.handle("other.img", datastore)
+                try bed.write(7, at: 0x40_0000, other, datastore)
+            }
+        }
+        let before = try bed.readFile(offset)
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try datastore.resolve(bed.path("disk.img"), keepingLog: true) } == .invalidArgument)
+            expectRefusal(handle, at: offset, datastore)
+            let verifier = datastore.writeVerifier
+            try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+            #expect(datastore.writeVerifier != verifier)
+            try #expect(bed.read(offset, handle, datastore) == before)
+            #expect(datastore.tierStatus().liveBytes == 0 && datastore.tierStatus().images.isEmpty)
+            try #expect(bed.redirect(datastore, handle) == offset)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    @Test func itIsServedOnceTheImageIsForgotten() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try replace()
+        let before = try bed.readFile(offset)
+        try bed.serve(.writeback) { datastore, handle in
+            expectRefusal(handle, at: offset, datastore)
+            try datastore.forget("disk.img")
+            try #expect(bed.read(offset, handle, datastore) == before)
+        }
+    }
+
+    /// The same paths, on a disk that the store was copied to.
+    @Test(.enabled(if: isRoot, "mounts file systems")) func aCopyOfTheStoreOnANewDiskIsRefused() throws {
+        try bed.withFileSystem { _ in
+            var offset = 0
+            try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+            let (disk, place) = ("\(bed.directory)/new", "\(bed.directory)/export2")
+            try makeSparseFile(disk, size: 160 << 20)
+            try runTool("mkfs.ext4", ["-q", disk])
+            try runTool("mount", ["-o", "loop", disk, place])
+            try runTool("cp", ["-a", "--sparse=always", "\(bed.path("."))", place])
+            try runTool("umount", [place])
+            try runTool("umount", [bed.path("")])
+            try runTool("mount", ["-o", "loop", disk, bed.path("")])
+            try bed.serve(.writeback) { datastore, handle in
+                expectRefusal(handle, at: offset, datastore)
+                let other = try bed.handle("other.img", datastore)
+                try bed.write(7, at: 0x40_0000, other, datastore)
+            }
+            try runTool("umount", [bed.path("")])
+            try runTool("mount", ["-o", "loop", "\(bed.directory)/image", bed.path("")])
+            try bed.serve(.writeback) { datastore, handle in
+                try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+                #expect(datastore.tierStatus().images.map(\.isRefused) == [false])
+            }
+        }
+    }
+
+    /// What kept the image from being opened may pass.
+    @Test func itIsServedOnceTheImageCanBeOpened() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(rename(bed.path("disk.img"), bed.path("renamed.img")) == 0)
+        try runTool("cp", [bed.path("other.img"), bed.path("disk.img")])
+        var status = stat()
+        try #require(stat(bed.path("renamed.img"), &status) == 0)
+        let inode = UInt64(status.st_ino)
+        let isAway = Atomic(true)
+        var configuration = DatastoreConfiguration(
+            exports: [.init(path: bed.path(""))], stateDirectory: "\(bed.directory)/state")
+        configuration.cacheSize = 1 << 20
+        configuration.tier = .init(
+            directories: ["\(bed.directory)/ssd"], mode: .writeback, size: 64 << 20, drainTimeout: .zero)
+        configuration.openFailure = { $0 == inode && isAway.load(ordering: .relaxed) ? EIO : nil }
+        let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+        defer { datastore.close() }
+        let handle = try bed.handle("disk.img", datastore)
+        expectRefusal(handle, at: 0, datastore)
+        isAway.store(false, ordering: .relaxed)
+        _ = try bed.read(0, handle, datastore)
+        try #expect(bed.read(offset, bed.handle("renamed.img", datastore), datastore) == RedirectBed.content)
+        #expect(datastore.tierStatus().images.map(\.isRefused) == [false])
+    }
+
+    /// Of a long path the register keeps the end.
+    @Test func aLongPathIsKnownByItsEnd() throws {
+        let names = ["a", "b"].map { String(repeating: $0, count: 200) } + ["long.img"]
+        let path = names.joined(separator: "/")
+        try FileManager.default.createDirectory(
+            atPath: bed.path("\(names[0])/\(names[1])"), withIntermediateDirectories: true)
+        try #require(rename(bed.path("disk.img"), bed.path(path)) == 0)
+        func handle(_ datastore: Datastore) throws -> HandleAlias {
+            try names.reduce(try bed.root(datastore)) { try datastore.lookup($0, FileName($1), as: .root).handle }
+        }
+        var offset = 0
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, _ in
+            let handle = try handle(datastore)
+            offset = try bed.place(of: .inodeTable, length: 16384, datastore, handle, "long.img") + 8192
+            try bed.write(RedirectBed.content[0], at: offset, handle, datastore)
+        }
+        try replace(path)
+        try runTool("cp", [bed.path("other.img"), bed.path("long.img")])
+        try bed.serve(.writeback, handleOf: "long.img") { datastore, sameName in
+            try expectRefusal(handle(datastore), at: offset, datastore)
+            _ = try bed.read(offset, sameName, datastore)
+        }
+    }
+
+    /// Clients have renamed the image since the log got to know it.
+    @Test func whatCountsIsThePathThatTheImageHadLast() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "disk.img", to: root, "renamed.img", as: .root)
+            let path = ByteString(bed.path("renamed.img"))
+            for _ in 0..<400 where datastore.tier.register.entries.values.first != path { usleep(25_000) }
+        }
+        try replace("renamed.img")
+        try runTool("cp", [bed.path("other.img"), bed.path("disk.img")])
+        try bed.serve(.writeback, handleOf: "renamed.img") { datastore, handle in
+            expectRefusal(handle, at: offset, datastore)
+            _ = try bed.read(offset, bed.handle("disk.img", datastore), datastore)
+        }
+    }
+
+    /// The name is another file's because clients wanted it so.
+    @Test(arguments: [false, true]) func aFileThatClientsPutInThePlaceIsServed(isOnRecordAlone: Bool) throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            if isOnRecordAlone {
+                // The server ended after the RENAME, before it had told the log.
+                let image = try #require(datastore.tier.register.entries.keys.first)
+                try datastore.tier.register.setBeingRemoved(true, image)
+            } else {
+                _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+                bed.expectEmptyLog(datastore)
+            }
+        }
+        if isOnRecordAlone { try #require(rename(bed.path("other.img"), bed.path("disk.img")) == 0) }
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.read(offset, handle, datastore)
+            try bed.write(1, at: offset, handle, datastore)
+            #expect(datastore.tierStatus().images.allSatisfy { !$0.isOrphaned })
+        }
+    }
+
+    /// The image is there by another name, and clients have made a file of its old one.
+    @Test func aFileWithTheOldNameOfARenamedImageIsServed() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "disk.img", to: root, "renamed.img", as: .root)
+            _ = try datastore.create(root, "disk.img", .guarded(AttributeChanges(size: 8192)), as: .root)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(0, handle, datastore) == [UInt8](repeating: 0, count: 4096))
+            try #expect(bed.read(offset, bed.handle("renamed.img", datastore), datastore) == RedirectBed.content)
+        }
+    }
+}
