@@ -18,6 +18,7 @@ extension DiskIntrospector {
         }
         state.withLock { state in
             result.needsRescan = state.needsRescan
+            result.needsReview = state.needsReview || state.fileSystems.contains(where: \.needsReview)
             result.needsDigest = state.fileSystems.contains(where: \.needsDigest)
         }
         return result

@@ -134,8 +134,11 @@ public final class DiskIntrospector: Sendable {
         guard !range.isEmpty else { return .nothing }
         return state.withLock { state in
             state.writtenDuringScan?.insert(range)
+            let neededReview = state.needsReview
             let needsDigest = state.record(range, bytes: bytes)
-            return WriteOutcome(needsDigest: needsDigest, needsRescan: state.needsRescan)
+            return WriteOutcome(
+                needsDigest: needsDigest, needsRescan: state.needsRescan,
+                needsReview: state.needsReview && !neededReview)
         }
     }
 }

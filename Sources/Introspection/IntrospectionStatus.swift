@@ -137,6 +137,9 @@ public struct WriteOutcome: Hashable, Sendable {
     public var needsDigest: Bool
     /// Whether the map can no longer follow: call ``DiskIntrospector/scan(_:parallelism:progress:isCancelled:)``.
     public var needsRescan: Bool
+    /// Whether this was the first write since the last scan that may mend what it found wrong, as when it came while a
+    /// guest was half-way through: scan again when there is time.
+    public var needsReview = false
 
     /// Nothing to do.
     public static var nothing: WriteOutcome { WriteOutcome(needsDigest: false, needsRescan: false) }
@@ -154,6 +157,8 @@ public struct DigestResult: Sendable {
     public var needsDigest: Bool
     /// Whether the map can no longer follow: a rescan is due.
     public var needsRescan: Bool
+    /// Whether something was written since the last scan that may mend what it found wrong.
+    public var needsReview = false
 }
 
 /// What the block at an offset of the disk is.

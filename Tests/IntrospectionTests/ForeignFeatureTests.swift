@@ -64,7 +64,7 @@ import Testing
             }
             let offset = try #require(table).offset
             world.write(disk.slice(offset, 4096), at: offset)
-            #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false))
+            #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false, needsReview: true))
             world.digest()
             #expect(try world.differences() == [])
         }

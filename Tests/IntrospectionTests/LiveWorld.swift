@@ -85,6 +85,7 @@ struct LiveWorld {
         let result = introspector.recordWrite(bytes, at: offset)
         outcome.needsDigest = outcome.needsDigest || result.needsDigest
         outcome.needsRescan = outcome.needsRescan || result.needsRescan
+        outcome.needsReview = outcome.needsReview || result.needsReview
     }
 
     /// Makes the disk that of `target`, in writes cut and joined at random and in random order; but for the journal,
@@ -114,8 +115,10 @@ struct LiveWorld {
             result.changes += next.changes
             result.needsDigest = next.needsDigest
             result.needsRescan = next.needsRescan
+            result.needsReview = next.needsReview
         }
         outcome.needsRescan = outcome.needsRescan || result.needsRescan
+        outcome.needsReview = outcome.needsReview || result.needsReview
         return result
     }
 

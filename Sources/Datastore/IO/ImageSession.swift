@@ -54,6 +54,10 @@ final class ImageSession: Sendable {
         var isClosed = false
         var nextScan = ContinuousClock.now
         var scanInterval = ImageSession.shortestScanInterval
+        /// Whether a scan is wanted that may find mended what the last found wrong, and when it may be.
+        var wantsReview = false
+        var nextReview = ContinuousClock.now
+        var reviewInterval = ImageSession.shortestScanInterval
         var lastScan: ScanReport?
         /// Whether the last scan could not be ended, or not read everything, or its map not be kept.
         var hasFailed = false
@@ -66,10 +70,29 @@ final class ImageSession: Sendable {
         var scanCount = 0
         /// What was logged of the last scan's problems.
         var loggedProblems: [String] = []
+
+        /// What has been there for long is damage, and is looked at ever more rarely; what has changed is in the making.
+        mutating func putOffReview(after report: ScanReport) {
+            let isAsBefore =
+                lastScan.map {
+                    $0.problems == report.problems && $0.status.fileSystems == report.status.fileSystems
+                } ?? false
+            let wasQuiet = .now - nextReview > ImageSession.longestReviewInterval
+            reviewInterval =
+                isAsBefore && !wasQuiet
+                ? min(reviewInterval * 2, ImageSession.longestReviewInterval) : ImageSession.shortestScanInterval
+            nextReview = .now + reviewInterval
+        }
+
+        /// Whether a scan is wanted and may begin.
+        var isScanDue: Bool {
+            nextScan <= .now && (wantsScan || wantsReview && nextReview <= .now)
+        }
     }
 
     private static let shortestScanInterval = Duration.seconds(1)
     private static let longestScanInterval = Duration.seconds(60)
+    private static let longestReviewInterval = Duration.seconds(600)
     /// An image with more on it than a scan takes on is not soon looked at again.
     private static let partialScanInterval = Duration.seconds(600)
     private static let scanParallelism = 16
@@ -156,20 +179,24 @@ final class ImageSession: Sendable {
             let result = introspector.recordWrite(part, at: disk.offset)
             outcome.needsDigest = outcome.needsDigest || result.needsDigest
             outcome.needsRescan = outcome.needsRescan || result.needsRescan
+            outcome.needsReview = outcome.needsReview || result.needsReview
         }
         guard outcome != .nothing else { return }
-        request(scan: outcome.needsRescan, digest: outcome.needsDigest)
+        request(outcome)
     }
 
     /// Has the image scanned again: its bytes are no longer what the map was made from.
     func requestScan() {
-        request(scan: true, digest: false)
+        var outcome = WriteOutcome.nothing
+        outcome.needsRescan = true
+        request(outcome)
     }
 
-    private func request(scan: Bool, digest: Bool) {
+    private func request(_ outcome: WriteOutcome) {
         state.withLock {
-            $0.wantsScan = $0.wantsScan || scan
-            $0.wantsDigest = $0.wantsDigest || digest
+            $0.wantsScan = $0.wantsScan || outcome.needsRescan
+            $0.wantsReview = $0.wantsReview || outcome.needsReview
+            $0.wantsDigest = $0.wantsDigest || outcome.needsDigest
         }
         startDueWork()
     }
@@ -178,7 +205,7 @@ final class ImageSession: Sendable {
     func startDueWork() {
         let due: (scan: Bool, isLong: Bool)? = state.withLock { state in
             guard !state.isRunning, !state.isClosed else { return nil }
-            let isScanDue = state.wantsScan && state.nextScan <= .now
+            let isScanDue = state.isScanDue
             guard isScanDue || state.wantsDigest else { return nil }
             state.isRunning = true
             return (isScanDue, state.isLong)
@@ -202,7 +229,10 @@ final class ImageSession: Sendable {
 
     private func scan() {
         let (start, wasLong) = (ContinuousClock.now, state.withLock { $0.isLong })
-        state.withLock { $0.wantsScan = false }
+        state.withLock {
+            $0.wantsScan = false
+            $0.wantsReview = false
+        }
         for file in files where file.member?.session === self && !file.takeCacheNumber() {
             logger.notice("\(file.path): not kept in the cache, which is too small for so many images")
         }
@@ -284,6 +314,7 @@ final class ImageSession: Sendable {
         if !isKept { report.problems.append("\(image.path): \(Self.noRoom)") }
         let isRecognised = isKept && report.status.state != .unrecognised
         state.withLock {
+            $0.putOffReview(after: report)
             $0.lastScan = report
             $0.hasFailed = !isKept
             $0.scanCount += 1
@@ -350,6 +381,7 @@ final class ImageSession: Sendable {
         state.withLock {
             $0.wantsDigest = $0.wantsDigest || result.needsDigest
             $0.wantsScan = $0.wantsScan || result.needsRescan
+            $0.wantsReview = $0.wantsReview || result.needsReview
         }
     }
 

@@ -45,7 +45,10 @@ extension LiveFileSystem {
     ///
     /// - Returns: Whether there is something to digest for it.
     func recordJournal(_ blocks: Range<UInt64>, _ range: Range<Int>, bytes: UnsafeRawBufferPointer) -> Bool {
-        guard journal != nil else { return false }
+        guard journal != nil else {
+            noteMetadataWritten()
+            return false
+        }
         let wasLost = journal?.follower.position == .lost
         defer { if !wasLost, journal?.follower.position == .lost { dropCopies(before: nil) } }
         var room = Self.tagsAtOnce
@@ -65,7 +68,7 @@ extension LiveFileSystem {
 
     /// Has the next digest read the journal from its tail: it may have been written, and it is not known what.
     func requestCatchUp() {
-        guard journal != nil else { return }
+        guard journal != nil else { return noteMetadataWritten() }
         journal?.follower.requestCatchUp()
         dropCopies(before: nil)
     }

@@ -15,6 +15,8 @@ struct IntrospectorState: Sendable {
     var isRecognised = false
     /// Why a rescan is due; nil when none is.
     var staleReason: String?
+    /// Whether something was written that the problems of the scan may be about: what it found half-way may be whole by now.
+    private(set) var needsReview = false
     /// What was written since the running scan began; nil when none runs.
     var writtenDuringScan: WriteGranules?
 
@@ -22,6 +24,10 @@ struct IntrospectorState: Sendable {
     var runLimit = 0
 
     private var diskSize = 0
+    /// Whether the scan found something wrong with how the disk is divided.
+    private var hasLayoutProblems = false
+    /// The volumes that it found something wrong with.
+    private var volumesWithProblems: Set<Int> = []
 
     /// Bytes at the start of a disk with nothing on it that we know, where something may appear.
     private static let labelArea = ByteRange(offset: 0, length: 1 << 20)
@@ -38,6 +44,8 @@ struct IntrospectorState: Sendable {
     init(_ scan: DiskScan, diskSize: Int, generation: Int) {
         self.diskSize = diskSize
         runLimit = scan.runLimit
+        hasLayoutProblems = !scan.layout.problems.isEmpty
+        volumesWithProblems = scan.volumesWithProblems
         let index = DiskIndex(scan.layout)
         self.generation = generation
         self.index = index
@@ -45,7 +53,9 @@ struct IntrospectorState: Sendable {
         for scanned in scan.fileSystems {
             guard let volume = index.volumes.firstIndex(of: scanned.volume) else { continue }
             fileSystemOfVolume[volume] = fileSystems.count
-            fileSystems.append(LiveFileSystem(scanned, volume: volume))
+            fileSystems.append(
+                LiveFileSystem(
+                    scanned, volume: volume, hasProblems: scan.volumesWithProblems.contains(volume)))
         }
         isRecognised = !fileSystems.isEmpty || !scan.layout.structures.isEmpty
     }
@@ -101,8 +111,9 @@ struct IntrospectorState: Sendable {
                 let slice = UnsafeRawBufferPointer(rebasing: bytes[start..<start + volumeRange.length])
                 if let number {
                     needsDigest = fileSystems[number].record(volumeRange, bytes: slice) || needsDigest
-                    noteLostWrites(of: number)
+                    noteState(of: number)
                 } else {
+                    noteUnknown(volume, volumeRange)
                     recordUnknown(slice, at: volumeRange.offset, of: index.volumes[volume])
                 }
             }
@@ -121,11 +132,12 @@ struct IntrospectorState: Sendable {
         try index.forEachPart(of: range) { (part, content) throws(RecordingRoom.Exhausted) in
             try room.take()
             guard case .volume(let volume, let shift) = content else { return noteOutsideVolumes(part, content) }
-            guard let number = fileSystemOfVolume[volume] else { return }
+            let number = fileSystemOfVolume[volume]
             try index.forEachCover(of: part, volume: volume, shift: shift) {
                 (range) throws(RecordingRoom.Exhausted) in
+                guard let number else { return noteUnknown(volume, range) }
                 try fileSystems[number].recordMissed(range, &room)
-                noteLostWrites(of: number)
+                noteState(of: number)
             }
         }
     }
@@ -139,6 +151,8 @@ struct IntrospectorState: Sendable {
     private mutating func noteOutsideVolumes(_ part: ByteRange, _ content: DiskIndex.Content) {
         switch content {
         case .nothing:
+            // Boot records and tables that the scan did not find where they should be.
+            if hasLayoutProblems { needsReview = true }
             // A table is written in several pieces, and the scan after the first may not know of the copy yet.
             if part.end > diskSize - Self.tableCopyArea { markStale("the end of the disk was written") }
         case .structure(.lvmSubvolume), .volume:
@@ -148,7 +162,15 @@ struct IntrospectorState: Sendable {
         }
     }
 
-    private mutating func noteLostWrites(of number: Int) {
+    /// Takes note of a write to `range` of a volume without a known file system: it may have been half a one, or the place
+    /// of a table that the scan took for none.
+    private mutating func noteUnknown(_ volume: Int, _ range: ByteRange) {
+        guard !needsReview, hasLayoutProblems || volumesWithProblems.contains(volume) else { return }
+        needsReview = SuperblockProbe.goesBy(range)
+    }
+
+    private mutating func noteState(of number: Int) {
+        if fileSystems[number].needsReview { needsReview = true }
         guard fileSystems[number].hasLostWrites, staleReason == nil else { return }
         let volume = index?.volumes[fileSystems[number].volume].name ?? ""
         markStale("\(volume): more was written than can be noted")

@@ -29,9 +29,15 @@ final class LiveFileSystem: @unchecked Sendable {
     /// when there is none, or more was written than can be noted.
     @exclusivity(unchecked) var writtenObjects: BlockRunSet?
 
+    /// Whether the scan found something wrong with it.
+    private let hasProblems: Bool
+    /// Whether something was written since that the problems may be about.
+    @exclusivity(unchecked) private(set) var needsReview = false
+
     /// The file system as a scan found it on the volume with index `volume`.
-    init(_ scanned: ScannedFileSystem, volume: Int) {
+    init(_ scanned: ScannedFileSystem, volume: Int, hasProblems: Bool = false) {
         self.volume = volume
+        self.hasProblems = hasProblems
         geometry = scanned.geometry
         descriptors = scanned.descriptors
         places = ExtPlaces(scanned.geometry, scanned.descriptors)
@@ -116,10 +122,16 @@ final class LiveFileSystem: @unchecked Sendable {
 
     /// Has `range` digested by the next digest.
     func markUndigested(_ range: Range<UInt64>) {
+        noteMetadataWritten()
         undigested.insert(range)
         guard undigested.runCount > Self.undigestedRunLimit else { return }
         undigested = BlockRunSet()
         hasLostWrites = true
+    }
+
+    /// Takes note that something was written that a scan reads.
+    func noteMetadataWritten() {
+        if hasProblems { needsReview = true }
     }
 
     /// Has those of the fixed blocks of `range` digested that decide something. Returns whether there are any.

@@ -36,7 +36,9 @@ extension DiskScanner {
             })
         scan.problems = scan.layout.problems.map { "\(name): \($0)" }
         var saved = map.fileSystems[...]
-        for volume in scan.layout.volumes.prefix(options.volumeLimit) {
+        for (number, volume) in scan.layout.volumes.prefix(options.volumeLimit).enumerated() {
+            let problemCount = scan.problems.count
+            defer { scan.noteProblems(from: problemCount, ofVolume: number) }
             let reader = VolumeReader(volume: volume, disk: reader)
             let probe = SuperblockProbe(reader: reader, name: name, options: left)
             guard let superblock = probe.superblock(&scan.problems) else { continue }

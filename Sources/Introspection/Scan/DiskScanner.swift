@@ -18,9 +18,16 @@ struct DiskScan: Sendable {
     var wasCancelled = false
     /// What is wrong on the disk, a readable line each.
     var problems: [String] = []
+    /// The indexes of the layout's volumes that some of them are about.
+    var volumesWithProblems: Set<Int> = []
 
     /// Whether there was more on the disk than a scan takes on.
     var isPartial: Bool { fileSystems.contains(where: \.isPartial) }
+
+    /// Notes that the problems from index `first` on, if there are any, are about `volume`.
+    mutating func noteProblems(from first: Int, ofVolume volume: Int) {
+        if problems.count > first { volumesWithProblems.insert(volume) }
+    }
 
     /// Leaves `limit` of the problems, and how many more there are.
     mutating func sumUpProblems(_ limit: Int) {
@@ -58,6 +65,8 @@ struct DiskScanner {
                 "\(name): \(scan.layout.volumes.count) volumes, the first \(options.volumeLimit) are looked into")
         }
         for (number, volume) in scan.layout.volumes.prefix(options.volumeLimit).enumerated() where !scan.wasCancelled {
+            let problemCount = scan.problems.count
+            defer { scan.noteProblems(from: problemCount, ofVolume: number) }
             let probe = SuperblockProbe(
                 reader: VolumeReader(volume: volume, disk: reader), name: name, options: left)
             guard let superblock = probe.superblock(&scan.problems) else { continue }

@@ -10,6 +10,17 @@ struct SuperblockProbe {
     /// What a file system may have at most.
     let options: ScanOptions
 
+    /// Bytes at the start of a volume where a file system or another label may be.
+    private static let labelArea = ByteRange(offset: 0, length: 1 << 20)
+    /// Where in a volume the first backup of a superblock is: group 1's, with each of the usual block sizes.
+    private static let backupOffsets = [8193 * 1024, 16384 * 2048, 32768 * 4096]
+
+    /// Whether it goes by bytes of `range` of the volume.
+    static func goesBy(_ range: ByteRange) -> Bool {
+        range.overlaps(labelArea)
+            || backupOffsets.contains { range.overlaps(ByteRange(offset: $0, length: ExtSuperblock.size)) }
+    }
+
     /// The superblock of a file system that can be scanned; nil when there is none, with a problem when it seems that
     /// there was one, or when it is not supported.
     func superblock(_ problems: inout [String]) -> ExtSuperblock? {
@@ -74,9 +85,9 @@ struct SuperblockProbe {
         return Array(buffer.bytes)
     }
 
-    /// Where in the volume the first backup is that could be read: group 1's, with each of the usual block sizes.
+    /// Where in the volume the first backup is that could be read.
     private var backupOffset: Int? {
-        [8193 * 1024, 16384 * 2048, 32768 * 4096].first { offset in
+        Self.backupOffsets.first { offset in
             guard offset <= reader.size - ExtSuperblock.size, let bytes = try? read(at: offset),
                 let backup = try? ExtSuperblock(parsing: bytes.span.bytes)
             else { return false }
