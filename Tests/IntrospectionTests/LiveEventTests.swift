@@ -153,7 +153,7 @@ import Testing
         for offset in fitting + fitting { world.write(world.device.slice(offset, 1), at: offset) }
         // The same blocks again take no more room.
         #expect(world.introspector.status.undigestedBlocks == fitting.count)
-        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false))
+        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false, needsReview: true))
         world.digest()
         #expect(world.introspector.status.undigestedBlocks == 0 && !world.outcome.needsRescan)
 

@@ -189,7 +189,7 @@ import Testing
         // Half of one block and half of the next.
         let offset = try #require(inodeTable).offset + 4096 + 2048
         world.write(disk.slice(offset, 4096), at: offset)
-        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false))
+        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false, needsReview: true))
         #expect(world.introspector.status.undigestedBlocks == 2)
         world.digest()
         world.write([0], at: 450)

@@ -43,6 +43,8 @@ public struct ExtSuperblock: Hashable, Sendable {
     public let inodeSize: Int
     /// The first inode that is not reserved.
     public let firstInode: UInt32
+    /// `s_mtime`, the lower half: when it was last mounted for writing, in seconds since 1970; 0 for never.
+    public let mountTime: UInt32
     /// `s_state`: 1 clean, 2 errors, 4 orphans are being recovered.
     public let state: UInt16
     /// `s_rev_level`.
@@ -134,6 +136,7 @@ public struct ExtSuperblock: Hashable, Sendable {
         firstDataBlock = bytes.uint32(at: Field.firstDataBlock.rawValue)
         blocksPerGroup = bytes.uint32(at: Field.blocksPerGroup.rawValue)
         inodesPerGroup = bytes.uint32(at: Field.inodesPerGroup.rawValue)
+        mountTime = bytes.uint32(at: 44)
         state = bytes.uint16(at: 58)
         ownGroup = bytes.uint16(at: 90)
         uuidBytes = bytes.bytes(in: 104..<120)

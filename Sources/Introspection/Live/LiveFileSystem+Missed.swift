@@ -35,6 +35,7 @@ extension LiveFileSystem {
                 noteAllocationWritten(in: part, piece.blockClass)
                 // The digest passes over those that decide nothing.
                 if Self.mayDecide(piece.blockClass) { markUndigested(part) }
+                if piece.blockClass == .inodeBitmap { noteMetadataWritten() }
             } else if piece.pointsAtMetadata {
                 markUndigested(part)
             } else if piece.blockClass == .journal {

@@ -29,15 +29,17 @@ final class LiveFileSystem: @unchecked Sendable {
     /// when there is none, or more was written than can be noted.
     @exclusivity(unchecked) var writtenObjects: BlockRunSet?
 
-    /// Whether the scan found something wrong with it.
-    private let hasProblems: Bool
-    /// Whether something was written since that the problems may be about.
+    /// Whether the scan may have come while it was made: it found something wrong, or no guest has mounted it yet.
+    private let isInTheMaking: Bool
+    /// Whether something was written since that another scan may find otherwise.
     @exclusivity(unchecked) private(set) var needsReview = false
 
     /// The file system as a scan found it on the volume with index `volume`.
     init(_ scanned: ScannedFileSystem, volume: Int, hasProblems: Bool = false) {
         self.volume = volume
-        self.hasProblems = hasProblems
+        // A superblock may be there long before the bitmaps, the tables and the end of what was there before. What mkfs
+        // wrote is all there when a guest mounts it.
+        isInTheMaking = hasProblems || scanned.geometry.superblock.mountTime == 0
         geometry = scanned.geometry
         descriptors = scanned.descriptors
         places = ExtPlaces(scanned.geometry, scanned.descriptors)
@@ -131,12 +133,16 @@ final class LiveFileSystem: @unchecked Sendable {
 
     /// Takes note that something was written that a scan reads.
     func noteMetadataWritten() {
-        if hasProblems { needsReview = true }
+        if isInTheMaking { needsReview = true }
     }
 
     /// Has those of the fixed blocks of `range` digested that decide something. Returns whether there are any.
     func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
-        guard Self.mayDecide(blockClass) else { return false }
+        guard Self.mayDecide(blockClass) else {
+            // No digest, but a scan goes by it.
+            if blockClass == .inodeBitmap { noteMetadataWritten() }
+            return false
+        }
         var hasAny = false
         places.forEachDigestible(in: range) { part in
             markUndigested(part)
