@@ -7,7 +7,7 @@ struct HostileCampaign: Codable, Sendable {
     /// What an image of 4 MiB may take above the cache, in bytes; all of a round together do.
     private static let mostMemory = 256 << 20
     /// What each image's own bytes are worth besides, where there are very many.
-    private static let worth = HostileImage.largest / 4
+    private static let worth = HostileImage.largest
 
     let directory: String
     /// The first seed, and how many.
