@@ -212,7 +212,11 @@ struct Serve: AsyncParsableCommand {
         let reports = IOPool(name: "reports", threadCount: 1)
         signals: for await signal in signals {
             switch signal {
-            case .sigusr1: reports.submit { writeReport(of: datastore, namesFiles: reportFiles, logger) }
+            case .sigusr1:
+                reports.submit {
+                    guard !datastore.isAdministrationOver else { return }
+                    writeReport(of: datastore, namesFiles: reportFiles, logger)
+                }
             case .sighup: logger.notice("SIGHUP: there is nothing to load again; SIGTERM stops the server")
             default: break signals
             }

@@ -117,6 +117,8 @@ struct OptionTests {
             rename("\(report)/disk.img.files", "\(report)/kept")
             #expect(server.process.stop() == 0)
             #expect(access("\(report)/disk.img.files", F_OK) != 0)
+            // What was known of the images is still.
+            #expect(try readText(of: "\(report)/disk.img.runs").split(separator: "\n").count > 3)
             rename("\(report)/kept", "\(report)/disk.img.files")
             for (name, mode) in [
                 ("", 0o700), ("/..", 0o700), ("/statistics.json", 0o600), ("/disk.img.runs", 0o600),

@@ -272,6 +272,8 @@ import Tiering
                 try #require(datastore.lateTimes.count == 1)
                 // Whoever writes to the register waits from now on.
                 try runTool("fsfreeze", ["--freeze", state])
+                // Whoever closes the server writes there.
+                defer { _ = try? runTool("fsfreeze", ["--unfreeze", state]) }
                 let isDone = Locked(false)
                 Thread {
                     let changes = AttributeChanges(modificationTime: .at(time))
@@ -292,7 +294,6 @@ import Tiering
                 try runTool("cp", ["-a", state, "\(bed.directory)/state-left"])
             }
         }
-        for _ in 0..<200 where (try? runTool("umount", ["\(bed.directory)/export"])) == nil { usleep(25_000) }
         try runTool("mount", ["-o", "loop", "\(bed.directory)/left", "\(bed.directory)/export"])
         defer { _ = try? runTool("umount", ["--lazy", "\(bed.directory)/export"]) }
         var configuration = DatastoreConfiguration(

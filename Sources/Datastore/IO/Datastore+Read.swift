@@ -113,7 +113,9 @@ extension Datastore {
     func openFile(_ handle: FileHandle) throws(DatastoreError) -> OpenFile {
         if let file = files.file(for: handle) { return file }
         try checkIsWhole(handle)
-        return files.enter(try open(handle, flags: O_RDONLY), for: handle)
+        let file = try open(handle, flags: O_RDONLY)
+        if noteReplacement(by: file) { try checkIsWhole(handle) }
+        return files.enter(file, for: handle)
     }
 
     /// The attributes of an open file now; a file without a name is gone for clients.

@@ -201,6 +201,9 @@ extension OpenFile {
         mayBeShort: Bool
     ) throws(StorageError) -> Int {
         let file = try self.writer()
+        // Another's flush may take what the kernel has to tell of these very pages: a stable write looks for itself, as
+        // commits do.
+        let failures = writebackFailures.withLock { $0 }
         let flags: Int32 =
             switch stability {
             case .unstable: 0
@@ -228,7 +231,7 @@ extension OpenFile {
             }
             done += count
         }
-        if flags == 0 { try noteUnstableWrite() }
+        if flags == 0 { try noteUnstableWrite() } else { try checkWriteback(since: failures) }
         if stability == .fileSync, flags == linux_rwf_dsync, lateTimes?.mayStillBeLate(path: path) != true {
             try flush()
         }

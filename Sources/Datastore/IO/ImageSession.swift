@@ -77,11 +77,12 @@ final class ImageSession: Sendable {
                 lastScan.map {
                     $0.problems == report.problems && $0.status.fileSystems == report.status.fileSystems
                 } ?? false
-            let wasQuiet = .now - nextReview > ImageSession.longestReviewInterval
+            let wasQuiet = .now - report.duration - nextReview > ImageSession.longestReviewInterval
             reviewInterval =
                 isAsBefore && !wasQuiet
                 ? min(reviewInterval * 2, ImageSession.longestReviewInterval) : ImageSession.shortestScanInterval
-            nextReview = .now + reviewInterval
+            // What no review mends is not to keep the disk busy with it.
+            nextReview = .now + (isAsBefore ? max(reviewInterval, report.duration * 20) : reviewInterval)
         }
 
         /// Whether a scan is wanted and may begin.
@@ -152,7 +153,9 @@ final class ImageSession: Sendable {
 
     /// Ends the session; work in the background stops soon. The files that stay open are looked at again: each may be an
     /// image by itself. The map goes now: work that waits for its turn may keep the rest for long.
-    func close() {
+    ///
+    /// - Parameter keepingMap: for the report of a server that stops.
+    func close(keepingMap: Bool = false) {
         state.withLock { state in
             state.isClosed = true
             _ = background.mapMemory.change(from: state.mapShare, to: 0)
@@ -162,7 +165,7 @@ final class ImageSession: Sendable {
             file.setMember(nil)
             file.requestIdentification()
         }
-        introspector.forget()
+        if !keepingMap { introspector.forget() }
     }
 
     /// Takes note of bytes that were written to the file `index` at `fileOffset`.
@@ -228,7 +231,8 @@ final class ImageSession: Sendable {
     }
 
     private func scan() {
-        let (start, wasLong) = (ContinuousClock.now, state.withLock { $0.isLong })
+        let start = ContinuousClock.now
+        let (wasLong, hadFailed) = state.withLock { ($0.isLong, $0.hasFailed) }
         state.withLock {
             $0.wantsScan = false
             $0.wantsReview = false
@@ -261,7 +265,8 @@ final class ImageSession: Sendable {
         }
         state.withLock { state in
             // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
-            let wasQuiet = .now - state.nextScan > Self.longestScanInterval
+            // What had failed was wanted all the time, however long it took or waited for its turn.
+            let wasQuiet = !hadFailed && start - state.nextScan > Self.longestScanInterval
             let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
             // What could be read is known: an image whose disk stays damaged is not soon read again and again.
             let staysDamaged = reader.hasFailed && state.lastScan != nil && interval == Self.longestScanInterval

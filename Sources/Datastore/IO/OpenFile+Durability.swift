@@ -108,7 +108,7 @@ extension OpenFile {
     /// What is asked is a descriptor that nobody flushes, so that no flush can take the error away; and whoever finds it
     /// there has the verifier renewed before anybody else can ask. An answer with the old verifier hence comes only from
     /// those who asked before the failure (invariant 5).
-    private func checkWriteback(since failures: UInt64) throws(StorageError) {
+    func checkWriteback(since failures: UInt64) throws(StorageError) {
         let isLost = findsLostWrites()
         guard isLost || writebackFailures.withLock({ $0 }) != failures else { return }
         if isLost { dropFailedPages() }

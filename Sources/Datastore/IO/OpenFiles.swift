@@ -345,7 +345,7 @@ final class OpenFiles: Sendable {
             isDurable = flush(file) && isDurable
         }
         for session in sessions {
-            session.close()
+            session.close(keepingMap: true)
         }
         return isDurable
     }
@@ -388,11 +388,14 @@ final class OpenFiles: Sendable {
 
     private func lookAfterEachFile() {
         let files = table.withLock { $0.files }
+        var renamed: [FileRedirects] = []
+        defer { renamed.first?.tier.noteRenames(renamed) }
         for (file, lastUse) in files where !forgetIfRemoved(file) {
             // The image is known by its path, and a descriptor names its other files.
             if file.takeRename() {
                 file.requestIdentification()
                 file.redirects?.noteRename(to: file.path)
+                if let redirects = file.redirects { renamed.append(redirects) }
             }
             // Of others the next access finds out.
             if file.redirects?.hasAny == true { noteExternalChange(of: file) }
@@ -429,8 +432,12 @@ final class OpenFiles: Sendable {
 
     private func endIdleSessions(before limit: ContinuousClock.Instant) {
         let lastUses = lastUses()
+        // They stay open, and would be looked into again at once.
+        let kept = filesWithRedirects()
         for session in sessions where !session.isBusy || session.hasFailed {
-            let isIdle = session.files.allSatisfy { !$0.isCached && lastUses[$0.identity].map { $0 < limit } != false }
+            let isIdle = session.files.allSatisfy {
+                !$0.isCached && !kept.contains($0.identity) && lastUses[$0.identity].map { $0 < limit } != false
+            }
             if isIdle { end(session) }
         }
     }
@@ -489,7 +496,10 @@ final class OpenFiles: Sendable {
                     "\(hostFile.path): not looked into while it is refused, see introspectctl tier list")
             }
             // Of a file that was opened by its handle alone the path, and with it the mode, is known only now.
-            part.redirects?.noteRename(to: hostFile.path)
+            if let redirects = part.redirects {
+                redirects.noteRename(to: hostFile.path)
+                redirects.tier.noteRenames([redirects])
+            }
             files.append(part)
         }
         // Another image may have had one of the files: a descriptor takes its extents over.

@@ -15,7 +15,9 @@ extension Datastore {
                 continue
             }
             for file in filesThatStand(at: entry.path) {
-                guard let other = images.identity(of: file), !images.isSameFile(other, image) else { continue }
+                guard let other = images.identity(of: file), !images.isSameFile(other, image),
+                    !tier.mayHaveBlocks(of: other)
+                else { continue }
                 replaced[other, default: []].insert(image)
                 logger.error(
                     """
@@ -41,12 +43,15 @@ extension Datastore {
             let root = roots.values.first { Self.path(path.description, isIn: $0.export.path) }
             return [root?.openFile(at: path.description)].compactMap(\.self).filter { $0.type == .regular }
         }
-        let name = end.split(separator: 0x2f).last.map(Array.init) ?? []
         var found: [OwnedDescriptor] = []
         for root in roots.values {
             ExportWalk(root: root).forEachEntry { entry, entryName, directory in
-                guard entry.name.elementsEqual(name), let parent = OwnedDescriptor.path(of: directory.rawValue),
-                    (parent + [0x2f] + name).suffix(end.count).elementsEqual(end),
+                let name = [0x2f] + entry.name
+                // The longest names are longer than what is kept.
+                let count = min(name.count, end.count)
+                guard name.suffix(count).elementsEqual(end.suffix(count)),
+                    let parent = OwnedDescriptor.path(of: directory.rawValue),
+                    (parent + name).suffix(end.count).elementsEqual(end),
                     let file = try? root.openEntry(entryName, of: directory.rawValue, flags: ExportWalk.pathOnly),
                     file.type == .regular
                 else { return true }
@@ -57,12 +62,23 @@ extension Datastore {
         return found
     }
 
-    /// Has the files looked into that were refused in the place of `replaced`.
-    func lookIntoReplacements(of replaced: [ImageIdentity]) {
-        let others = tier.replacements.withLock { $0.filter { !$0.value.isDisjoint(with: replaced) } }
-        for file in files.openFiles {
-            if let image = file.redirects?.image, others[image] != nil { file.requestIdentification() }
-        }
+    /// Whether a file that is about to be opened stands where such an image was: of what was put there after the start, once
+    /// that has found any.
+    func noteReplacement(by file: OwnedDescriptor) -> Bool {
+        let orphans = tier.replacements.withLock { Set($0.values.joined()) }
+        guard !orphans.isEmpty, let other = images.identity(of: file), !tier.mayHaveBlocks(of: other),
+            let path = file.currentPath
+        else { return false }
+        let place = ByteString(escaped: path).endForMessages
+        let found = orphans.filter { tier.register.entry($0)?.path == place && !images.isSameFile(other, $0) }
+        guard !found.isEmpty else { return false }
+        tier.replacements.withLock { $0[other, default: []].formUnion(found) }
+        return true
+    }
+
+    /// Has files looked into that were refused when they were opened.
+    func lookIntoReleased() {
+        for file in files.openFiles where file.member == nil && file.redirects != nil { file.requestIdentification() }
     }
 }
 
@@ -74,18 +90,33 @@ extension RedirectTier {
         return replaced.filter { mayHaveBlocks(of: $0) && contents($0) == nil }
     }
 
-    /// Keeps the path of an image that needs the log: by it a start knows what else stands in its place.
-    func noteRename(of image: ImageIdentity, to path: String) {
-        let path = ByteString(escaped: path).endForMessages
-        guard path.bytes.first == 0x2f || path.shortenedEnd != nil, let entry = register.entry(image),
-            entry.path != path, !entry.isBeingRemoved
-        else { return }
+    /// Keeps the paths of images that need the log: by them a start knows what else stands in their places. All at once, for
+    /// a client may rename a directory of thousands.
+    func noteRenames(_ renamed: [FileRedirects]) {
+        var paths: [ImageIdentity: ByteString] = [:]
+        for file in renamed {
+            guard let path = Self.kept(file.path), let entry = register.entry(file.image), entry.path != path,
+                !entry.isBeingRemoved
+            else { continue }
+            paths[file.image] = path
+        }
+        guard !paths.isEmpty else { return }
         do throws(DatastoreError) {
             // That of a name that is about to go is for the removal.
-            try register.changeImages { if $0[image]?.isBeingRemoved == false { $0[image]?.path = path } }
+            try register.changeImages { images in
+                for (image, path) in paths where images[image]?.isBeingRemoved == false { images[image]?.path = path }
+            }
         } catch {
             logger.warning("\(error.message)")
         }
+    }
+
+    /// What a register keeps of a path; nil for none, and for what the kernel says of a name that was removed while the file
+    /// has another.
+    private static func kept(_ path: String) -> ByteString? {
+        let kept = ByteString(escaped: path).endForMessages
+        let isPath = kept.bytes.first == 0x2f || kept.shortenedEnd != nil
+        return isPath && !kept.bytes.suffix(10).elementsEqual(" (deleted)".utf8) ? kept : nil
     }
 
     /// Whether a file was found at the start in the place of an image that cannot be opened.

@@ -79,7 +79,7 @@ extension Datastore {
             throw DatastoreError(error)
         }
         logger.notice("\(match.path): \(match.liveBytes ?? 0) bytes in the redirect log were forgotten, as it was said")
-        lookIntoReplacements(of: [image])
+        lookIntoReleased()
     }
 
     /// Moves what the redirect log has to the image files, durably, and returns when nothing that was written before the
@@ -123,6 +123,7 @@ extension Datastore {
         guard try tier.detach(givingUp: givingUp) else { return }
         verifier.renew()
         forgetContents(of: images)
+        lookIntoReleased()
         openImages()
     }
 
@@ -138,6 +139,7 @@ extension Datastore {
         // Clients must know that what they have written may be gone.
         if adopting { verifier.renew() }
         forgetContents(of: images)
+        forgetRefusedImages()
         settleRemovals()
         openImages()
     }
@@ -166,7 +168,13 @@ extension Datastore {
         defer { if !keepingLog { verifier.renew() } }
         for image in changed {
             try tier.resolve(image, keepingLog: keepingLog)
-            if keepingLog { try lengthen(image) }
+            guard keepingLog else { continue }
+            // It is served by now: the others are to be, too, and its length comes when the blocks are moved to it.
+            do throws(DatastoreError) {
+                try lengthen(image)
+            } catch {
+                logger.error("\(path): is served again, but its length could not be set: \(error.message)")
+            }
         }
         for image in replaced {
             do throws(StorageError) {
@@ -175,7 +183,7 @@ extension Datastore {
                 throw DatastoreError(error)
             }
         }
-        lookIntoReplacements(of: replaced)
+        lookIntoReleased()
         openImages()
     }
 

@@ -20,6 +20,7 @@ final class FileRedirects: Sendable {
     private let isRemoved = Atomic(false)
     private let sequentialWrites = Locked(SequentialWrites())
     private let mode = Locked(DatastoreConfiguration.TierMode.writeback)
+    private let knownPath = Locked("")
 
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {
         guard let image = images.identity(of: file) else { return nil }
@@ -51,13 +52,15 @@ final class FileRedirects: Sendable {
     var mayWriteThrough: Bool { tier.mayWriteThrough }
 
     /// The file has got another path, which may say another mode.
-    func noteRename(to path: String) {
-        setMode(path: path)
-        tier.noteRename(of: image, to: path)
-    }
+    /// Of all that have, ``RedirectTier/noteRenames(_:)`` is told then.
+    func noteRename(to path: String) { setMode(path: path) }
+
+    /// The path that the file was last known by.
+    var path: String { knownPath.withLock { $0 } }
 
     private func setMode(path: String) {
         let new = tier.mode(of: path)
+        knownPath.withLock { $0 = path }
         mode.withLock { mode in
             if (mode == .off) != (new == .off) { tier.noteModeOff(of: image, new == .off) }
             mode = new

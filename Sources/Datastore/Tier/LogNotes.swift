@@ -106,9 +106,14 @@ extension RedirectRegister {
         let known = notes.current
         let labels = devices.compactMap(\.label).filter { $0.identity == known.identity && $0.identity == log }
         guard let newest = labels.max(by: { $0.generation < $1.generation }) else { return false }
-        let isOld = known.epoch.map { $0 < newest.epoch } ?? false
+        // One that an administrator has let go for another says nothing of what came after that.
+        let isSameFile = zip(devices, mismatches(devices)).contains { device, mismatch in
+            device.label?.generation == newest.generation && mismatch == nil
+        }
+        let isOld = isSameFile && (known.epoch.map { $0 < newest.epoch } ?? false)
         if isOld { try noteLacking() }
-        try notes.change { $0.epoch = newest.generation + 1 }
+        // Where one side cannot be opened with the others, the next is tried by itself, and begins another.
+        try notes.change { $0.epoch = newest.generation + 1 + UInt64(devices.count) }
         return isOld
     }
 

@@ -169,7 +169,7 @@ struct LogOpening {
             // One that was never opened holds nothing. A part of a log cannot be looked into.
             if label.isNew { continue }
             guard label.place?.layout != .stripe,
-                try RedirectLog(recovering: [device.device], of: .max).liveByteCount == 0
+                try RedirectLog(recovering: [UntouchedDevice(device: device.device)], of: .max).liveByteCount == 0
             else { throw unknown(device.path) }
         }
         try record { () throws(DatastoreError) in try register.retire() }
@@ -209,4 +209,18 @@ struct LogOpening {
                 directory that was used with it, or remove the log to lose them)
                 """, device: device)
     }
+}
+
+/// A device that is only looked into: the log on it may be another server's, and its epoch tells when that one began.
+private struct UntouchedDevice: BlockDevice {
+    let device: any BlockDevice
+    var name: String { device.name }
+    var size: Int { device.size }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.read(into: buffer, at: offset)
+    }
+
+    func write(_: UnsafeRawBufferPointer, at _: Int) throws(StorageError) {}
+    func flush() throws(StorageError) {}
 }

@@ -69,11 +69,16 @@ final class RedirectRegister: Sendable {
     func noteLacking() throws(DatastoreError) { try register.change { $0.mayLackImages = true } }
 
     /// Enters the images that stand in the log alone, durably.
-    func complete(with images: [ImageIdentity]) throws(DatastoreError) {
+    ///
+    /// - Parameter isQuarantined: whether clients may have written to them without the log meanwhile, so that an
+    ///   administrator is to say whose blocks count.
+    func complete(with images: [ImageIdentity], isQuarantined: Bool) throws(DatastoreError) {
         try register.change { content in
             content.mayLackImages = false
             for image in images where content.images[image] == nil {
-                content.images[image] = Entry(path: ByteString(""), mark: "")
+                var entry = Entry(path: ByteString(""), mark: "")
+                entry.isQuarantined = isQuarantined
+                content.images[image] = entry
             }
         }
     }

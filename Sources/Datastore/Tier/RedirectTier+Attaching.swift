@@ -32,7 +32,7 @@ extension RedirectTier {
             }
             let images = log.images
             let attachment = Attachment(log: log, destager: Destager(log: log, openImage: openImage, yield: yield))
-            try dropOvertakenBlocks(attachment)
+            try dropOvertakenBlocks(attachment, byAdministrator: byAdministrator)
             compareStopped(with: attachment)
             state.withLock { $0 = State(attachment: attachment) }
             isFailureLogged.store(false, ordering: .relaxed)
@@ -44,8 +44,10 @@ extension RedirectTier {
     /// may have been written to since without the log.
     ///
     /// Recovery must never lay an older record over newer data (invariant 3): nobody gets at the log before this is done.
-    private func dropOvertakenBlocks(_ attachment: Attachment) throws(DatastoreError) {
-        if register.mayLackImages { return try register.complete(with: attachment.log.images) }
+    private func dropOvertakenBlocks(_ attachment: Attachment, byAdministrator: Bool) throws(DatastoreError) {
+        if register.mayLackImages {
+            return try register.complete(with: attachment.log.images, isQuarantined: byAdministrator)
+        }
         for image in attachment.log.images where !register.contains(image) {
             do throws(StorageError) {
                 try attachment.destager.discard(image)

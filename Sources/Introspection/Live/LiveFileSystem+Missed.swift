@@ -35,8 +35,9 @@ extension LiveFileSystem {
                 noteAllocationWritten(in: part, piece.blockClass)
                 // The digest passes over those that decide nothing.
                 if Self.mayDecide(piece.blockClass) { markUndigested(part) }
-                if piece.blockClass == .inodeBitmap { noteMetadataWritten() }
+                if Self.mayDecide(piece.blockClass) || piece.blockClass == .inodeBitmap { noteMetadataWritten() }
             } else if piece.pointsAtMetadata {
+                noteMetadataWritten()
                 markUndigested(part)
             } else if piece.blockClass == .journal {
                 requestCatchUp()

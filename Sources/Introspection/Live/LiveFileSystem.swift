@@ -91,8 +91,12 @@ final class LiveFileSystem: @unchecked Sendable {
             if piece.blockClass != .journal { noteWrite(of: part, isKnown: true) }
             if piece.isFixed {
                 noteAllocationWritten(in: part, piece.blockClass)
-                needsDigest = recordFixed(part, piece.blockClass) || needsDigest
+                let decides = recordFixed(part, piece.blockClass)
+                // For a scan inode bitmaps decide, too.
+                if decides || piece.blockClass == .inodeBitmap { noteMetadataWritten() }
+                needsDigest = decides || needsDigest
             } else if piece.pointsAtMetadata {
+                noteMetadataWritten()
                 markUndigested(part)
                 needsDigest = true
             } else if piece.blockClass == .journal {
@@ -124,25 +128,20 @@ final class LiveFileSystem: @unchecked Sendable {
 
     /// Has `range` digested by the next digest.
     func markUndigested(_ range: Range<UInt64>) {
-        noteMetadataWritten()
         undigested.insert(range)
         guard undigested.runCount > Self.undigestedRunLimit else { return }
         undigested = BlockRunSet()
         hasLostWrites = true
     }
 
-    /// Takes note that something was written that a scan reads.
+    /// Takes note that the guest has written something that a scan reads; what a digest finds out is no news to scans.
     func noteMetadataWritten() {
         if isInTheMaking { needsReview = true }
     }
 
     /// Has those of the fixed blocks of `range` digested that decide something. Returns whether there are any.
     func recordFixed(_ range: Range<UInt64>, _ blockClass: BlockClass) -> Bool {
-        guard Self.mayDecide(blockClass) else {
-            // No digest, but a scan goes by it.
-            if blockClass == .inodeBitmap { noteMetadataWritten() }
-            return false
-        }
+        guard Self.mayDecide(blockClass) else { return false }
         var hasAny = false
         places.forEachDigestible(in: range) { part in
             markUndigested(part)

@@ -29,6 +29,8 @@ final class RedirectBed: Sendable {
         chmod(directory, 0o755)
         for name in ["disk.img", "other.img"] {
             try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(directory)/export/\(name)", "8192k"])
+            // One that was never mounted is scanned again when its metadata is written.
+            try runTool("debugfs", ["-w", "-R", "set_super_value mtime now", "\(directory)/export/\(name)"])
         }
     }
 

@@ -84,6 +84,12 @@ struct TierStateTests {
             try #expect(bed.read(offset, handle, datastore).first == 2)
             try #expect(bed.read(0, bed.handle("other.img", datastore), datastore).count == 4096)
         }
+        // A start that belongs to another log looks into this one, and leaves it as it is.
+        let (state, kept) = ("\(bed.directory)/state", "\(bed.directory)/kept")
+        rename(state, kept)
+        #expect(throws: (any Error).self) { try bed.serve(.writeback, modes: modes) { _, _ in } }
+        try runTool("rm", ["-r", state])
+        rename(kept, state)
         try bed.serve(.writeback, modes: modes) { datastore, handle in
             try #expect(bed.read(offset, handle, datastore).first == 2)
             try datastore.drain()
