@@ -27,12 +27,12 @@ struct ScanFailureTests {
             bed.faults.readsFail.store(true, ordering: .relaxed)
             _ = try bed.read(1 << 20, handle, datastore)
             func session() -> ImageSession? { datastore.files.file(for: handle)?.member?.session }
-            for _ in 0..<1000 where session()?.hasFailed != true { usleep(5000) }
+            for _ in 0..<6000 where session()?.hasFailed != true { usleep(5000) }
             #expect(session()?.hasFailed == true)
             #expect((session()?.lastScan == nil) == atTheBeginning)
             bed.faults.readsFail.store(false, ordering: .relaxed)
             // Twice a second it is seen which scan is due, and the second is due a second after the first.
-            for _ in 0..<2000 where session()?.hasFailed != false { usleep(5000) }
+            for _ in 0..<6000 where session()?.hasFailed != false { usleep(5000) }
             #expect(session()?.hasFailed == false)
             #expect(session()?.lastScan?.problems == [])
         }

@@ -58,14 +58,17 @@ struct SlowAndFullDeviceTests {
             let offset = try bed.redirect(datastore, handle)
             let file = try datastore.openFile(handle)
             try file.flush()
+            let isAtTheLog = Locked(false)
+            bed.faults.atFlush.withLock { $0 = { isAtTheLog.withLock { $0 = true } } }
             bed.faults.flushTime.store(1_000_000, ordering: .relaxed)
             let slow = IOPool(name: "slow write", threadCount: 1)
             slow.submit { [bed] in
                 do { try bed.write(1, at: offset, handle, datastore) } catch { Issue.record(error) }
             }
-            usleep(300_000)
+            for _ in 0..<3000 where !isAtTheLog.withLock({ $0 }) { usleep(10_000) }
             if fails { datastore.verifier.renew() }
             slow.shutDown()
+            bed.faults.atFlush.withLock { $0 = nil }
             bed.faults.flushTime.store(0, ordering: .relaxed)
             #expect(file.isDirty == !fails)
         }
