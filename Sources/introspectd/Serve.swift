@@ -155,7 +155,7 @@ struct Serve: AsyncParsableCommand {
     @Flag(
         help: """
             Have the report name guests' files, too: IMAGE.files says which inode is where on the disk, and its paths. \
-            Reads the inodes and directories of all images.
+            SIGUSR1 alone writes it. Reads the inodes and directories of all images.
             """)
     var reportFiles = false
 

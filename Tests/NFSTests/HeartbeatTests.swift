@@ -57,6 +57,7 @@ struct LaneTests {
             }
         }
     }
+
     /// A READDIR of hundreds of names is answered by other threads than a LOOKUP: a few of them fill those.
     @Test("Directories are read elsewhere than names are looked up", arguments: [false, true])
     func readsDirectoriesElsewhere(withAttributes: Bool) async throws {

@@ -6,8 +6,8 @@ import Tiering
 /// a new disk, or a backup that was put in its place while the server did not run. They are refused until an administrator
 /// says that they count: without the log's blocks they are not what clients were told was stable (invariant 1).
 extension Datastore {
-    /// Finds them. Called at the start, before clients are served: what has the name later has got it from clients, or while
-    /// the image itself was open, which is noticed in other ways.
+    /// Finds them. Called at the start, before clients are served. Of what comes to such a place later
+    /// ``noteReplacement(by:)`` finds out.
     func findReplacements() {
         var replaced: [ImageIdentity: Set<ImageIdentity>] = [:]
         for (image, entry) in tier.register.images where !entry.path.bytes.isEmpty {

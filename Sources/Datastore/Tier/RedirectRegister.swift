@@ -127,12 +127,6 @@ final class RedirectRegister: Sendable {
         }
     }
 
-    /// Notes durably that the last name of the file of an image is about to be removed, or that it has not been; of an image
-    /// that has all blocks itself nothing need be known.
-    func setBeingRemoved(_ isBeingRemoved: Bool, _ image: ImageIdentity) throws(DatastoreError) {
-        try register.change { $0.images[image]?.isBeingRemoved = isBeingRemoved }
-    }
-
     /// Changes, durably, what is known of the images.
     func changeImages(_ body: (inout [ImageIdentity: Entry]) -> Void) throws(DatastoreError) {
         try register.change { body(&$0.images) }

@@ -53,7 +53,7 @@ struct RemovedImagesTests {
         try bed.serve(.writeback) { datastore, handle in
             offset = try bed.redirect(datastore, handle)
             let image = try #require(datastore.tier.register.entries.keys.first)
-            try datastore.tier.register.setBeingRemoved(true, image)
+            try datastore.tier.register.changeImages { $0[image]?.isBeingRemoved = true }
         }
         if isGone { unlink(bed.path("disk.img")) }
         for _ in 0..<2 {

@@ -185,7 +185,7 @@ struct ReplacedImagesTests {
             if isOnRecordAlone {
                 // The server ended after the RENAME, before it had told the log.
                 let image = try #require(datastore.tier.register.entries.keys.first)
-                try datastore.tier.register.setBeingRemoved(true, image)
+                try datastore.tier.register.changeImages { $0[image]?.isBeingRemoved = true }
             } else {
                 _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
                 bed.expectEmptyLog(datastore)

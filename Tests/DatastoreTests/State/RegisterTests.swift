@@ -27,7 +27,7 @@ struct RegisterTests {
             try register.enter(identity(number), path: ByteString(path), mark: "1-2-3", for: 0xDEF)
         }
         try register.setQuarantined(true, identity(0))
-        try register.setBeingRemoved(true, identity(1))
+        try register.changeImages { $0[identity(1)]?.isBeingRemoved = true }
         let time = FileTime(seconds: -5, nanoseconds: 999_999_999)
         try register.changeImages { $0[identity(2)]?.stopped = .init(size: .max, modificationTime: time) }
         return register
