@@ -32,6 +32,15 @@ public final class IOPool: Sendable {
         queue.append(work, of: origin)
     }
 
+    /// As ``submit(of:_:)`` for work of which there will be more at once, until ``endBatch()``: the first piece wakes a
+    /// thread, and no other does that meanwhile, which would find work for no longer than it took to wake.
+    public func submitInBatch(of origin: WorkOrigin, _ work: @escaping Work) {
+        queue.append(work, of: origin, inBatch: true)
+    }
+
+    /// See ``submitInBatch(of:_:)``.
+    public func endBatch() { queue.endBatch() }
+
     /// Waits for all submitted work and ends the threads. Must not be called from one of them.
     public func shutDown() {
         guard queue.close() else { return }
@@ -73,6 +82,8 @@ private final class WorkQueue: Sendable {
         var idle: [IdleThread] = []
         /// Whether a thread was woken that has not looked for work since.
         var isWaking = false
+        /// Whether more work is about to come, and a thread was woken for it.
+        var isInBatch = false
 
         /// The thread to wake: there is work, and none is on its way.
         mutating func threadToWake() -> IdleThread? {
@@ -104,10 +115,21 @@ private final class WorkQueue: Sendable {
         state = Locked(State(items: FairQueue(threadCount: threadCount)))
     }
 
-    func append(_ work: @escaping IOPool.Work, of origin: WorkOrigin) {
+    func append(_ work: @escaping IOPool.Work, of origin: WorkOrigin, inBatch: Bool = false) {
         let thread = state.withLock { state -> IdleThread? in
             guard !state.isClosed else { return nil }
             state.items.append(work, of: origin)
+            guard inBatch else { return state.threadToWake() }
+            defer { state.isInBatch = true }
+            return state.isInBatch ? nil : state.threadToWake()
+        }
+        thread?.wake()
+    }
+
+    func endBatch() {
+        let thread = state.withLock { state -> IdleThread? in
+            guard state.isInBatch else { return nil }
+            state.isInBatch = false
             return state.threadToWake()
         }
         thread?.wake()

@@ -56,6 +56,9 @@ public struct NFSProgram: RPCProgram {
         }
     }
 
+    /// Lets the threads go that the calls have work for.
+    public func endBatch() { bulkPool.endBatch() }
+
     /// Answers `call` at once or from a thread of the pools.
     public func handle(_ call: RPCCall, _ responder: RPCResponder) {
         switch call.procedure {
@@ -123,6 +126,7 @@ public struct NFSProgram: RPCProgram {
             return identities.find(call.credential, of: call.origin) { credentials in
                 let context = NFSCall(rpc: call, datastore: datastore, credentials: credentials)
                 submit(procedure, context, responder)
+                endBatch()
             }
         }
         submit(procedure, NFSCall(rpc: call, datastore: datastore, credentials: credentials), responder)
@@ -133,7 +137,7 @@ public struct NFSProgram: RPCProgram {
     ) {
         switch procedure.lane {
         case .bulk:
-            bulkPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
+            bulkPool.submitInBatch(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
         case .metadata:
             metadataPool.submit(of: call.rpc.origin) { send(reply(to: procedure, call, responder), responder) }
         case .listing:

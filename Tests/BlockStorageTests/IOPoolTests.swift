@@ -44,16 +44,44 @@ struct IOPoolTests {
         let count = Atomic(0)
         let rounds = 20_000
         let all = DispatchSemaphore(value: 0)
-        DispatchQueue.concurrentPerform(iterations: 4) { _ in
+        DispatchQueue.concurrentPerform(iterations: 4) { thread in
             for number in 0..<rounds {
-                pool.submit {
+                let work: IOPool.Work = {
                     if number.isMultiple(of: 512) { usleep(500) }
                     if count.add(1, ordering: .relaxed).newValue == 4 * rounds { all.signal() }
                 }
+                guard thread < 2 else {
+                    pool.submit(work)
+                    continue
+                }
+                pool.submitInBatch(of: .server, work)
+                if number % 8 == 7 { pool.endBatch() }
             }
         }
         // Nothing else is submitted: whoever waits for work and is not woken now never will be.
         #expect(all.wait(timeout: .now() + 60) == .success, "\(count.load(ordering: .relaxed)) of \(4 * rounds)")
+        pool.shutDown()
+    }
+
+    /// Of a batch whose first piece blocks the thread that was woken for it, the others get threads at its end.
+    @Test func theEndOfABatchFindsThreadsForAllOfIt() {
+        let pool = IOPool(name: "test", threadCount: 4)
+        let arrived = DispatchSemaphore(value: 0)
+        let leave = DispatchSemaphore(value: 0)
+        let work: IOPool.Work = {
+            arrived.signal()
+            leave.wait()
+        }
+        for round in 0..<50 {
+            pool.submitInBatch(of: .server, work)
+            #expect(arrived.wait(timeout: .now() + 30) == .success, "round \(round): nobody was woken for the first")
+            for _ in 0..<3 { pool.submitInBatch(of: .server, work) }
+            pool.endBatch()
+            for number in 1...3 {
+                #expect(arrived.wait(timeout: .now() + 30) == .success, "round \(round): \(number) of 4 threads work")
+            }
+            for _ in 0..<4 { leave.signal() }
+        }
         pool.shutDown()
     }
 

@@ -21,7 +21,7 @@ struct HostileCampaign: Codable, Sendable {
     /// Images of the generator that are in service at a time: a round takes a second at least.
     private var tenants: Int { isLong ? 64 : 8 }
     /// Images of a round that an administrator looks into.
-    private var lookedInto: Int { isLong ? 32 : 4 }
+    private var lookedInto: Int { 4 }
 
     /// Where a line is kept of each round that was worse than those before.
     var notes: String { "\(directory)/notes" }

@@ -13,4 +13,6 @@ struct ProgramTable: Sendable {
         guard program.versions.contains(version) else { throw .programMismatch(supported: program.versions) }
         return program
     }
+
+    func endBatch() { for index in programs.indices { programs[index].endBatch() } }
 }

@@ -66,6 +66,8 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private var watched = 0
     /// When one of them was sent, or the first of them written.
     private var lastSent = NIODeadline.now()
+    // Timers hold on to the connection, and are cancelled when it closes: of an object that something refers to weakly each
+    // count goes a slow way.
     private var sendTimer: Scheduled<Void>?
     private var idleTimer: Scheduled<Void>?
     /// Since when there has been no call, in nanoseconds of the event loop's clock.
@@ -194,8 +196,8 @@ extension RPCConnection {
     }
 
     private func scheduleIdleTimer(in time: TimeAmount) {
-        idleTimer = eventLoop.scheduleTask(in: time) { [weak self] in
-            guard let self, state == .open else { return }
+        idleTimer = eventLoop.scheduleTask(in: time) { [self] in
+            guard state == .open else { return }
             // No call in flight, and none that waits or is being received.
             let isIdle = callsInFlight == 0 && stalled == nil && !assembler.isMidRecord
             let idle = isIdle ? NIODeadline.now() - NIODeadline.uptimeNanoseconds(idleSince) : .nanoseconds(0)
@@ -300,6 +302,7 @@ extension RPCConnection {
     /// Hands out the calls that were received, up to the limits; whether none is left.
     @discardableResult
     private func dispatchCalls() -> Bool {
+        defer { programs.endBatch() }
         while state == .open {
             guard isBelowLimits else { return false }
             if let record = stalled.take() {
@@ -396,8 +399,7 @@ extension RPCConnection {
 
     /// One timer serves many records: when it fires early for the current one, it is set again.
     private func scheduleRecordTimer(at deadline: NIODeadline) {
-        recordTimer = eventLoop.scheduleTask(deadline: deadline) { [weak self] in
-            guard let self else { return }
+        recordTimer = eventLoop.scheduleTask(deadline: deadline) { [self] in
             recordTimer = nil
             guard state == .open, let deadline = recordDeadline else { return }
             if deadline > eventLoop.now {
@@ -532,8 +534,7 @@ extension RPCConnection {
 
     /// As with records: one timer serves many replies.
     private func scheduleSendTimer(at deadline: NIODeadline) {
-        sendTimer = eventLoop.scheduleTask(deadline: deadline) { [weak self] in
-            guard let self else { return }
+        sendTimer = eventLoop.scheduleTask(deadline: deadline) { [self] in
             sendTimer = nil
             guard state != .closed, watched > 0 else { return }
             let deadline = lastSent + limits.sendTimeout
