@@ -38,6 +38,7 @@ struct HostileCampaign: Codable, Sendable {
         // What a program says that ends by itself belongs there, too.
         let file = open(notes, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         dup2(file, STDERR_FILENO)
+        Self.leaveErrorsAlone()
         let bed = try HostileBed(in: directory)
         defer { bed.close() }
         var worst = HostileBed.Outcome()
@@ -55,6 +56,14 @@ struct HostileCampaign: Codable, Sendable {
         note("\(known.count) known images and \(count) of the generator: \(worst.description)")
     }
 
+    /// Of every error that is thrown the test library keeps where it came from: with hostile images, which are refused a
+    /// thousand times each, that takes a third of the time.
+    private static func leaveErrorsAlone() {
+        for hook in ["_swift_willThrow", "_swift_willThrowTypedImpl"] {
+            dlsym(nil, hook)?.storeBytes(of: 0, as: Int.self)
+        }
+    }
+
     private func check(_ images: [HostileImage], _ bed: HostileBed, _ worst: inout HostileBed.Outcome) throws {
         let name = images.count > 1 ? "\(images[0].name) to \(images[images.count - 1].name)" : images[0].name
         var outcome = try bed.run(images, lookingInto: lookedInto)
@@ -64,7 +73,8 @@ struct HostileCampaign: Codable, Sendable {
             if again.wait < outcome.wait { (outcome.wait, outcome.call) = (again.wait, again.call) }
         }
         #expect(outcome.wait <= .milliseconds(longestWait), "\(name): \(outcome.call) waited")
-        let room = Self.mostMemory + (images.count > 8 ? images.count * Self.worth : 0)
+        // What was freed after a round of many is not all given back before one of few.
+        let room = Self.mostMemory + (images.count > 1 && tenants > 8 ? tenants * Self.worth : 0)
         #expect(outcome.memory <= room, "\(name)")
         #expect(outcome.unfinished == [], "\(name)")
         if worst.takeWorse(outcome) || images.count < 8 { note("\(name): \(outcome.description)") }
