@@ -1,6 +1,6 @@
 /// What a block of a virtual disk is.
 ///
-/// The order is that of `DESIGN.md`; the raw value is stable and stored in class maps.
+/// The raw value is stable: it is stored in saved maps and in the records of the redirect log.
 public enum BlockClass: UInt8, CaseIterable, Sendable, Codable {
     /// The image format's own structures: headers, descriptors, block maps.
     case imageFormat

@@ -100,7 +100,7 @@ public final class DiskIntrospector: Sendable {
     }
 
     /// The parts of `range` that guests have freed for good and that may be punched, as of the last commits that were
-    /// digested: `FORMATS.md`, "When a freed block may be punched". Whoever punches holds writes to them off meanwhile.
+    /// digested (invariant 7). Whoever punches holds writes to them off meanwhile.
     public func reclaimable(in range: ByteRange) -> [ByteRange] {
         state.withLock { state in
             var ranges: [ByteRange] = []

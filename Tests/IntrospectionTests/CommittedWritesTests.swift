@@ -3,7 +3,7 @@ import Testing
 
 @testable import Introspection
 
-/// The rule of FORMATS.md, "When a freed block may be punched": never before the second commit after the last write.
+/// The rule of invariant 7 (`docs/design.md`): never before the second commit after the last write.
 @Suite struct CommittedWritesTests {
     private func settled(_ writes: CommittedWrites, _ range: Range<UInt64>, at commit: UInt32) -> [UInt64] {
         var blocks: [UInt64] = []

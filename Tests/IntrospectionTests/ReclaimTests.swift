@@ -5,7 +5,7 @@ import Testing
 
 @testable import Introspection
 
-/// Blocks that may be punched by the rule of FORMATS.md are punched in a copy of the disk while a real kernel's writes
+/// Blocks that may be punched by the rule of invariant 7 are punched in a copy of the disk while a real kernel's writes
 /// arrive: at every quiet point all that is in use is intact in it. Needs root, loop devices and FUSE.
 @Suite(.serialized, .enabled(if: canMountImages)) struct ReclaimTests {
     private static let steps = [

@@ -1,6 +1,6 @@
 import GuestFilesystems
 
-/// Which blocks the guest has freed for good: the rules of `FORMATS.md`, "When a freed block may be punched".
+/// Which blocks the guest has freed for good: invariant 7 of `docs/design.md`.
 extension LiveFileSystem {
     /// The last commit of which a write that arrives now may be told that it came after it; nil when that is not known.
     var lastCommitSeen: UInt32? {

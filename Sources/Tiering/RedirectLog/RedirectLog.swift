@@ -10,7 +10,7 @@ import Glibc
 /// header and payload match and the header says the position where the record was found and the right epoch: what an
 /// earlier lap or a commit that a crash cut off left behind is thus never taken for a record.
 ///
-/// ## What each step guarantees (the invariants are those of `DESIGN.md`, section 5)
+/// ## What each step guarantees (the invariants are those of `docs/design.md`)
 /// - *Write*: the record goes into the open commit. Whoever finds no commit under way writes the open one at a stroke,
 ///   with one flush, for all who wait. Only then does the index show it, and is it acknowledged (invariant 1). The next
 ///   commit is written when the last is durable: a record proves that all commits before its own were.

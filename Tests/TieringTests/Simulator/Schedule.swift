@@ -7,7 +7,7 @@ import TestTools
 /// One run of clients, destager and crashes, all decided by a seed, against redirect log and images on simulated disks.
 ///
 /// After every read, crash and recovery, what clients see is held against ``WriteModel``: invariants 1 to 3 of
-/// `DESIGN.md`, and 4 at the end, when everything is drained and only the images are looked at.
+/// `docs/design.md`, and 4 at the end, when everything is drained and only the images are looked at.
 final class Schedule: @unchecked Sendable {
     /// What a run found wrong.
     struct Violation: Error, CustomStringConvertible {
