@@ -20,7 +20,7 @@ struct Registers {
     }
 
     /// Whether nothing is known of any file.
-    var areEmpty: Bool { redirects.entries.isEmpty && lateTimes.entries.isEmpty }
+    var areEmpty: Bool { !redirects.mayNeedLog && lateTimes.entries.isEmpty }
 
     /// Throws when files are known by handles that this server cannot open: they would be served as if nothing were known
     /// of them.

@@ -300,7 +300,7 @@ extension Datastore {
             .io,
             tier.register.isQuarantined(image)
                 ? "was changed by another program: introspectctl tier resolve says whose blocks count"
-                : "the image's newest blocks are in a redirect log that is not at hand")
+                : "the image's newest blocks are, or may be, in a redirect log that is not at hand")
     }
 
     /// The device of an image for the destager.

@@ -7,7 +7,8 @@ import Tiering
 /// the state directory for what belongs to it: how far it was, and which files it was in.
 ///
 /// Lines: `log`, its identity in hexadecimal, its generation, never more than what the devices have, and the epoch of the
-/// last start, never less; `file`, its path, inode number, and seconds and nanoseconds of its birth.
+/// last start, never less; `away` when files were served without it since; `file`, its path, inode number, and seconds and
+/// nanoseconds of its birth.
 ///
 /// The generation grows with each start and each checkpoint. That all devices are as they were a moment ago, after the
 /// same checkpoint and in the same files, cannot be seen.
@@ -43,6 +44,8 @@ struct LogNotes: RegisterContent {
     /// Nil when it is not known.
     var epoch: UInt64?
     var files: [[UInt8]: FileMark] = [:]
+    /// Whether the log was not at hand, and files were served without it, since it was opened last.
+    var wasAway = false
 
     mutating func take(_ line: RegisterForm.Line) -> String? {
         switch line.text(0) {
@@ -59,7 +62,10 @@ struct LogNotes: RegisterContent {
             else { return "a path, an inode number, seconds and nanoseconds" }
             files[line.words[1]] = FileMark(inode: inode, birth: [seconds, rest])
             return nil
-        default: return "log or file, and what belongs to it"
+        case "away" where line.words.count == 1:
+            wasAway = true
+            return nil
+        default: return "log, away or file, and what belongs to it"
         }
     }
 
@@ -70,7 +76,7 @@ struct LogNotes: RegisterContent {
         let log = (["log", String(identity, radix: 16), "\(generation)"] + (epoch.map { ["\($0)"] } ?? []))
             .map { Array($0.utf8) }
         let sorted = files.sorted { $0.key.lexicographicallyPrecedes($1.key) }
-        return [log]
+        return [log] + (wasAway ? [[Array("away".utf8)]] : [])
             + sorted.map { path, mark in
                 let numbers = ["\(mark.inode)"] + mark.birth.map { "\($0)" }
                 return [Array("file".utf8), path] + numbers.map { Array($0.utf8) }
@@ -96,25 +102,47 @@ extension RedirectRegister {
         }
     }
 
-    /// Notes durably that the log on `devices` is about to be opened, of which it begins a new epoch.
-    ///
-    /// Was it opened since the state directory heard of it, that is an older copy: then what the log has counts also of
-    /// images that do not stand here. Of a copy that was made since the last start nothing tells.
-    ///
-    /// - Returns: whether that is so.
-    func noteStart(of devices: [LogOpening.Device]) throws(DatastoreError) -> Bool {
-        let known = notes.current
-        let labels = devices.compactMap(\.label).filter { $0.identity == known.identity && $0.identity == log }
-        guard let newest = labels.max(by: { $0.generation < $1.generation }) else { return false }
-        // One that an administrator has let go for another says nothing of what came after that.
-        let isSameFile = zip(devices, mismatches(devices)).contains { device, mismatch in
+    /// What the newest of `devices` says that belongs to the log that counts, and whether it is surely in the file that was
+    /// noted; nil when there is none.
+    private func newest(of devices: [LogOpening.Device]) -> (label: LogLabel, isInSameFile: Bool)? {
+        let notes = notes.current
+        let members = devices.filter { $0.label?.identity == notes.identity && $0.label?.identity == log }
+        guard let newest = members.compactMap(\.label).max(by: { $0.generation < $1.generation }) else { return nil }
+        let isInSameFile = zip(members, mismatches(members)).contains { device, mismatch in
             device.label?.generation == newest.generation && mismatch == nil
+                && notes.files[Array(device.path.utf8)] != nil
         }
-        let isOld = isSameFile && (known.epoch.map { $0 < newest.epoch } ?? false)
-        if isOld { try noteLacking() }
-        // Where one side cannot be opened with the others, the next is tried by itself, and begins another.
-        try notes.change { $0.epoch = newest.generation + 1 + UInt64(devices.count) }
+        return (newest, isInSameFile)
+    }
+
+    /// Notes durably whether images may need the log on `devices` that do not stand here: was it opened since the state
+    /// directory heard of it, that is an older copy. Of a copy that was made since the last start nothing tells.
+    ///
+    /// In another file than was noted it may be one that an administrator has let go for another, and nobody knows what
+    /// clients have written since; nor where files were served while it was not at hand. What stands in the log alone is
+    /// doubtful then: neither dropped (invariant 1) nor laid over the files (invariant 3).
+    ///
+    /// - Returns: whether the state directory was found to be an older copy.
+    func noteLacking(by devices: [LogOpening.Device]) throws(DatastoreError) -> Bool {
+        guard let (label, isInSameFile) = newest(of: devices) else { return false }
+        let known = notes.current
+        let isOld = known.epoch.map { $0 < label.epoch } ?? false
+        guard isOld || mayLackImages else { return false }
+        try noteLacking(areDoubtful: known.wasAway || !isInSameFile)
         return isOld
+    }
+
+    /// Notes durably that the log on `devices` is about to be opened, of which it begins a new epoch.
+    func noteStart(of devices: [LogOpening.Device]) throws(DatastoreError) {
+        guard let (label, _) = newest(of: devices) else { return }
+        // Where one side cannot be opened with the others, the next is tried by itself, and begins another.
+        try notes.change { $0.epoch = label.generation + 1 + UInt64(devices.count) }
+    }
+
+    /// Notes durably that files are about to be served without the log. Where all are refused nobody writes to any.
+    func noteAway() throws(DatastoreError) {
+        guard !mayLackImages else { return }
+        try notes.change { $0.wasAway = $0.identity != nil }
     }
 
     /// Notes durably how far the log is, in the files at `paths`; what it has reached is on its devices already.
@@ -125,6 +153,7 @@ extension RedirectRegister {
             notes.identity = log.identity
             notes.generation = generation
             notes.epoch = log.epoch
+            notes.wasAway = false
             notes.files = [:]
             for (path, mark) in marks { notes.files[path] = mark }
         }

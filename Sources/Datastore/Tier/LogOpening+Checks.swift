@@ -23,7 +23,7 @@ extension LogOpening {
         for device in members {
             guard let label = device.label, let problem = problem(with: label, of: device, members, devices, count)
             else { continue }
-            guard !register.entries.isEmpty else {
+            guard register.mayNeedLog else {
                 logger.notice("\(device.path): \(problem); no image needs it, a new log is made")
                 return false
             }
@@ -64,7 +64,7 @@ extension LogOpening {
     /// The devices that are not what they were, if others of the mirror are; throws when none is, unless an administrator
     /// has said that they count.
     func suspects(_ devices: [Device]) throws(DatastoreError) -> Set<Int> {
-        guard !adopts, !register.entries.isEmpty else { return [] }
+        guard !adopts, register.mayNeedLog else { return [] }
         let mismatches = register.mismatches(devices)
         let wrong = devices.indices.filter { mismatches[$0] != nil }
         guard let first = wrong.first, let mismatch = mismatches[first] else { return [] }

@@ -35,7 +35,7 @@ struct LogOpening {
     /// The log; nil when none is configured or needed. A mirror that misses a side, or cannot read it, has failed.
     func open() throws(DatastoreError) -> RedirectLog? {
         guard let configuration else {
-            guard register.entries.isEmpty else {
+            guard !register.mayNeedLog else {
                 throw DatastoreError(.serverFault, "no directory of a redirect log is named")
             }
             // The images change without the log from now on.
@@ -44,7 +44,7 @@ struct LogOpening {
         }
         if !configuration.directories.contains(where: { access("\($0)/\(LogFile.fileName)", F_OK) == 0 }) {
             let paths = configuration.directories.map { "\($0)/\(LogFile.fileName)" }.joined(separator: " and ")
-            guard register.entries.isEmpty else { throw DatastoreError(.serverFault, "\(paths) is missing") }
+            guard !register.mayNeedLog else { throw DatastoreError(.serverFault, "\(paths) is missing") }
             try register.retire()
             if configuration.takesNothing { return nil }
         }
@@ -65,7 +65,7 @@ struct LogOpening {
         for (index, directory) in configuration.directories.enumerated() {
             let path = "\(directory)/\(LogFile.fileName)"
             do throws(StorageError) {
-                let device = try openDevice(directory, configuration, mayMake: register.entries.isEmpty)
+                let device = try openDevice(directory, configuration, mayMake: !register.mayNeedLog)
                 let label = try RedirectLog.label(of: device)
                 devices.append(Device(index: index, path: path, device: device, label: label))
             } catch {
@@ -76,6 +76,8 @@ struct LogOpening {
         if let failure, !configuration.isMirrored || devices.isEmpty {
             throw DatastoreError(.serverFault, "\(failure)")
         }
+        // Whether images need the log decides over much of what follows.
+        try noteLacking(by: devices)
         let isAsked = try isLaidOutAsAsked(devices)
         let suspects = try isAsked ? suspects(devices) : []
         let sides = sides(of: devices, configuration)
@@ -85,7 +87,7 @@ struct LogOpening {
             if register.log != nil, !known.isEmpty {
                 let isSpread = !configuration.isMirrored && devices.count > 1
                 let found = isSpread ? sides : known.map { sides[$0] }
-                try record { () throws(DatastoreError) in try noteStart(of: devices) }
+                try record { () throws(DatastoreError) in try register.noteStart(of: devices) }
                 let log = try recover(found, suspects: Set(known.indices.filter { suspects.contains(known[$0]) }))
                 for note in log.takeNotes() { logger.warning("\(note)") }
                 guard let missing = failure ?? missing(isSpread ? 0 : configuration.directories.count - known.count)
@@ -94,7 +96,7 @@ struct LogOpening {
                     log.fail(missing)
                     return log
                 }
-            } else if !register.entries.isEmpty {
+            } else if register.mayNeedLog {
                 throw failure ?? missing(sides.count) ?? unknown(sides[0].name)
             }
             if let failure { throw failure }
@@ -131,8 +133,8 @@ struct LogOpening {
         return try configuration.openDevice(directory, size)
     }
 
-    private func noteStart(of devices: [Device]) throws(DatastoreError) {
-        guard try register.noteStart(of: devices) else { return }
+    private func noteLacking(by devices: [Device]) throws(DatastoreError) {
+        guard try register.noteLacking(by: devices) else { return }
         logger.warning(
             """
             \(register.path) is an older copy than the redirect log: images that it does not name are entered from the log; \

@@ -4,7 +4,8 @@ import Tiering
 /// Lines of the register: `log` and the identity of the log that counts, in hexadecimal; `void` and the identity of one
 /// that does not count any more; `image`, an image's identity, its file system's mark and the path that it had; of an
 /// image that has such a line `quarantined` and `removing` with its identity, and `stopped`, its identity, its size, and
-/// seconds and nanoseconds of its time of change; `incomplete` when the log may have images that should stand here.
+/// seconds and nanoseconds of its time of change; `incomplete` when the log may have images that should stand here, with
+/// `doubtful` when those are to be quarantined.
 extension RedirectRegister.Content {
     mutating func take(_ line: RegisterForm.Line) -> String? {
         let count = line.words.count
@@ -30,8 +31,8 @@ extension RedirectRegister.Content {
             guard let contents = RedirectRegister.Contents(line.words[2...].map { String(decoding: $0, as: UTF8.self) })
             else { return "a size, seconds and nanoseconds" }
             return takeNote(line) { $0.stopped = contents }
-        case "incomplete" where count == 1:
-            mayLackImages = true
+        case "incomplete" where count == 1 || count == 2 && line.text(1) == "doubtful":
+            (mayLackImages, areLackingDoubtful) = (true, count == 2)
             return nil
         default:
             return "log, void, image, quarantined, removing, stopped or incomplete, and what belongs to it"
@@ -61,7 +62,9 @@ extension RedirectRegister.Content {
         }
         lines += voidLogs.map { ["void", String($0, radix: 16)].map { Array($0.utf8) } }
         if let log { lines.append(["log", String(log, radix: 16)].map { Array($0.utf8) }) }
-        if mayLackImages { lines.append([Array("incomplete".utf8)]) }
+        if mayLackImages {
+            lines.append((areLackingDoubtful ? ["incomplete", "doubtful"] : ["incomplete"]).map { Array($0.utf8) })
+        }
         return lines
     }
 

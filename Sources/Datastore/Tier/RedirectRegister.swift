@@ -44,6 +44,11 @@ final class RedirectRegister: Sendable {
         /// Whether images that need the log may not stand here, but in the log alone: in the first version there were ways
         /// to that, and what is here may be an older copy.
         var mayLackImages = false
+        /// Whether clients may have written to those without the log, so that an administrator is to say whose blocks count.
+        var areLackingDoubtful = false
+
+        /// None is lacking any more.
+        mutating func endLacking() { (mayLackImages, areLackingDoubtful) = (false, false) }
     }
 
     private let register: Register<Content>
@@ -65,22 +70,33 @@ final class RedirectRegister: Sendable {
     /// See ``Content/mayLackImages``.
     var mayLackImages: Bool { register.get { $0.mayLackImages } }
 
-    /// Notes durably that images may stand in the log alone.
-    func noteLacking() throws(DatastoreError) { try register.change { $0.mayLackImages = true } }
+    /// Whether images may have their newest blocks in the log: those that stand here, or some that should.
+    var mayNeedLog: Bool { register.get { !$0.images.isEmpty || $0.mayLackImages } }
 
-    /// Enters the images that stand in the log alone, durably.
+    /// Notes durably that images may stand in the log alone.
     ///
-    /// - Parameter isQuarantined: whether clients may have written to them without the log meanwhile, so that an
-    ///   administrator is to say whose blocks count.
-    func complete(with images: [ImageIdentity], isQuarantined: Bool) throws(DatastoreError) {
+    /// - Parameter areDoubtful: see ``Content/areLackingDoubtful``; it stays so.
+    func noteLacking(areDoubtful: Bool) throws(DatastoreError) {
         try register.change { content in
-            content.mayLackImages = false
-            for image in images where content.images[image] == nil {
-                var entry = Entry(path: ByteString(""), mark: "")
-                entry.isQuarantined = isQuarantined
-                content.images[image] = entry
-            }
+            content.mayLackImages = true
+            if areDoubtful { content.areLackingDoubtful = true }
         }
+    }
+
+    /// Enters the images that stand in the log alone, durably, and into quarantine where they are doubtful.
+    ///
+    /// - Returns: how many were quarantined.
+    func complete(with images: [ImageIdentity]) throws(DatastoreError) -> Int {
+        var count = 0
+        try register.change { content in
+            for image in images where content.images[image] == nil {
+                content.images[image] = Entry(
+                    path: ByteString(""), mark: "", isQuarantined: content.areLackingDoubtful)
+                if content.areLackingDoubtful { count += 1 }
+            }
+            content.endLacking()
+        }
+        return count
     }
 
     /// The file's path.
@@ -157,7 +173,7 @@ final class RedirectRegister: Sendable {
     func retire() throws(DatastoreError) {
         try register.change { content in
             content.images.removeAll()
-            content.mayLackImages = false
+            content.endLacking()
             guard let log = content.log else { return }
             content.voidLogs = content.voidLogs.suffix(Self.mostVoidLogs - 1) + [log]
             content.log = nil

@@ -32,7 +32,7 @@ extension RedirectTier {
             }
             let images = log.images
             let attachment = Attachment(log: log, destager: Destager(log: log, openImage: openImage, yield: yield))
-            try dropOvertakenBlocks(attachment, byAdministrator: byAdministrator)
+            try dropOvertakenBlocks(attachment)
             compareStopped(with: attachment)
             state.withLock { $0 = State(attachment: attachment) }
             isFailureLogged.store(false, ordering: .relaxed)
@@ -44,9 +44,15 @@ extension RedirectTier {
     /// may have been written to since without the log.
     ///
     /// Recovery must never lay an older record over newer data (invariant 3): nobody gets at the log before this is done.
-    private func dropOvertakenBlocks(_ attachment: Attachment, byAdministrator: Bool) throws(DatastoreError) {
+    private func dropOvertakenBlocks(_ attachment: Attachment) throws(DatastoreError) {
         if register.mayLackImages {
-            return try register.complete(with: attachment.log.images, isQuarantined: byAdministrator)
+            let count = try register.complete(with: attachment.log.images)
+            guard count > 0 else { return }
+            return logger.error(
+                """
+                \(register.path): \(count) images that it did not name are refused, they have blocks in the redirect log, and \
+                may have been written to without it; introspectctl tier resolve says whose blocks count: see tier list
+                """)
         }
         for image in attachment.log.images where !register.contains(image) {
             do throws(StorageError) {
@@ -72,14 +78,24 @@ extension RedirectTier {
     }
 
     func refuse(_ images: [ImageIdentity: ByteString], cause: String) {
+        let areAllRefused = register.mayLackImages
+        let lacking = "which images need the redirect log may not be on record in \(register.path)"
         state.withLock {
             $0.refused = images
-            $0.cause = cause
+            $0.areAllRefused = areAllRefused
+            $0.cause = areAllRefused ? "\(cause); \(lacking): all files are refused" : cause
         }
         let advice =
             configuration == nil
             ? "start introspectd with the --ssd options that it had"
             : "have the device back and run introspectctl tier attach"
+        if areAllRefused {
+            logger.error(
+                """
+                all files are refused: \(lacking), and \(cause); \(advice), or run introspectctl tier detach --give-up, \
+                by which images that nobody can name may lose blocks
+                """)
+        }
         for path in images.values.map(\.description).sorted() {
             logger.error(
                 """
@@ -97,19 +113,30 @@ extension RedirectTier {
     func detach(givingUp: Bool) throws(DatastoreError) -> Bool {
         try exclusively { () throws(DatastoreError) in
             guard let attachment else {
-                let refused = state.withLock { $0.refused }
-                guard !refused.isEmpty else { throw noLog }
+                let (refused, areAllRefused) = state.withLock { ($0.refused, $0.areAllRefused) }
+                guard !refused.isEmpty || areAllRefused else { throw noLog }
                 guard givingUp else {
+                    let others = areAllRefused ? ", and perhaps others that are not on record" : ""
                     throw DatastoreError(
                         .serverFault,
-                        "the redirect log is not at hand, and \(refused.count) images need it: see tier list")
+                        "the redirect log is not at hand, and \(refused.count) images need it\(others): see tier list")
                 }
+                // What the register calls void is never read again: from here on it is on record what was said.
                 try register.retire()
+                if areAllRefused {
+                    logger.error(
+                        """
+                        the redirect log was given up: images that were not on record may have lost blocks that were in it, and \
+                        are served as they were before them
+                        """)
+                }
                 for path in refused.values.map(\.description).sorted() {
                     logger.error("\(path): its newest blocks were given up, it is served as it was before them")
                 }
-                state.withLock { $0 = State(isDetached: true) }
-                return !refused.isEmpty
+                let loss =
+                    areAllRefused ? "images that were not on record may have lost blocks that were in the log" : nil
+                state.withLock { $0 = State(cause: loss, isDetached: true) }
+                return true
             }
             if givingUp { try checkNoneWaits(attachment.log) }
             var lost = 0

@@ -17,7 +17,7 @@ extension RedirectTier {
             status.state = log.failure == nil ? .attached : .failed
             status.failure = log.failure.map { "\($0)" } ?? state.cause
             (status.size, status.fullness, status.liveBytes) = (log.size, log.fullness, log.liveByteCount)
-        } else if !state.refused.isEmpty {
+        } else if !state.refused.isEmpty || state.areAllRefused {
             status.state = .missing
         } else if state.isDetached {
             status.state = .detached

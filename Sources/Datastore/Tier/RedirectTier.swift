@@ -19,6 +19,8 @@ final class RedirectTier: Sendable {
         var attachment: Attachment?
         /// The images that cannot be served without the log, and their paths.
         var refused: [ImageIdentity: ByteString] = [:]
+        /// Whether nothing can be served without it: which images need it is not on record.
+        var areAllRefused = false
         /// Why there is no log, if there should be, or why images go without.
         var cause: String?
         var isDetached = false
@@ -74,7 +76,8 @@ final class RedirectTier: Sendable {
         do throws(DatastoreError) {
             _ = try attach()
         } catch {
-            guard !register.entries.isEmpty else { throw error }
+            guard register.mayNeedLog else { throw error }
+            try register.noteAway()
             refuse(register.entries, cause: error.message)
         }
     }
@@ -100,7 +103,7 @@ final class RedirectTier: Sendable {
     var takesNothing: Bool { configuration?.takesNothing ?? true }
 
     /// Whether files have to do with the tier at all.
-    var isInUse: Bool { configuration != nil || !register.entries.isEmpty }
+    var isInUse: Bool { configuration != nil || register.mayNeedLog }
 
     /// The images that the log has blocks of, or had some time.
     var knownImages: Set<ImageIdentity> { Set(register.entries.keys).union(attachment?.log.images ?? []) }
@@ -111,7 +114,9 @@ final class RedirectTier: Sendable {
     /// Whether an image cannot be served, because its newest blocks are in a log that is not at hand, or in one whose
     /// blocks may not belong to it any more, or because it has the place of an image with such blocks.
     func isRefused(_ image: ImageIdentity) -> Bool {
-        if state.withLock({ $0.refused[image] != nil }) || !replaced(by: image).isEmpty { return true }
+        if state.withLock({ $0.areAllRefused || $0.refused[image] != nil }) || !replaced(by: image).isEmpty {
+            return true
+        }
         guard let entry = register.entry(image) else { return false }
         guard entry.stopped == nil else {
             // It could not be compared when the server started.

@@ -64,6 +64,141 @@ struct TierStateTests {
         }
     }
 
+    /// Puts a copy of the state directory back in its place.
+    private func restoreState(from copy: String) throws {
+        try runTool("rm", ["-r", "\(bed.directory)/state"])
+        try #require(rename(copy, "\(bed.directory)/state") == 0)
+    }
+
+    /// Whether that file is one that an administrator has let go once cannot be seen: neither is anything dropped that was
+    /// acknowledged, nor laid over what clients may have written since.
+    @Test(arguments: [true, false]) func anOlderStateDirectoryDropsNothingOfALogInAnotherFile(keepingLog: Bool) throws {
+        let (copy, path) = ("\(bed.directory)/copy", bed.path("disk.img"))
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        let before = try bed.readFile(offset)
+        try restoreState(from: copy)
+        try runTool("cp", ["--sparse=never", log, elsewhere])
+        try #require(rename(elsewhere, log) == 0)
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(datastore.tierStatus().failure?.contains("another file") == true)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(failure { try datastore.attachTier() } != nil)
+            try datastore.attachTier(adopting: true)
+            #expect(bed.log.contains("1 images that it did not name are refused"))
+        }
+        // It stays so over a restart.
+        try bed.serve(.writeback, drainTimeout: .seconds(10)) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+            #expect(datastore.tierStatus().liveBytes == 4096)
+            _ = try bed.read(offset, bed.handle("other.img", datastore), datastore)
+        }
+        try #expect(bed.readFile(offset) == before)
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.resolve(path, keepingLog: keepingLog)
+            try #expect(bed.read(offset, handle, datastore) == (keepingLog ? RedirectBed.content : before))
+        }
+    }
+
+    /// An administrator has an older copy of the log count, and later has the first one back: clients have written since.
+    @Test func whatWasWrittenWithAnotherLogIsNotOvertakenByTheFirst() throws {
+        let older = "\(bed.directory)/older"
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["--sparse=never", log, older])
+        for _ in 0..<3 { try bed.serve(.writeback) { _, _ in } }
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(rename(log, elsewhere) == 0 && rename(older, log) == 0)
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.attachTier(adopting: true)
+            try bed.write(2, at: offset, handle, datastore)
+            try datastore.drain()
+        }
+        try #require(rename(elsewhere, log) == 0)
+        try bed.serve(.writeback, drainTimeout: .seconds(10)) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.attachTier(adopting: true)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+        }
+        try #expect(bed.readFile(offset).first == 2)
+    }
+
+    /// Those that the older copy does not name are served while the log is not at hand.
+    @Test(arguments: [false, true]) func whatIsWrittenUnderAnOlderStateDirectoryIsNotOvertaken(byAttaching: Bool) throws
+    {
+        let copy = "\(bed.directory)/copy"
+        var offset = 0
+        try bed.serve(.writeback) { datastore, _ in
+            let other = try bed.handle("other.img", datastore)
+            try bed.write(7, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+        }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            try bed.write(2, at: offset, handle, datastore)
+            rename(elsewhere, log)
+            if byAttaching { try datastore.attachTier() }
+        }
+        try bed.serve(.writeback, drainTimeout: .seconds(10)) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            _ = try bed.read(0, bed.handle("other.img", datastore), datastore)
+        }
+        try #expect(bed.readFile(offset).first == 2)
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+            try #expect(bed.read(offset, handle, datastore).first == 2)
+        }
+    }
+
+    /// Of a register that may lack images nobody knows which ones need the log: while it is not at hand none is served.
+    @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil])
+    func withoutTheLogNothingIsServedThatMayNeedIt(mode: DatastoreConfiguration.TierMode?) throws {
+        let state = "\(bed.directory)/state"
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        func makeLacking() throws {
+            let register = try RedirectRegister(in: StateDirectory(configured: state), mayBeOld: false)
+            try register.remove(register.entries.keys)
+            try register.noteLacking(areDoubtful: false)
+        }
+        try makeLacking()
+        let before = try bed.readFile(offset)
+        rename(log, elsewhere)
+        try bed.serve(mode) { datastore, handle in
+            for name in ["disk.img", "other.img"] {
+                #expect(failure { try bed.read(0, bed.handle(name, datastore), datastore) } == .io)
+            }
+            #expect(failure { try bed.write(2, at: offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().state == .missing)
+            #expect(datastore.tierStatus().failure?.contains("all files are refused") == true)
+            #expect(bed.log.contains("by which images that nobody can name may lose blocks"))
+            #expect(failure { try datastore.detachTier() } == .serverFault)
+            guard mode != nil else { return }
+            rename(elsewhere, log)
+            try datastore.attachTier()
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            rename(log, elsewhere)
+        }
+        rename(elsewhere, log)
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        try makeLacking()
+        rename(log, elsewhere)
+        try bed.serve(mode) { datastore, handle in
+            try datastore.detachTier(givingUp: true)
+            #expect(bed.log.contains("images that were not on record may have lost blocks"))
+            #expect(datastore.tierStatus().failure?.contains("may have lost blocks") == true)
+            try #expect(bed.read(offset, handle, datastore) == before)
+        }
+    }
+
     /// An image that has everything itself is served while the log is away that others need.
     @Test(arguments: [false, true]) func whatIsWrittenWithoutTheLogIsNotOvertakenByIt(byAttaching: Bool) throws {
         let modes = [("disk.img", DatastoreConfiguration.TierMode.writethrough)]

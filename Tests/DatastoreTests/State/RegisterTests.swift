@@ -51,6 +51,20 @@ struct RegisterTests {
         }
     }
 
+    @Test(arguments: [false, true]) func thatImagesAreLackingIsThereAfterARestart(areDoubtful: Bool) throws {
+        try withState { state in
+            let lacking = try #require(ImageIdentity(hexadecimal: "ffa7ff"))
+            try filled(state).noteLacking(areDoubtful: areDoubtful)
+            let register = try RedirectRegister(in: state, mayBeOld: false)
+            #expect(register.mayLackImages)
+            // Once they are doubtful they stay so.
+            try register.noteLacking(areDoubtful: false)
+            #expect(try register.complete(with: [identity(0), lacking]) == (areDoubtful ? 1 : 0))
+            let again = try RedirectRegister(in: state, mayBeOld: false)
+            #expect(!again.mayLackImages && again.isQuarantined(lacking) == areDoubtful)
+        }
+    }
+
     /// All of a register is written with each change: it must not grow with what clients call their files.
     @Test func ofLongPathsTheEndIsKept() throws {
         try withState { state in
