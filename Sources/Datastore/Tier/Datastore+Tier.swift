@@ -138,8 +138,8 @@ extension Datastore {
         let images = try tier.attach(byAdministrator: true, adopting: adopting)
         // Clients must know that what they have written may be gone.
         if adopting { verifier.renew() }
-        forgetContents(of: images)
         forgetRefusedImages()
+        forgetContents(of: images)
         settleRemovals()
         openImages()
     }
@@ -317,6 +317,8 @@ extension Datastore {
                 throw DatastoreError(.stale, reason)
             }
             tier.setUnreachable(nil, image)
+            // It may be open from before a log was attached by which it is refused (invariant 3).
+            try checkIsWhole(handle)
             file = try openFile(handle)
         } catch {
             let path = tier.register.entries[image]?.description ?? image.hexadecimal

@@ -18,6 +18,8 @@ final class FileRedirects: Sendable {
     private let mark: String
     let isStranded: Bool
     private let isRemoved = Atomic(false)
+    /// The attachment of the log with which the file was found not to be refused.
+    private let knownAttachment = Atomic<UInt64>(0)
     private let sequentialWrites = Locked(SequentialWrites())
     private let mode = Locked(DatastoreConfiguration.TierMode.writeback)
     private let knownPath = Locked("")
@@ -88,13 +90,27 @@ final class FileRedirects: Sendable {
     /// Whether anything of the file is redirected.
     var hasAny: Bool { hasRedirect(RedirectTier.everything) }
 
+    /// The log in use, if there is one. Throws when the file is refused since it was attached: whoever has it open from before
+    /// neither reads what may be older than the file, nor writes to either (invariants 2 and 3).
+    private func attachment() throws(StorageError) -> RedirectTier.Attachment? {
+        guard let attachment = tier.attachment else { return nil }
+        guard knownAttachment.load(ordering: .relaxed) != attachment.number else { return attachment }
+        guard !isRefused else {
+            throw StorageError(
+                .system(EIO), operation: "is refused since the redirect log was attached: see introspectctl tier list",
+                device: path)
+        }
+        knownAttachment.store(attachment.number, ordering: .relaxed)
+        return attachment
+    }
+
     /// Reads `range`: what is redirected from the log, the rest with `readImage`, which reads all of it.
     ///
     /// What the log cannot give is read from the image where that has everything, too.
     func read(
         _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer, readImage: () throws(StorageError) -> Void
     ) throws(StorageError) {
-        guard let log = tier.attachment?.log else { return try readImage() }
+        guard let log = try attachment()?.log else { return try readImage() }
         do throws(StorageError) {
             try log.read(range, of: image, into: buffer, readImage: readImage)
         } catch  where !tier.register.contains(image) {
@@ -118,7 +134,7 @@ final class FileRedirects: Sendable {
         makeLengthDurable: (Int) throws(StorageError) -> Void, writer: () throws(StorageError) -> OwnedDescriptor,
         holding held: (ranges: RangeTable, ticket: RangeTable.WriteTicket)
     ) throws(StorageError) -> Taker {
-        guard !isRemoved.load(ordering: .acquiring), let log = tier.attachment?.log else { return .file }
+        guard !isRemoved.load(ordering: .acquiring), let log = try attachment()?.log else { return .file }
         let range = ByteRange(offset: offset, length: bytes.count)
         let lending = { (wait: () throws(StorageError) -> Void) throws(StorageError) in
             try held.ranges.lending(held.ticket, wait)

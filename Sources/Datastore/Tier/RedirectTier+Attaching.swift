@@ -31,9 +31,13 @@ extension RedirectTier {
                 return []
             }
             let images = log.images
-            let attachment = Attachment(log: log, destager: Destager(log: log, openImage: openImage, yield: yield))
+            let attachment = Attachment(
+                log: log, destager: Destager(log: log, openImage: openImage, yield: yield),
+                number: attachmentCount.add(1, ordering: .relaxed).newValue)
             try dropOvertakenBlocks(attachment)
             compareStopped(with: attachment)
+            // Whose blocks count is settled now: by files that are open from before nobody gets at the log before he has
+            // asked for that (``FileRedirects/attachment()``).
             state.withLock { $0 = State(attachment: attachment) }
             isFailureLogged.store(false, ordering: .relaxed)
             return images

@@ -13,6 +13,8 @@ final class RedirectTier: Sendable {
     struct Attachment: Sendable {
         let log: RedirectLog
         let destager: Destager
+        /// No two have the same, nor has any 0.
+        let number: UInt64
     }
 
     struct State {
@@ -50,6 +52,7 @@ final class RedirectTier: Sendable {
     /// Whether administrators are to wait no longer, as the server stops.
     let administrationEnds = Atomic(false)
     let isFailureLogged = Atomic(false)
+    let attachmentCount = Atomic<UInt64>(0)
     private let isRegisterFailing = Atomic(false)
     let thread = IOPool(name: "destage", threadCount: 1)
 

@@ -156,6 +156,34 @@ struct TierStateTests {
         }
     }
 
+    /// It is open, and clients write to it, when the log comes back by which it is refused.
+    @Test func anImageThatIsRefusedByAnAttachIsSoFromItsFirstMoment() throws {
+        let copy = "\(bed.directory)/copy"
+        var offset = 0
+        try bed.serve(.writeback) { datastore, _ in
+            let other = try bed.handle("other.img", datastore)
+            try bed.write(7, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+        }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            try bed.write(2, at: offset, handle, datastore)
+            rename(elsewhere, log)
+            // Without what follows when the log is in use: closing the files that are refused.
+            _ = try datastore.tier.attach(byAdministrator: true)
+            #expect(datastore.files.file(for: handle) != nil)
+            let attachment = try #require(datastore.tier.attachment)
+            #expect(throws: StorageError.self) { try attachment.destager.pass(sparing: 0) }
+            #expect(failure { try bed.write(3, at: offset, handle, datastore) } == .io)
+            // From the cache, as it was a moment ago, or not at all.
+            let found = try? bed.read(offset, handle, datastore)
+            #expect(found == nil || found?.first == 2)
+            try #expect(bed.readFile(offset).first == 2)
+        }
+    }
+
     /// Of a register that may lack images nobody knows which ones need the log: while it is not at hand none is served.
     @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil])
     func withoutTheLogNothingIsServedThatMayNeedIt(mode: DatastoreConfiguration.TierMode?) throws {
