@@ -9,25 +9,29 @@ extension Datastore {
     /// Finds them. Called at the start, before clients are served. Of what comes to such a place later
     /// ``noteReplacement(by:)`` finds out.
     func findReplacements() {
-        var replaced: [ImageIdentity: Set<ImageIdentity>] = [:]
         for (image, entry) in tier.register.images where !entry.path.bytes.isEmpty {
             guard tier.mayHaveBlocks(of: image), contents(of: image) == nil, !wasBeingRemoved(image, entry) else {
                 continue
             }
+            tier.replacements.withLock { $0.watch(image, at: entry.path.endForMessages) }
             for file in filesThatStand(at: entry.path) {
                 guard let other = images.identity(of: file), !images.isSameFile(other, image),
                     !tier.mayHaveBlocks(of: other)
                 else { continue }
-                replaced[other, default: []].insert(image)
-                logger.error(
-                    """
-                    \(file.currentPath ?? "\(entry.path)"): refused, it is another file than the one whose newest blocks are in \
-                    the redirect log, and which cannot be opened: have that one back in its place, or run introspectctl tier \
-                    resolve --keep file to serve this one without those blocks
-                    """)
+                note(other, for: [image], path: file.currentPath ?? "\(entry.path)")
             }
         }
-        tier.replacements.withLock { $0 = replaced }
+    }
+
+    /// Takes note that a file stands where images were.
+    private func note(_ file: ImageIdentity, for images: Set<ImageIdentity>, path: String) {
+        tier.replacements.withLock { $0.note(file, for: images) }
+        logger.error(
+            """
+            \(path): refused, it is another file than the one whose newest blocks are in the redirect log, and which cannot be \
+            opened: have that one back in its place, or run introspectctl tier resolve --keep file to serve this one without \
+            those blocks
+            """)
     }
 
     /// Whether the server itself was taking the name from the image when it ended: who has the name now may have it from a
@@ -62,17 +66,23 @@ extension Datastore {
         return found
     }
 
-    /// Whether a file that is about to be opened stands where such an image was: of what was put there after the start, once
-    /// that has found any.
+    /// Whether a file that is about to be opened stands where such an image was, in whose place there may have been none at
+    /// the start (invariant 1).
     func noteReplacement(by file: OwnedDescriptor) -> Bool {
-        let orphans = tier.replacements.withLock { Set($0.values.joined()) }
-        guard !orphans.isEmpty, let other = images.identity(of: file), !tier.mayHaveBlocks(of: other),
-            let path = file.currentPath
-        else { return false }
+        guard tier.replacements.withLock({ !$0.orphans.isEmpty }), let path = file.currentPath else { return false }
         let place = ByteString(escaped: path).endForMessages
-        let found = orphans.filter { tier.register.entry($0)?.path == place && !images.isSameFile(other, $0) }
+        guard let orphans = tier.replacements.withLock({ $0.orphans[place] }), let other = images.identity(of: file),
+            !tier.mayHaveBlocks(of: other)
+        else { return false }
+        let found = orphans.filter {
+            tier.mayHaveBlocks(of: $0) && contents(of: $0) == nil && !images.isSameFile(other, $0)
+        }
         guard !found.isEmpty else { return false }
-        tier.replacements.withLock { $0[other, default: []].formUnion(found) }
+        // One that was in the place before and is gone: clients can put any number there, one after the other.
+        let before = tier.replacements.withLock { $0.files.filter { !$0.value.isDisjoint(with: found) }.keys }
+        let gone = before.filter { contents(of: $0) == nil }
+        tier.replacements.withLock { $0.forget(gone) }
+        note(other, for: found, path: path)
         return true
     }
 
@@ -83,10 +93,9 @@ extension Datastore {
 }
 
 extension RedirectTier {
-    /// The images at whose path the file of `image` was found at the start, that cannot be opened and may have blocks in the
-    /// log, now.
+    /// The images at whose path the file of `image` was found, that cannot be opened and may have blocks in the log, now.
     func replaced(by image: ImageIdentity) -> [ImageIdentity] {
-        guard let replaced = replacements.withLock({ $0[image] }) else { return [] }
+        guard let replaced = replacements.withLock({ $0.files[image] }) else { return [] }
         return replaced.filter { mayHaveBlocks(of: $0) && contents($0) == nil }
     }
 
@@ -119,9 +128,9 @@ extension RedirectTier {
         return isPath && !kept.bytes.suffix(10).elementsEqual(" (deleted)".utf8) ? kept : nil
     }
 
-    /// Whether a file was found at the start in the place of an image that cannot be opened.
+    /// Whether a file was found in the place of an image that could not be opened at the start.
     func isReplaced(_ image: ImageIdentity) -> Bool {
-        replacements.withLock { $0.values.contains { $0.contains(image) } }
+        replacements.withLock { $0.files.values.contains { $0.contains(image) } }
     }
 
     /// Whether the log has the newest blocks of an image; of one that is not at hand nobody knows more than the register.

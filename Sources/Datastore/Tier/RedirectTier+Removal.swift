@@ -47,6 +47,7 @@ extension RedirectTier {
 
     /// Forgets, durably, all that the log has of an image whose file is gone, durably.
     func forget(_ image: ImageIdentity) throws(StorageError) {
+        let place = register.entry(image)?.path.endForMessages
         try attachment?.destager.discard(image)
         do throws(DatastoreError) {
             try register.remove([image])
@@ -54,6 +55,7 @@ extension RedirectTier {
             throw registerFailure(error)
         }
         _ = removals.withLock { $0.removeValue(forKey: image) }
+        replacements.withLock { $0.forget(image, at: place) }
         state.withLock { state in
             state.refused[image] = nil
             state.unreachable[image] = nil

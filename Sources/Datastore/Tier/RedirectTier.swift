@@ -44,8 +44,8 @@ final class RedirectTier: Sendable {
     let emptied = Locked<[ImageIdentity: Int]>([:])
     /// How many of the server's threads are about to remove a name of an image's file.
     let removals = Locked<[ImageIdentity: Int]>([:])
-    /// The files that stand where images were which cannot be opened, and those images; see ``Datastore/findReplacements()``.
-    let replacements = Locked<[ImageIdentity: Set<ImageIdentity>]>([:])
+    /// See ``Datastore/findReplacements()``.
+    let replacements = Locked(Replacements())
     /// Held by whoever attaches, detaches or evacuates.
     let administration = Locked(())
     let stopping = Atomic(false)

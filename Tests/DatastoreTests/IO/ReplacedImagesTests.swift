@@ -69,6 +69,45 @@ struct ReplacedImagesTests {
         }
     }
 
+    /// The image is gone when the server starts, and there is nothing in its place yet.
+    @Test(arguments: ["disk.img", String(repeating: "d", count: 200) + "/" + String(repeating: "i", count: 200)])
+    func aFileThatIsPutInThePlaceWhileTheServerRunsIsRefused(path: String) throws {
+        let (names, backup) = (path.split(separator: "/").map(String.init), "\(bed.directory)/backup")
+        if names.count > 1 {
+            try #require(mkdir(bed.path(names[0]), 0o755) == 0)
+            try #require(rename(bed.path("disk.img"), bed.path(path)) == 0)
+        }
+        func handle(_ datastore: Datastore) throws -> HandleAlias {
+            try names.reduce(try bed.root(datastore)) { try datastore.lookup($0, FileName($1), as: .root).handle }
+        }
+        var offset = 0
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, _ in
+            let handle = try handle(datastore)
+            offset = try bed.place(of: .inodeTable, length: 16384, datastore, handle, names.last ?? "") + 8192
+            try bed.write(RedirectBed.content[0], at: offset, handle, datastore)
+        }
+        try runTool("mv", [bed.path(path), backup])
+        try runTool("cp", [backup, "\(backup)2"])
+        unlink(backup)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, other in
+            _ = try bed.read(0, other, datastore)
+            // One that comes and goes leaves nothing behind.
+            for _ in 0..<3 {
+                try runTool("cp", ["\(backup)2", bed.path(path)])
+                try expectRefusal(handle(datastore), at: offset, datastore)
+                #expect(datastore.tier.replacements.withLock { $0.files.count } == 1)
+                unlink(bed.path(path))
+            }
+            try runTool("cp", ["-p", "\(backup)2", bed.path(path)])
+            let handle = try handle(datastore)
+            expectRefusal(handle, at: offset, datastore)
+            #expect(bed.log.contains("\(bed.path(path)): refused, it is another file"))
+            try datastore.resolve(bed.path(path), keepingLog: false)
+            _ = try bed.read(offset, handle, datastore)
+            #expect(datastore.tier.replacements.withLock { $0.files.isEmpty && $0.orphans.isEmpty })
+        }
+    }
+
     @Test func itIsServedOnceTheImageIsForgotten() throws {
         var offset = 0
         try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
