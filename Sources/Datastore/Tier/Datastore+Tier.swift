@@ -141,6 +141,7 @@ extension Datastore {
         forgetRefusedImages()
         forgetContents(of: images)
         settleRemovals()
+        lookIntoReleased()
         openImages()
     }
 
@@ -165,16 +166,15 @@ extension Datastore {
         }
         // Clients must know that what they have written may be gone, from the moment that it is.
         if !keepingLog { verifier.renew() }
-        defer { if !keepingLog { verifier.renew() } }
+        defer {
+            if !keepingLog { verifier.renew() }
+            lookIntoReleased()
+            openImages()
+        }
         for image in changed {
+            // First, while clients are refused: what the log has past the end would be cut off for them (invariant 2).
+            if keepingLog { try lengthen(image) }
             try tier.resolve(image, keepingLog: keepingLog)
-            guard keepingLog else { continue }
-            // It is served by now: the others are to be, too, and its length comes when the blocks are moved to it.
-            do throws(DatastoreError) {
-                try lengthen(image)
-            } catch {
-                logger.error("\(path): is served again, but its length could not be set: \(error.message)")
-            }
         }
         for image in replaced {
             do throws(StorageError) {
@@ -183,23 +183,21 @@ extension Datastore {
                 throw DatastoreError(error)
             }
         }
-        lookIntoReleased()
-        openImages()
     }
 
-    /// Makes the file of an image as long as it was when the log took what it has of it: another program may have cut it.
+    /// Makes the file of an image that is refused as long, durably, as it was when the log took what it has of it: another
+    /// program may have cut it.
     private func lengthen(_ image: ImageIdentity) throws(DatastoreError) {
         guard let end = tier.attachment?.log.end(of: image), let handle = FileHandle(image.bytes) else { return }
-        let file = try openFile(handle)
+        // No client finds it by its handle.
+        let file = files.enter(try open(handle, flags: O_RDONLY), for: nil)
         guard try currentAttributes(of: file).size < end else { return }
-        do throws(MutationFailure) {
-            _ = try changingAttributes(of: file.descriptor, size: UInt64(end)) { () throws(DatastoreError) in
-                let writer: OwnedDescriptor
-                do throws(StorageError) { writer = try file.writer() } catch { throw DatastoreError(error) }
-                guard ftruncate(writer.rawValue, end) == 0 else { throw DatastoreError.lastSystemError(file.path) }
-            }
-        } catch {
-            throw error.error
+        // The change is the server's own, and nothing is moved to the file from the log yet.
+        var wasAlone = true
+        try files.changeAttributes(of: file, size: nil, wasAlone: &wasAlone) { () throws(DatastoreError) in
+            let writer: OwnedDescriptor
+            do throws(StorageError) { writer = try file.writer() } catch { throw DatastoreError(error) }
+            guard ftruncate(writer.rawValue, end) == 0 else { throw DatastoreError.lastSystemError(file.path) }
         }
         do throws(StorageError) { try file.flush() } catch { throw DatastoreError(error) }
     }

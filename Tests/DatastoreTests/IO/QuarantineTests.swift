@@ -3,6 +3,7 @@ import Dispatch
 import Glibc
 import NIOCore
 import Synchronization
+import TestTools
 import Testing
 import Tiering
 
@@ -122,6 +123,25 @@ struct QuarantineTests {
             try bed.write(3, at: offset, handle, datastore)
             try datastore.drain()
             try #expect(bed.readFile(offset).first == 3)
+        }
+    }
+
+    /// Served short, its guest would find the end of its disk cut off.
+    @Test(.enabled(if: isRoot, "mounts a file system")) func anImageWhoseLengthCannotBeSetStaysRefused() throws {
+        try bed.withFileSystem { _ in
+            try bed.serve(.writeback) { datastore, handle in
+                let offset = try bed.redirect(datastore, handle)
+                truncate(bed.path("disk.img"), off_t(offset))
+                #expect(failure { try bed.read(0, handle, datastore) } == .io)
+                try runTool("chattr", ["+i", bed.path("disk.img")])
+                defer { _ = try? runTool("chattr", ["-i", bed.path("disk.img")]) }
+                #expect(failure { try datastore.resolve(bed.path("disk.img"), keepingLog: true) } != nil)
+                #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+                #expect(failure { try bed.read(0, handle, datastore) } == .io)
+                try runTool("chattr", ["-i", bed.path("disk.img")])
+                try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+                try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+            }
         }
     }
 

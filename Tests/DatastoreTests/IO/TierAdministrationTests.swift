@@ -158,6 +158,30 @@ struct TierAdministrationTests {
         }
     }
 
+    /// Also one of which the log has nothing any more.
+    @Test func whatIsServedOnceTheLogIsBackIsLookedInto() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            try datastore.drain()
+            let other = try bed.handle("other.img", datastore)
+            try bed.write(1, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+            #expect(datastore.tier.register.entries.count == 2)
+        }
+        let (log, elsewhere) = ("\(bed.directory)/ssd/redirect.log", "\(bed.directory)/elsewhere")
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            datastore.openImages()
+            for _ in 0..<400 where !bed.log.contains("disk.img: not looked into") { usleep(25_000) }
+            rename(elsewhere, log)
+            try datastore.attachTier()
+            let path = bed.path("disk.img")
+            for _ in 0..<400 where !datastore.files.sessions.contains(where: { $0.image.path == path }) {
+                usleep(25_000)
+            }
+            #expect(datastore.files.sessions.contains { $0.image.path == path })
+        }
+    }
+
     /// Also when clients have it open by the handle of another export than the log knows it by.
     @Test func anImageThatIsInUseIsNotForgotten() throws {
         #expect(link(bed.path("disk.img"), "\(bed.directory)/export2/disk.img") == 0)
