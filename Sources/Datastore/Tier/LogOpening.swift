@@ -167,7 +167,8 @@ struct LogOpening {
     ) throws(StorageError) -> RedirectLog {
         for device in devices {
             guard let label = device.label else { throw noLog(device.path) }
-            guard !register.isVoid(label.identity), label.identity != register.log else { continue }
+            let isVoid = register.isVoid(label.identity, epoch: label.epoch)
+            guard !isVoid, label.identity != register.log else { continue }
             // One that was never opened holds nothing. A part of a log cannot be looked into.
             if label.isNew { continue }
             guard label.place?.layout != .stripe,

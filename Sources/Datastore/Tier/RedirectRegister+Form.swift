@@ -1,8 +1,8 @@
 import BlockStorage
 import Tiering
 
-/// Lines of the register: `log` and the identity of the log that counts, in hexadecimal; `void` and the identity of one
-/// that does not count any more; `image`, an image's identity, its file system's mark and the path that it had; of an
+/// Lines of the register: `log` and the identity of the log that counts, in hexadecimal; `void`, the identity of one that
+/// does not count any more and, where it is known, its last epoch; `image`, an image's identity, its file system's mark and the path that it had; of an
 /// image that has such a line `quarantined` and `removing` with its identity, and `stopped`, its identity, its size, and
 /// seconds and nanoseconds of its time of change; `incomplete` when the log may have images that should stand here, with
 /// `doubtful` when those are to be quarantined.
@@ -13,9 +13,12 @@ extension RedirectRegister.Content {
         case "log" where count == 2 && log == nil:
             log = UInt128(line.text(1), radix: 16)
             return log == nil ? "a log's identity" : nil
-        case "void" where count == 2:
-            guard let log = UInt128(line.text(1), radix: 16) else { return "a log's identity" }
-            voidLogs.append(log)
+        case "void" where count == 2 || count == 3:
+            let epoch = count == 3 ? UInt64(line.text(2)) : nil
+            guard let log = UInt128(line.text(1), radix: 16), (epoch != nil) == (count == 3) else {
+                return "a log's identity and an epoch"
+            }
+            voidLogs.append(.init(identity: log, epoch: epoch))
             return nil
         case "image" where count == 4:
             guard let image = ImageIdentity(hexadecimal: line.text(1)), images[image] == nil else {
@@ -60,7 +63,9 @@ extension RedirectRegister.Content {
                 lines.append((["stopped", image] + stopped.words).map { Array($0.utf8) })
             }
         }
-        lines += voidLogs.map { ["void", String($0, radix: 16)].map { Array($0.utf8) } }
+        lines += voidLogs.map { log in
+            (["void", String(log.identity, radix: 16)] + (log.epoch.map { ["\($0)"] } ?? [])).map { Array($0.utf8) }
+        }
         if let log { lines.append(["log", String(log, radix: 16)].map { Array($0.utf8) }) }
         if mayLackImages {
             lines.append((areLackingDoubtful ? ["incomplete", "doubtful"] : ["incomplete"]).map { Array($0.utf8) })
@@ -79,7 +84,7 @@ extension RedirectRegister.Content {
             let identity = texts.count == 2 ? UInt128(texts[1], radix: 16) : nil
             switch (texts[0], image, identity) {
             case ("log", _, let identity?): log = identity
-            case ("void", _, let identity?): voidLogs.append(identity)
+            case ("void", _, let identity?): voidLogs.append(.init(identity: identity, epoch: nil))
             case ("image", let image?, _), ("quarantined", let image?, _):
                 images[image] = .init(
                     path: ByteString(words[3]), mark: texts[2], isQuarantined: texts[0] == "quarantined")

@@ -37,9 +37,16 @@ final class RedirectRegister: Sendable {
         var stopped: Contents?
     }
 
+    /// A log that does not count any more.
+    struct VoidLog: Equatable, Sendable {
+        let identity: UInt128
+        /// That of its last start as far as it was known then, or more; nil when it is not known.
+        var epoch: UInt64?
+    }
+
     struct Content: RegisterContent {
         var log: UInt128?
-        var voidLogs: [UInt128] = []
+        var voidLogs: [VoidLog] = []
         var images: [ImageIdentity: Entry] = [:]
         /// Whether images that need the log may not stand here, but in the log alone: in the first version there were ways
         /// to that, and what is here may be an older copy.
@@ -111,8 +118,13 @@ final class RedirectRegister: Sendable {
     /// The log that counts.
     var log: UInt128? { register.get { $0.log } }
 
-    /// Whether a log does not count any more.
-    func isVoid(_ log: UInt128) -> Bool { register.get { $0.voidLogs.contains(log) } }
+    /// Whether a log does not count any more. One that was opened after the epoch in which that was said may have blocks that
+    /// the state directory, an older copy, did not know of.
+    func isVoid(_ log: UInt128, epoch: UInt64) -> Bool {
+        register.get { content in
+            content.voidLogs.contains { $0.identity == log && ($0.epoch.map { epoch <= $0 } ?? true) }
+        }
+    }
 
     /// Whether an image may have its newest blocks in the log.
     func contains(_ image: ImageIdentity) -> Bool { register.get { $0.images[image] != nil } }
@@ -171,11 +183,13 @@ final class RedirectRegister: Sendable {
     /// The log does not count any more, durably, and no image needs it: it is empty, its blocks are in the images, or
     /// they are given up.
     func retire() throws(DatastoreError) {
+        let notes = notes.current
         try register.change { content in
             content.images.removeAll()
             content.endLacking()
             guard let log = content.log else { return }
-            content.voidLogs = content.voidLogs.suffix(Self.mostVoidLogs - 1) + [log]
+            let void = VoidLog(identity: log, epoch: notes.identity == log ? notes.epoch : nil)
+            content.voidLogs = content.voidLogs.suffix(Self.mostVoidLogs - 1) + [void]
             content.log = nil
         }
     }

@@ -184,6 +184,53 @@ struct TierStateTests {
         }
     }
 
+    /// By an older copy nothing in the log is needed, and while it is away it is called void: what was acknowledged since the
+    /// copy was made is in it all the same.
+    @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil])
+    func aLogThatAnOlderStateDirectoryCalledVoidIsNotWrittenOver(mode: DatastoreConfiguration.TierMode?) throws {
+        let (copy, kept) = ("\(bed.directory)/copy", "\(bed.directory)/kept")
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try runTool("cp", ["-a", "\(bed.directory)/state", kept])
+        try restoreState(from: copy)
+        rename(log, elsewhere)
+        try bed.serve(mode) { _, _ in }
+        try #require(rename(elsewhere, log) == 0)
+        #expect(throws: DatastoreError.self) { try bed.serve(.writeback) { _, _ in } }
+        try restoreState(from: kept)
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// Of a mirror one side in the file that was noted tells that the log is the one that was used.
+    @Test(arguments: [["ssd2"], ["ssd", "ssd2"]]) func anOlderStateDirectoryKnowsAMirrorByEitherSide(copied: [String])
+        throws
+    {
+        let (ssd, copy) = (["ssd", "ssd2"], "\(bed.directory)/copy")
+        func serve(_ body: (Datastore, HandleAlias) throws -> Void) throws {
+            try bed.serve(.writeback, ssd: ssd, isMirrored: true, body)
+        }
+        try serve { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try serve { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        for side in copied {
+            let log = "\(bed.directory)/\(side)/redirect.log"
+            try runTool("cp", ["--sparse=never", log, elsewhere])
+            try #require(rename(elsewhere, log) == 0)
+        }
+        let isKnown = copied.count < ssd.count
+        try serve { datastore, handle in
+            if !isKnown { try datastore.attachTier(adopting: true) }
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [!isKnown])
+            if isKnown { try #expect(bed.read(offset, handle, datastore) == RedirectBed.content) }
+        }
+    }
+
     /// Of a register that may lack images nobody knows which ones need the log: while it is not at hand none is served.
     @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil])
     func withoutTheLogNothingIsServedThatMayNeedIt(mode: DatastoreConfiguration.TierMode?) throws {

@@ -38,7 +38,7 @@ struct RegisterTests {
             let register = try filled(state)
             let again = try RedirectRegister(in: state, mayBeOld: false)
             #expect(again.images == register.images && again.images.count == Self.paths.count)
-            #expect(again.log == 0xDEF && again.isVoid(0xABC))
+            #expect(again.log == 0xDEF && again.isVoid(0xABC, epoch: 9))
             for (number, path) in Self.paths.enumerated() {
                 #expect(again.entries[identity(number)]?.bytes == path)
             }
@@ -200,7 +200,7 @@ struct RegisterTests {
             try registers.upgrade()
             for registers in [registers, try Registers(in: state)] {
                 let (redirects, lateTimes) = (registers.redirects, registers.lateTimes)
-                #expect(redirects.log == 0xDEF && redirects.isVoid(0xABC) && redirects.mayLackImages)
+                #expect(redirects.log == 0xDEF && redirects.isVoid(0xABC, epoch: 9) && redirects.mayLackImages)
                 #expect(redirects.entries[identity(0)] == ByteString("/srv/ends in CR\r"))
                 #expect(redirects.entries[identity(1)] == ByteString("/srv/CR\r\nLF"))
                 #expect(redirects.entry(identity(0))?.mark == "1-2-3")
