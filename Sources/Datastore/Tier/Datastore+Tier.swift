@@ -73,12 +73,9 @@ extension Datastore {
             throw DatastoreError(
                 .invalidArgument, "\(match.path): is in use: it could not be opened once more just now")
         }
-        do throws(StorageError) {
-            try tier.forgetOrphan(image)
-        } catch {
-            throw DatastoreError(error)
-        }
-        logger.notice("\(match.path): \(match.liveBytes ?? 0) bytes in the redirect log were forgotten, as it was said")
+        try tier.forgetOrphan(image)
+        let bytes = match.liveBytes.map { "\($0) bytes" } ?? "its blocks"
+        logger.notice("\(match.path): \(bytes) in the redirect log were forgotten, as it was said")
         lookIntoReleased()
     }
 
@@ -152,7 +149,7 @@ extension Datastore {
     /// - Throws: also when the image was not changed so.
     public func resolve(_ path: String, keepingLog: Bool) throws(DatastoreError) {
         let images = try images(at: path)
-        let changed = images.filter(tier.register.isQuarantined)
+        let changed = images.filter(tier.awaitsDecision)
         let replaced = images.flatMap(tier.replaced)
         guard !changed.isEmpty || !replaced.isEmpty else {
             throw DatastoreError(.invalidArgument, "\(path): is not refused for a change by another program")
@@ -176,13 +173,7 @@ extension Datastore {
             if keepingLog { try lengthen(image) }
             try tier.resolve(image, keepingLog: keepingLog)
         }
-        for image in replaced {
-            do throws(StorageError) {
-                try tier.forgetOrphan(image)
-            } catch {
-                throw DatastoreError(error)
-            }
-        }
+        for image in replaced { try tier.forgetOrphan(image) }
     }
 
     /// Makes the file of an image that is refused as long, durably, as it was when the log took what it has of it: another

@@ -88,12 +88,27 @@ extension RedirectTier {
         }
     }
 
+    /// Whether an image is refused until somebody says whose bytes count. One that was not compared since a start is now, if
+    /// it can be.
+    func awaitsDecision(_ image: ImageIdentity) -> Bool { isRefused(image) && register.isQuarantined(image) }
+
     /// Serves an image again that was refused because somebody else had changed it.
     ///
     /// - Parameter keepingLog: whether what the log has of it counts; else it is lost.
+    /// - Throws: also when it is not refused for that, or no more: another administrator may have had his turn before.
     func resolve(_ image: ImageIdentity, keepingLog: Bool) throws(DatastoreError) {
         try exclusively { () throws(DatastoreError) in
+            let path = register.entries[image]?.description ?? image.hexadecimal
+            guard register.isQuarantined(image) else {
+                throw DatastoreError(.invalidArgument, "\(path): is not refused for a change by another program")
+            }
             if keepingLog {
+                // Until the log is back nobody would see a further change.
+                guard attachment != nil else {
+                    throw DatastoreError(
+                        .invalidArgument,
+                        "\(path): the redirect log is not at hand; say so when it is attached again")
+                }
                 try register.setQuarantined(false, image)
                 attachment?.destager.forgetFailure(of: image)
                 return

@@ -62,16 +62,22 @@ extension RedirectTier {
         }
     }
 
-    /// As ``forget(_:)``, while no log is being attached: it would be found to be needed.
-    func forgetOrphan(_ image: ImageIdentity) throws(StorageError) {
-        let result: Result<Void, StorageError> = administration.withLock { _ in
+    /// As ``forget(_:)``, while no log is being attached: it would be found to be needed. Throws when the file can be opened:
+    /// it may be in use by now, and have blocks in the log that clients wrote meanwhile.
+    func forgetOrphan(_ image: ImageIdentity) throws(DatastoreError) {
+        try exclusively { () throws(DatastoreError) in
+            guard contents(image) == nil else {
+                throw DatastoreError(
+                    .invalidArgument,
+                    "\(register.entries[image]?.description ?? image.hexadecimal): can be opened, with its blocks in the log"
+                )
+            }
             do throws(StorageError) {
-                return .success(try forget(image))
+                try forget(image)
             } catch {
-                return .failure(error)
+                throw DatastoreError(error)
             }
         }
-        try result.get()
     }
 
     /// Notes why the blocks of an image cannot be moved to it, or, with nil, that they can.

@@ -265,28 +265,49 @@ struct QuarantineTests {
         }
     }
 
-    /// Two threads compare an image that is in reach again; when the second looks, the first has let a client write to it.
-    @Test func aClientsWriteIsNotTakenForAChangeWhileTheServerDidNotRun() throws {
-        var offset = 0
-        try self.bed.serve(.writeback) { datastore, handle in offset = try self.bed.redirect(datastore, handle) }
+    /// A server for which opening the image by its handle fails with what `failure` says.
+    private func start(_ failure: @escaping @Sendable () -> Int32?) throws -> Datastore {
         var status = stat()
-        try #require(stat(self.bed.path("disk.img"), &status) == 0)
-        let (inode, place, bed) = (UInt64(status.st_ino), offset, self.bed)
-        let isAway = Atomic(true)
-        let between = Locked<(@Sendable () -> Void)?>(nil)
+        try #require(stat(bed.path("disk.img"), &status) == 0)
+        let inode = UInt64(status.st_ino)
         var configuration = DatastoreConfiguration(
             exports: [.init(path: "\(bed.directory)/export")], stateDirectory: "\(bed.directory)/state")
         configuration.cacheSize = 1 << 20
         configuration.tier = .init(
             directories: ["\(bed.directory)/ssd"], mode: .writeback, size: 64 << 20, drainTimeout: .zero)
-        configuration.openFailure = { found in
-            guard found == inode else { return nil }
+        configuration.openFailure = { $0 == inode ? failure() : nil }
+        return try Datastore(configuration: configuration, logger: .init(label: "test"))
+    }
+
+    /// It is compared when somebody decides.
+    @Test func anImageThatCouldNotBeComparedAtTheStartCanBeResolved() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restore(preservingTime: true)
+        let isAway = Atomic(true)
+        let datastore = try start { isAway.load(ordering: .relaxed) ? EIO : nil }
+        defer { datastore.close() }
+        let image = try #require(datastore.tier.register.entries.keys.first)
+        #expect(datastore.tier.register.entry(image)?.stopped != nil)
+        isAway.store(false, ordering: .relaxed)
+        try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+        let handle = try bed.handle("disk.img", datastore)
+        try #expect(bed.read(offset, handle, datastore) == bed.readFile(offset, "other.img"))
+    }
+
+    /// Two threads compare an image that is in reach again; when the second looks, the first has let a client write to it.
+    @Test func aClientsWriteIsNotTakenForAChangeWhileTheServerDidNotRun() throws {
+        var offset = 0
+        try self.bed.serve(.writeback) { datastore, handle in offset = try self.bed.redirect(datastore, handle) }
+        let (place, bed) = (offset, self.bed)
+        let isAway = Atomic(true)
+        let between = Locked<(@Sendable () -> Void)?>(nil)
+        let datastore = try start {
             if isAway.load(ordering: .relaxed) { return EIO }
             let body = between.withLock { $0.take() }
             body?()
             return nil
         }
-        let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
         defer { datastore.close() }
         let image = try #require(datastore.tier.register.entries.keys.first)
         try #require(datastore.tier.register.entry(image)?.stopped != nil)

@@ -203,4 +203,18 @@ struct TierAdministrationTests {
         fails.store(false, ordering: .relaxed)
         try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
     }
+
+    /// An order that waited for another, which made it void, does no harm either.
+    @Test(arguments: [false, true]) func blocksOfAHealthyImageStayWhateverIsSaidOfIt(keepingLog: Bool) throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let image = try #require(datastore.tier.register.entries.keys.first)
+            let path = bed.path("disk.img")
+            #expect(failure { try datastore.resolve(path, keepingLog: keepingLog) } == .invalidArgument)
+            #expect(failure { try datastore.tier.resolve(image, keepingLog: keepingLog) } == .invalidArgument)
+            #expect(failure { try datastore.tier.forgetOrphan(image) } == .invalidArgument)
+            #expect(datastore.tierStatus().liveBytes == 4096)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
 }

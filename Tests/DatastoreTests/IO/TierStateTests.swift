@@ -415,6 +415,26 @@ struct TierStateTests {
         try bed.serve(.writeback) { datastore, handle in try #expect(bed.read(offset, handle, datastore).first == 4) }
     }
 
+    /// Nobody would see what changes the image between that and the log's return.
+    @Test func theLogCountsOnlyOnceItIsAtHand() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            #expect(utimes(bed.path("disk.img"), nil) == 0)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        }
+        rename(log, elsewhere)
+        try bed.serve(.writeback) { datastore, handle in
+            let path = bed.path("disk.img")
+            #expect(failure { try datastore.resolve(path, keepingLog: true) } == .invalidArgument)
+            rename(elsewhere, log)
+            try datastore.attachTier()
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.resolve(path, keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
     /// What the server itself moved to an image just before it stopped is no change by somebody else.
     @Test(.enabled(if: isRoot, "mounts a file system")) func aPartialDrainIsNotTakenForAChangeAfterAPowerFailure()
         throws
