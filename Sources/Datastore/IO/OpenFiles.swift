@@ -388,15 +388,8 @@ final class OpenFiles: Sendable {
 
     private func lookAfterEachFile() {
         let files = table.withLock { $0.files }
-        var renamed: [FileRedirects] = []
-        defer { renamed.first?.tier.noteRenames(renamed) }
+        noteRenames(of: files.map(\.0))
         for (file, lastUse) in files where !forgetIfRemoved(file) {
-            // The image is known by its path, and a descriptor names its other files.
-            if file.takeRename() {
-                file.requestIdentification()
-                file.redirects?.noteRename(to: file.path)
-                if let redirects = file.redirects { renamed.append(redirects) }
-            }
             // Of others the next access finds out.
             if file.redirects?.hasAny == true { noteExternalChange(of: file) }
             if introspects, file.takeIdentificationRequest(quiet: Self.quietTime, patience: Self.patience) {
@@ -405,6 +398,19 @@ final class OpenFiles: Sendable {
             noteUse(of: file, since: lastUse)
             file.closeIdleWriter(after: Self.roundsUntilWriterCloses)
         }
+    }
+
+    /// Finds out which files have got another path. Before any of them is looked into, which would note it of that one alone.
+    private func noteRenames(of files: [OpenFile]) {
+        var renamed: [FileRedirects] = []
+        for file in files where file.takeRename() {
+            // The image is known by its path, and a descriptor names its other files.
+            file.requestIdentification()
+            guard let redirects = file.redirects else { continue }
+            redirects.noteRename(to: file.path)
+            renamed.append(redirects)
+        }
+        renamed.first?.tier.noteRenames(renamed)
     }
 
     /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.

@@ -252,4 +252,40 @@ struct ReplacedImagesTests {
             try #expect(bed.read(offset, bed.handle("renamed.img", datastore), datastore) == RedirectBed.content)
         }
     }
+
+    /// Every change of the register is durable, and a client may rename a directory of thousands.
+    @Test func aRenamedDirectoryIsNotedAtOnce() throws {
+        let names = (0..<8).map { "\($0).img" }
+        mkdir(bed.path("d"), 0o755)
+        for name in names { try runTool("cp", [bed.path("other.img"), bed.path("d/\(name)")]) }
+        try bed.serve(.writeback) { datastore, _ in
+            let root = try bed.root(datastore)
+            let directory = try datastore.lookup(root, "d", as: .root).handle
+            let log = try #require(datastore.tier.attachment?.log.identity)
+            for name in names {
+                let handle = try datastore.lookup(directory, FileName(name), as: .root).handle
+                _ = try bed.read(0, handle, datastore)
+                for _ in 0..<400 where datastore.files.file(for: handle)?.member == nil { usleep(25_000) }
+                let image = try #require(datastore.images.identity(of: handle))
+                try datastore.tier.register.enter(
+                    image, path: ByteString(bed.path("d/\(name)")), mark: "", for: log)
+            }
+            let queue = inotify_init1(Int32(IN_NONBLOCK))
+            defer { close(queue) }
+            try #require(inotify_add_watch(queue, "\(bed.directory)/state", UInt32(IN_MOVED_TO)) >= 0)
+            _ = try datastore.rename(root, "d", to: root, "e", as: .root)
+            let place = bed.path("e/")
+            func noted() -> Int {
+                datastore.tier.register.entries.values.count { $0.description.hasPrefix(place) }
+            }
+            for _ in 0..<400 where noted() < names.count { usleep(25_000) }
+            #expect(noted() == names.count)
+            var events = [UInt8](repeating: 0, count: 1 << 16)
+            let count = Glibc.read(queue, &events, events.count)
+            let text = String(decoding: events.prefix(max(0, count)), as: UTF8.self)
+            let changes = text.ranges(of: RedirectRegister.fileName).count
+            // It may come while the files are looked through.
+            #expect((1...2).contains(changes), "\(changes)")
+        }
+    }
 }
