@@ -9,11 +9,6 @@ final class AccessControlList: Sendable {
     /// The change time in nanoseconds, shifted by one to make room for the answer.
     private let known = Atomic<UInt64>(0)
 
-    /// Whether that is known of a file with these `attributes`, without asking the file system.
-    func isKnown(for attributes: FileAttributes) -> Bool {
-        known.load(ordering: .relaxed) & ~1 == Self.time(of: attributes)
-    }
-
     private static func time(of attributes: FileAttributes) -> UInt64 {
         let changed = attributes.changeTime
         return UInt64(truncatingIfNeeded: changed.seconds &* 1_000_000_000 &+ Int64(changed.nanoseconds)) << 1
