@@ -114,6 +114,8 @@ extension Datastore {
         if let file = files.file(for: handle) { return file }
         try checkIsWhole(handle)
         let file = try open(handle, flags: O_RDONLY)
+        // With each name that comes or goes it would seem to be changed by another program.
+        try checkRegular(file.openedAttributes)
         if noteReplacement(by: file) { try checkIsWhole(handle) }
         return files.enter(file, for: handle)
     }

@@ -55,7 +55,8 @@ extension Datastore {
         return DataWriter(for: effective(credentials, on: root), attributes, in: root, impersonation)
     }
 
-    private func checkRegular(_ attributes: FileAttributes) throws(DatastoreError) {
+    /// Throws `isDirectory` or `invalidArgument` for what is no file.
+    func checkRegular(_ attributes: FileAttributes) throws(DatastoreError) {
         switch attributes.type {
         case .regular: return
         case .directory: throw DatastoreError(.isDirectory, "a directory has no data")

@@ -262,6 +262,21 @@ import Testing
         #expect(DatastoreError(errorNumber: ENOENT, "look up").code == .noEntry)
         #expect(DatastoreError.ofDescriptor(EIO, "read").code == .io)
     }
+
+    /// Its contents change with each name that comes or goes, and are no image's.
+    @Test func aDirectoryHasNoDataThatCouldChange() throws {
+        let bed = try RedirectBed()
+        try bed.serve(nil) { datastore, _ in
+            let root = try bed.root(datastore)
+            for name in ["a", "b", "c"] {
+                #expect(failure { try bed.read(0, root, datastore) } == .isDirectory)
+                #expect(failure { try bed.write(1, at: 0, root, datastore) } == .isDirectory)
+                mkdir(bed.path(name), 0o755)
+            }
+            #expect(datastore.files.file(for: root) == nil)
+        }
+        #expect(!bed.log.contains("changed by another program"), "\(bed.log.all)")
+    }
 }
 
 /// Counts the lines of a log that have a text.
