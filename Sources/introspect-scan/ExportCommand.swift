@@ -34,7 +34,8 @@ struct ExportCommand: ParsableCommand {
 
     func run() throws {
         let places = try orComplain { () throws(Refusal) in
-            try MapPlaces(of: arguments.images, in: maps, below: below)
+            for directory in [maps, below].compactMap(\.self) { try HostPaths.check(directory) }
+            return try MapPlaces(of: arguments.images, in: maps, below: below)
         }
         do throws(SavedFile.Failure) {
             try SavedFile.makeDirectories(above: "\(maps)/")

@@ -1,6 +1,5 @@
 import ArgumentParser
 import BlockStorage
-import Glibc
 
 @main
 struct IntrospectScan: ParsableCommand {
@@ -24,14 +23,7 @@ struct IntrospectScan: ParsableCommand {
         defaultSubcommand: SummaryCommand.self)
 
     /// Takes arguments that are not UTF-8, too: as the commands show names, which is how they take paths of guests.
-    static func main() {
-        let arguments = (1..<max(1, Int(CommandLine.argc))).compactMap { CommandLine.unsafeArgv[$0] }
-        main(
-            arguments.map { argument in
-                let bytes = ByteString(UnsafeRawBufferPointer(start: argument, count: strlen(argument)))
-                return bytes.json
-            })
-    }
+    static func main() { main(HostPaths.arguments.map(\.json)) }
 }
 
 /// The exit statuses that the help documents.

@@ -36,6 +36,7 @@ struct OpenImage {
     }
 
     static func identify(_ path: String) throws(Refusal) -> DiskImage {
+        try HostPaths.check(path)
         let image: DiskImage
         do throws(ImageError) {
             if let known = try DiskImage.identify(path: path) {

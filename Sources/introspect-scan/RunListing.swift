@@ -21,6 +21,7 @@ struct RunListing {
 
     /// The image, or the saved listing, at `path`; ends the command when it is neither.
     init(_ path: String, sectorSize: Int?, noProgress: Bool) throws {
+        try orComplain { () throws(Refusal) in try HostPaths.check(path) }
         if let saved = try Self.savedRuns(path) {
             runs = saved
             disk = nil

@@ -12,6 +12,15 @@ extension Serve {
         let description: String
     }
 
+    /// Of what is not UTF-8 another name is left by now.
+    func checkArgumentsAreText() throws {
+        for argument in (0..<Int(CommandLine.argc)).compactMap({ CommandLine.unsafeArgv[$0] }) {
+            let bytes = ByteString(UnsafeRawBufferPointer(start: argument, count: strlen(argument)))
+            guard bytes.text == nil else { continue }
+            throw ValidationError("\(bytes): is not UTF-8, expected a name that is")
+        }
+    }
+
     func checkSSDOptions() throws {
         guard !ssd.isEmpty || (ssdMode == nil && imageModes.isEmpty) else {
             throw ValidationError("--ssd-mode and --ssd-mode-for: --ssd names no directory")

@@ -160,6 +160,7 @@ struct Serve: AsyncParsableCommand {
     var reportFiles = false
 
     func validate() throws {
+        try checkArgumentsAreText()
         for (option, value) in [("--port", port), ("--mount-port", mountPort)] where !(0...65_535).contains(value) {
             throw ValidationError("\(option) \(value): expected a number from 0 to 65535")
         }

@@ -99,4 +99,22 @@ struct StartTests {
             _ = try server.list()
         }
     }
+
+    /// What the server cannot be told as it is must not become another name.
+    @Test func aDirectoryWhoseNameIsNoTextIsRefused() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            // The other is what the name is repaired to.
+            let script = """
+                directory=$(printf "$0/ex\\377port"); mkdir "$directory" "$0/ex\u{FFFD}port"; exec "$1" serve "$directory" "${@:2}"
+                """
+            let arguments = [
+                "bash", "-c", script, try temporary.makeDirectory("exports"), try Executable.path(of: "introspectd"),
+                "--no-rpcbind", "--state", temporary.file("state"), "--port", "0", "--mount-port", "0",
+            ]
+            let result = try Command(arguments, timeLimit: 20).result()
+            #expect(result.status == 64 && result.errorOutput.contains("not UTF-8"), "\(result)")
+            #expect(result.errorOutput.contains(#"/ex\xFFport"#), "\(result)")
+        }
+    }
 }

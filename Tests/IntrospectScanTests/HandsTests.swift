@@ -102,4 +102,26 @@ import Testing
             #expect(!outcome.output.contains("\u{1B}"))
         }
     }
+
+    /// Another image may have the name that is shown of it.
+    @Test func anImageWhoseNameIsNoTextIsRefused() throws {
+        try withImage { directory, image in
+            try FileManager.default.copyItem(atPath: image, toPath: directory + #"/\xFF.img"#)
+            let name = "\"$(printf '%s/\\377.img' \"$1\")\""
+            #expect(try bash("cp \"$1/disk.img\" \(name)", directory).status == 0)
+            for words in [
+                name, "runs \(name)", "ls \(name) /", "runs $1/disk.img --with \(name)",
+                "runs $1/disk.img --with=\(name)", "diff $1/disk.img \(name)", "map $1/disk.img -o \(name).png",
+                "export --maps \(name) $1/disk.img",
+            ] {
+                let outcome = try bash("\"$0\" \(words)", directory)
+                #expect(outcome.status == 2, "\(words): \(outcome)")
+                #expect(
+                    outcome.errors.contains(#"/\xFF.img"#) && outcome.errors.contains("not UTF-8"),
+                    "\(outcome.errors)")
+            }
+            // One of that name can be.
+            #expect(try introspectScan([directory + #"/\xFF.img"#]).status == 0)
+        }
+    }
 }

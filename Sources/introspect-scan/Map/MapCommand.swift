@@ -35,6 +35,7 @@ struct MapCommand: ParsableCommand {
     func run() throws {
         let bar = ProgressBar(isEnabled: !noProgress)
         let (introspector, report) = try orComplain { () throws(Refusal) in
+            try HostPaths.check(output)
             let open = try OpenImage(image, disk)
             return try Interruption.watching { () throws(Refusal) in
                 try scan(open, image, parallelism: 16, bar)
