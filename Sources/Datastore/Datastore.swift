@@ -70,7 +70,8 @@ public final class Datastore: Sendable {
                 )
             }
         }
-        serverLocks = try ServerLocks(state, opened, logger)
+        serverLocks = try ServerLocks(
+            state, opened, impersonation, ignoresUnseenMarks: configuration.ignoresUnseenMarks, logger)
         let registers = try Registers(in: state)
         lateTimes = registers.lateTimes
         handles = HandleCodec(key: try Self.readKey(state, mayMake: registers.areEmpty))

@@ -137,6 +137,13 @@ struct Serve: AsyncParsableCommand {
         completion: .directory)
     var state: String?
 
+    @Flag(
+        help: """
+            Start although a process that cannot be seen from here has locked the directory, or one above or in it, as a \
+            server does. Two servers of one directory lose what clients wrote: see to it that there is no other.
+            """)
+    var ignoreUnseenMarks = false
+
     @Option(
         help: ArgumentHelp(
             "The socket that introspectctl talks to. (default: `control` in the state directory)", valueName: "path"),
@@ -249,6 +256,7 @@ struct Serve: AsyncParsableCommand {
         if !allow.isEmpty { export.allowedClients = AddressRange.loopback + allow }
         var configuration = DatastoreConfiguration(exports: [export], stateDirectory: state)
         configuration.introspects = introspect == .on
+        configuration.ignoresUnseenMarks = ignoreUnseenMarks
         configuration.mapsDirectory = maps
         configuration.cacheSize = cache.bytes
         if !ssd.isEmpty {

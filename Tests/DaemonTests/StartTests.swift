@@ -117,4 +117,46 @@ struct StartTests {
             #expect(result.errorOutput.contains(#"/ex\xFFport"#), "\(result)")
         }
     }
+
+    /// One in a container sees those of others by their marks alone, even if a program beside it has some, too.
+    @Test(.enabled(if: geteuid() == 0, "makes a namespace"))
+    func aServerThatCannotBeSeenIsNotPassedOver() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            chmod(temporary.file(""), 0o755)
+            let first = try LocalServer(serving: export, in: temporary, on: bed)
+            let stranger = """
+                use Fcntl;
+                pipe(my $reader, my $writer);
+                if (!fork) {
+                    ($(, $)) = (1000, 1000);
+                    ($<, $>) = (1000, 1000);
+                    sysopen(my $directory, $ARGV[0], O_RDONLY | O_DIRECTORY) or die "open: $!";
+                    my $marks = pack("s s x4 q q l x4", F_RDLCK, 0, 0, 0, 0);
+                    fcntl($directory, 37, $marks) or die "F_OFD_SETLK: $!";
+                    syswrite($writer, "x");
+                    sleep(600);
+                }
+                close($writer);
+                sysread($reader, my $byte, 1) or die "nothing is marked";
+                shift;
+                exec @ARGV;
+                """
+            let words = [
+                "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "perl", "-e", stranger, export,
+                try Executable.path(of: "introspectd"), "serve", export, "--no-rpcbind", "--state",
+                temporary.file("other"), "--port", "0", "--mount-port", "0",
+            ]
+            let result = try Command(words, timeLimit: 30).result()
+            #expect(result.status == 1 && result.errorOutput.contains("export \(export): "), "\(result)")
+            #expect(result.errorOutput.contains("--ignore-unseen-marks"), "\(result)")
+            let second = try BackgroundProcess(
+                words + ["--ignore-unseen-marks"], logPath: temporary.file("log"), on: bed)
+            try second.wait(upTo: 30, for: "listening") { second.log.contains("serving ") }
+            #expect(second.log.contains("going on"), "\(second.log)")
+            second.kill()
+            #expect(first.process.stop() == 0)
+        }
+    }
 }

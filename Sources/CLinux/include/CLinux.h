@@ -46,6 +46,9 @@ extern const long linux_utime_omit;
 extern const int linux_cap_chown;
 extern const int linux_cap_fowner;
 extern const int linux_cap_sys_resource;
+extern const int linux_cap_sys_ptrace;
+extern const int linux_cap_dac_override;
+extern const int linux_cap_setuid;
 
 /// statx(STATX_BTIME) of an open file; EOPNOTSUPP when the file system does not keep birth times.
 int linux_birth_time(int file, int64_t *seconds, uint32_t *nanoseconds);

@@ -110,6 +110,8 @@ public struct DatastoreConfiguration: Sendable {
     var openFailure: (@Sendable (_ inode: UInt64) -> Int32?)?
     /// How often open files are looked after, in seconds.
     var lookInterval = 0.5
+    /// Whether to serve exports that are marked as another server's by who cannot be seen from here; see ``MarkHolders``.
+    public var ignoresUnseenMarks = false
     /// Whether the server looks into disk images.
     public var introspects = true
     /// Where maps of images lie that `introspect-scan export` saved, under the images' paths in their export with

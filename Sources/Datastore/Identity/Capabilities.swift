@@ -12,6 +12,12 @@ struct Capabilities: Equatable, Sendable {
         static let actAsOwner = Kind(bit: 1 << UInt64(linux_cap_fowner))
         /// Room beyond quotas, and blocks that a file system keeps for the system.
         static let exceedLimits = Kind(bit: 1 << UInt64(linux_cap_sys_resource))
+        /// Looking into any process.
+        static let lookIntoProcesses = Kind(bit: 1 << UInt64(linux_cap_sys_ptrace))
+        /// Reading and writing any file.
+        static let accessAll = Kind(bit: 1 << UInt64(linux_cap_dac_override))
+        /// Acting as any user.
+        static let actAsAnybody = Kind(bit: 1 << UInt64(linux_cap_setuid))
     }
 
     private var effective: UInt64
@@ -26,6 +32,15 @@ struct Capabilities: Equatable, Sendable {
         }
         guard status == 0 else { return Capabilities(effective: 0, permitted: 0, inheritable: 0) }
         return Capabilities(effective: sets.0, permitted: sets.1, inheritable: sets.2)
+    }
+
+    /// Those of a process of which its status says that these are in effect.
+    init(effective: UInt64) {
+        (self.effective, permitted, inheritable) = (effective, effective, 0)
+    }
+
+    private init(effective: UInt64, permitted: UInt64, inheritable: UInt64) {
+        (self.effective, self.permitted, self.inheritable) = (effective, permitted, inheritable)
     }
 
     /// Whether `kind` is in effect.

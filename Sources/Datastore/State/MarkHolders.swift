@@ -3,22 +3,47 @@ import Glibc
 
 /// Whose marks stand on a directory, as far as this process may look into others (proc(5)).
 ///
-/// Anybody who may read a directory can mark it. A server is whoever has, besides, a state directory's lock: a file that
-/// is locked, named ``ServerLocks/fileName`` and closed to all but the process's own user; and that user must be one who
-/// could change the export. A program that root runs for somebody, with what he had open, has no such file.
+/// Anybody who may read a directory can mark it, and keep it marked in ways that no process shows. No two servers may miss
+/// each other, and no stranger may keep one from starting. So it depends on who has a mark what it counts for:
+///
+/// | the mark is of | then |
+/// |---|---|
+/// | a process that could take images away and has a file named ``ServerLocks/fileName`` open | this is a server: refused |
+/// | one that could, without such a file, which every server has, locked or not | none, such as a program that root runs for somebody with what he had open: warned of |
+/// | one that could not, whatever it has open: it could harm its own user's files alone | none: warned of |
+/// | nobody, though every process was looked into: it is on its way through a socket, or the like | none: warned of |
+/// | perhaps somebody who cannot be looked into, whoever else has one, too | refused, unless an administrator has said that there is no other server |
+///
+/// Who could take images away is whoever may remove others' names from the export, or from the marked directory above it:
+/// he gains nothing by keeping a server from them. In a directory like `/tmp` (sticky) one may add names, and no more. Both
+/// the user that a process acts as and the one that it was started by must be such: root, this process's own, the
+/// directory's owner, whoever may write to a directory that is not sticky, by mode or list, and a process with root's power
+/// over files.
+///
+/// Every process is looked into by one in the kernel's first namespaces that may look into all.
 struct MarkHolders {
     /// The process of a server; nil when none was found.
     private(set) var server: String?
     /// A process that is none; nil when none was found.
     private(set) var stranger: String?
+    /// Whether every process was looked into.
+    private(set) var areAllSeen = Self.seesAllProcesses
 
     /// Looks for those who have marked the open directory `descriptor`, but not by that descriptor, with one of `marks`
-    /// for the sake of `export`.
-    init(of descriptor: Int32, _ marks: ClosedRange<Int64>, export: stat) {
-        guard let mine = Locks(of: descriptor, in: "/proc/self").directory else { return }
-        for process in Self.numbers(in: "/proc") {
+    /// for the sake of the open directory `export`.
+    init(of descriptor: Int32, _ marks: ClosedRange<Int64>, export: Int32, _ impersonation: Impersonation) {
+        guard let mine = Locks(of: descriptor, in: "/proc/self").directory else {
+            areAllSeen = false
+            return
+        }
+        for process in Self.numbers(in: "/proc") ?? [] {
             let place = "/proc/\(process)"
-            let descriptors = Self.numbers(in: "\(place)/fd").filter { process != getpid() || $0 != descriptor }
+            guard let all = Self.numbers(in: "\(place)/fd") else {
+                // One that has ended has no marks any more.
+                if errno != ENOENT, errno != ESRCH { areAllSeen = false }
+                continue
+            }
+            let descriptors = all.filter { process != getpid() || $0 != descriptor }
             let hasMarked = descriptors.contains { other in
                 // The device is the superblock's, the same for all subvolumes of a btrfs, whose inode numbers repeat.
                 Locks(of: other, in: place).marks.contains { $0.file == mine && marks.overlaps($0.bytes) }
@@ -26,12 +51,20 @@ struct MarkHolders {
             }
             guard hasMarked, let user = ProcessUser(of: place) else { continue }
             let name = "process \(process) (\(Self.command(of: place)))"
-            if user.mayWrite(export), descriptors.contains(where: { Self.isStateLock($0, in: place, of: user.id) }) {
+            let couldHarm = [export, descriptor].contains { user.mayTakeNames(from: $0, impersonation) }
+            if couldHarm, descriptors.contains(where: { Self.isServersFile("\(place)/fd/\($0)") }) {
                 server = name
                 return
             }
-            stranger = "\(name) of user \(user.id)"
+            stranger = "\(name) of user \(user.real)"
         }
+    }
+
+    /// Whether `/proc` has every process of this machine, and this one may look into all.
+    private static var seesAllProcesses: Bool {
+        Capabilities.ofThread().has(.lookIntoProcesses) && link("/proc/self") == "\(getpid())"
+            // The numbers of the first namespaces are the kernel's (PROC_PID_INIT_INO, PROC_USER_INIT_INO).
+            && link("/proc/self/ns/pid") == "pid:[4026531836]" && link("/proc/self/ns/user") == "user:[4026531837]"
     }
 
     private static func isSame(_ path: String, _ descriptor: Int32) -> Bool {
@@ -40,17 +73,20 @@ struct MarkHolders {
             && one.st_ino == other.st_ino
     }
 
-    private static func isStateLock(_ descriptor: Int32, in place: String, of user: uid_t) -> Bool {
-        let path = "\(place)/fd/\(descriptor)"
-        var name = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    /// Whether an open file has the name of the file in its state directory that every server has open.
+    private static func isServersFile(_ path: String) -> Bool {
         var status = stat()
-        guard Locks(of: descriptor, in: place).isExclusive, readlink(path, &name, name.count - 1) > 0 else {
+        guard let file = link(path), stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
             return false
         }
-        let file = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         return ["", " (deleted)"].contains { file.hasSuffix("/\(ServerLocks.fileName)\($0)") }
-            && stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_mode & 0o077 == 0
-            && status.st_uid == user
+    }
+
+    /// Where a link leads; nil when it is none, or may not be read.
+    static func link(_ path: String) -> String? {
+        var name = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink(path, &name, name.count)
+        return count < 0 ? nil : String(decoding: name[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// What the process was started as, in one line.
@@ -59,9 +95,9 @@ struct MarkHolders {
         return String(ByteString(words.joined(separator: [UInt8(ascii: " ")])).description.prefix(200))
     }
 
-    /// The entries of a directory that are numbers.
-    private static func numbers(in path: String) -> [Int32] {
-        guard let directory = opendir(path) else { return [] }
+    /// The entries of a directory that are numbers; nil and `errno` when it cannot be read.
+    private static func numbers(in path: String) -> [Int32]? {
+        guard let directory = opendir(path) else { return nil }
         defer { closedir(directory) }
         var numbers: [Int32] = []
         while let entry = readdir(directory) {
@@ -78,8 +114,6 @@ struct MarkHolders {
 private struct Locks {
     /// Bytes that are locked for reading, and of which file: device and inode as the kernel prints them.
     var marks: [(file: Substring, bytes: ClosedRange<Int64>)] = []
-    /// Whether the whole file is locked by flock(2) against all others.
-    var isExclusive = false
 
     /// The file that is marked.
     var directory: Substring? { marks.first?.file }
@@ -90,36 +124,10 @@ private struct Locks {
             // lock: 1: OFDLCK ADVISORY READ -1 fe:00:253853 1 1
             let words = line.split { $0 == " " || $0 == "\t" }
             guard words.count == 9 else { continue }
-            if words[2] == "FLOCK", words[4] == "WRITE" { isExclusive = true }
             let last = words[8] == "EOF" ? Int64.max : Int64(words[8])
             guard words[2] == "OFDLCK", let first = Int64(words[7]), let last, first <= last else { continue }
             marks.append((words[6], first...last))
         }
-    }
-}
-
-/// With whose rights a process acts.
-private struct ProcessUser {
-    let id: uid_t
-    let groups: [gid_t]
-
-    init?(of place: String) {
-        let text = String(decoding: ProcessFile.read("\(place)/status") ?? [], as: UTF8.self)
-        /// The effective one is the second of real, effective, saved and file system's.
-        func numbers(_ name: String) -> [UInt32] {
-            let line = text.split(separator: "\n").first { $0.hasPrefix(name) }
-            return line?.dropFirst(name.count).split { $0 == " " || $0 == "\t" }.compactMap { UInt32($0) } ?? []
-        }
-        let (users, ownGroups) = (numbers("Uid:"), numbers("Gid:"))
-        guard users.count == 4, ownGroups.count == 4 else { return nil }
-        id = users[1]
-        groups = [ownGroups[1]] + numbers("Groups:")
-    }
-
-    /// Whether the user could change what is in a directory, or is the one who asks.
-    func mayWrite(_ directory: stat) -> Bool {
-        if id == 0 || id == geteuid() || id == directory.st_uid || directory.st_mode & S_IWOTH != 0 { return true }
-        return groups.contains(directory.st_gid) && directory.st_mode & S_IWGRP != 0
     }
 }
 

@@ -16,10 +16,17 @@ final class ServerLocks: Sendable {
     private static let longestNote = 4096
 
     private let held = Locked<[Int32]>([])
+    private let impersonation: Impersonation
+    private let ignoresUnseenMarks: Bool
     private let logger: Logger
 
     /// Locks the state directory and the exports, or throws whose they are.
-    init(_ state: StateDirectory, _ exports: [ExportRoot], _ logger: Logger) throws(DatastoreError) {
+    init(
+        _ state: StateDirectory, _ exports: [ExportRoot], _ impersonation: Impersonation, ignoresUnseenMarks: Bool,
+        _ logger: Logger
+    ) throws(DatastoreError) {
+        self.impersonation = impersonation
+        self.ignoresUnseenMarks = ignoresUnseenMarks
         self.logger = logger
         do throws(DatastoreError) {
             try lock(state, serving: exports.map(\.export.path))
@@ -97,7 +104,9 @@ final class ServerLocks: Sendable {
         held.withLock { $0.append(descriptor) }
         if let holder = try mark(descriptor, as: export.export.isReadOnly ? .readOnly : .writable, path, for: export) {
             throw DatastoreError(
-                .access, "export \(path): \(holder) serves it, or a directory in it; two servers must not")
+                .access,
+                "export \(path): \(holder.name) serves it, or a directory in it; two servers must not: \(holder.advice)"
+            )
         }
         let above = DirectoriesAbove(export)
         held.withLock { $0 += above.descriptors }
@@ -110,15 +119,17 @@ final class ServerLocks: Sendable {
             let ancestor = OwnedDescriptor.path(of: descriptor).map { ByteString($0).description } ?? "a directory"
             if let holder = try mark(descriptor, as: .above, ancestor, for: export) {
                 throw DatastoreError(
-                    .access, "export \(path): lies in \(ancestor), which \(holder) serves; two servers must not")
+                    .access,
+                    "export \(path): lies in \(ancestor), which \(holder.name) serves; two servers must not: \(holder.advice)"
+                )
             }
         }
     }
 
-    /// Marks a directory that is held, or returns the server whose mark excludes that.
+    /// Marks a directory that is held, or returns whose mark excludes that, and what to do about it.
     private func mark(
         _ descriptor: Int32, as mark: DirectoryMark, _ path: String, for export: ExportRoot
-    ) throws(DatastoreError) -> String? {
+    ) throws(DatastoreError) -> (name: String, advice: String)? {
         for attempt in 1...Self.mostAttempts {
             guard mark.set(on: descriptor) else {
                 guard [ENOLCK, EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) else {
@@ -133,15 +144,23 @@ final class ServerLocks: Sendable {
             DirectoryMark.clear(on: descriptor)
             usleep(Self.attemptInterval + useconds_t.random(in: 0..<Self.attemptInterval))
         }
-        var status = stat()
-        guard fstat(export.descriptor, &status) == 0 else { throw DatastoreError.lastSystemError("export \(path)") }
-        let holders = MarkHolders(of: descriptor, mark.excluded, export: status)
-        if holders.server == nil, let stranger = holders.stranger {
-            logger.warning(
-                "\(path): \(stranger) has locked it as a server would, but is none that could change the export: going on"
+        let holders = MarkHolders(of: descriptor, mark.excluded, export: export.descriptor, impersonation)
+        if let server = holders.server { return (server, "stop one of them, or kill that process if it is no server") }
+        guard holders.areAllSeen || ignoresUnseenMarks else {
+            let beside = holders.stranger.map { " (besides \($0))" } ?? ""
+            return (
+                "a process that cannot be seen from here\(beside)",
+                """
+                stop it; a server of root's, outside of any container, sees whose it is; if there is no other server, go on \
+                with --ignore-unseen-marks
+                """
             )
-            return nil
         }
-        return holders.server ?? "a process that cannot be seen from here"
+        let stranger = holders.stranger ?? "somebody who cannot be seen"
+        let reason =
+            holders.areAllSeen
+            ? "is no server that could do harm here" : "--ignore-unseen-marks says that there is no other"
+        logger.warning("\(path): \(stranger) has locked it as a server would, but \(reason): going on")
+        return nil
     }
 }

@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Glibc
 import TestTools
@@ -91,20 +92,105 @@ struct ServerLocksTests {
         }
     }
 
-    /// So it is for a user's own server, too, which could change nothing; that of one who could is another server.
-    @Test(.enabled(if: isRoot, "acts as another user"))
-    func aServerIsWhoHasAStateAndCouldChangeTheExport() throws {
+    /// Whoever could take every image away is no stranger; who may only add files, or read, is one, whatever he runs.
+    @Test(
+        .enabled(if: isRoot, "acts as another user"),
+        arguments: [
+            (0o755, 0, 0, false), (0o1777, 0, 0, false), (0o1775, 0, 1000, false),
+            (0o777, 0, 0, true), (0o775, 0, 1000, true), (0o755, 1000, 0, true), (0o1777, 1000, 0, true),
+        ] as [(mode_t, uid_t, gid_t, Bool)])
+    func aServerIsWhoHasAStateAndCouldTakeImagesAway(mode: mode_t, owner: uid_t, group: gid_t, isServer: Bool) throws {
         try withDirectories { path in
-            mkdir("\(path)/own", 0o700)
-            chown("\(path)/own", 1000, 1000)
-            let holder = try DirectoryHolder("\(path)/a", user: 1000, stateLock: "\(path)/own/lock")
-            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+            chown("\(path)/a", owner, group)
+            chmod("\(path)/a", mode)
+            let holder = try server(of: "\(path)/a", in: path)
+            let message = refusal("\(path)/a", state: "\(path)/state")
+            #expect((message != nil) == isServer, "\(message ?? "")")
+            #expect(message?.contains("process \(holder.id) (") != false && message?.contains("stop") != false)
+        }
+    }
+
+    /// A program of user 1000 that has all that a server has.
+    private func server(
+        of directory: String, in path: String, user: UInt32 = 1000, isLocked: Bool = true, rights: [String] = [],
+        by command: [String] = [], end: String = ""
+    ) throws -> DirectoryHolder {
+        mkdir("\(path)/own", 0o700)
+        chown("\(path)/own", user, user)
+        return try DirectoryHolder(
+            directory, user: user, stateLock: "\(path)/own/lock", isLocked: isLocked, rights: rights, by: command,
+            end: end)
+    }
+
+    /// It serves all that is in it.
+    @Test(.enabled(if: isRoot, "acts as another user")) func theServerOfAnOwnersDirectoryAboveIsFound() throws {
+        try withDirectories { path in
             chown("\(path)/a", 1000, 1000)
+            let holder = try server(of: "\(path)/a", in: path)
+            #expect(refusal("\(path)/a/b", state: "\(path)/state")?.contains("process \(holder.id) (") == true)
+        }
+    }
+
+    @Test(.enabled(if: isRoot, "acts as another user")) func anAccessControlListCounts() throws {
+        try withDirectories { path in
+            let rights: [(tag: UInt8, bits: UInt8, user: UInt32)] = [
+                (0x01, 7, .max), (0x02, 7, 1000), (0x04, 5, .max), (0x10, 7, .max), (0x20, 5, .max),
+            ]
+            let list = rights.reduce([2, 0, 0, 0] as [UInt8]) { list, entry in
+                list + [entry.tag, 0, entry.bits, 0] + withUnsafeBytes(of: entry.user.littleEndian, Array.init)
+            }
+            try #require(linux_setxattr("\(path)/a", "system.posix_acl_access", list, list.count) == 0)
+            let holder = try server(of: "\(path)/a", in: path)
             #expect(refusal("\(path)/a", state: "\(path)/state")?.contains("process \(holder.id) (") == true)
-            // What root runs for somebody with what he had open.
+        }
+    }
+
+    /// Root's power over files is a server's without root, too, but not what a user has in a namespace of his own.
+    @Test(.enabled(if: isRoot, "acts as another user")) func capabilitiesCount() throws {
+        let rights = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+        try withDirectories { path in
+            let holder = try server(of: "\(path)/a", in: path, rights: rights)
+            #expect(refusal("\(path)/a", state: "\(path)/state")?.contains("process \(holder.id) (") == true)
+        }
+        try withDirectories { path in
+            let holder = try server(of: "\(path)/a", in: path, by: ["unshare", "--user", "--map-root-user"])
+            defer { withExtendedLifetime(holder) {} }
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+        }
+    }
+
+    /// What is not as it should be is no proof that nobody serves.
+    @Test(.enabled(if: isRoot, "acts as another user"), arguments: ["unlocked", "mode", "owner", "removed"])
+    func aServersLockNeedNotBeAsUsual(way: String) throws {
+        try withDirectories { path in
+            let holder = try server(of: "\(path)/a", in: path, user: 0, isLocked: way != "unlocked")
+            switch way {
+            case "mode": chmod("\(path)/own/lock", 0o644)
+            case "owner": chown("\(path)/own/lock", 1000, 1000)
+            case "removed": unlink("\(path)/own/lock")
+            default: break
+            }
+            #expect(refusal("\(path)/a", state: "\(path)/state")?.contains("process \(holder.id) (") == true)
+        }
+    }
+
+    /// What root runs for somebody with what he had open.
+    @Test(.enabled(if: isRoot, "acts as another user")) func aProgramThatRootRunsForSomebodyIsNoServer() throws {
+        try withDirectories { path in
             let program = try DirectoryHolder("\(path)/c", user: 0)
-            defer { withExtendedLifetime(program) {} }
+            let setuid = try server(of: "\(path)/a", in: path, user: 0, end: "$< = 1000;")
+            defer { withExtendedLifetime((program, setuid)) {} }
             #expect(refusal("\(path)/c", state: "\(path)/state") == nil)
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+        }
+    }
+
+    /// A server has its locks among what it has open.
+    @Test(.enabled(if: isRoot, "acts as another user")) func aMarkThatNoProcessHasIsNoServers() throws {
+        try withDirectories { path in
+            let holder = try DirectoryHolder("\(path)/a", user: 1000, end: DirectoryHolder.hiding)
+            defer { withExtendedLifetime(holder) {} }
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
         }
     }
 
