@@ -61,7 +61,7 @@ struct MarkHolders {
     }
 
     /// Whether `/proc` has every process of this machine, and this one may look into all.
-    private static var seesAllProcesses: Bool {
+    static var seesAllProcesses: Bool {
         Capabilities.ofThread().has(.lookIntoProcesses) && link("/proc/self") == "\(getpid())"
             // The numbers of the first namespaces are the kernel's (PROC_PID_INIT_INO, PROC_USER_INIT_INO).
             && link("/proc/self/ns/pid") == "pid:[4026531836]" && link("/proc/self/ns/user") == "user:[4026531837]"

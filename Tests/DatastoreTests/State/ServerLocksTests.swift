@@ -73,7 +73,9 @@ struct ServerLocksTests {
     }
 
     /// Whoever may read a directory can lock it, and the one above; he is named, and servers still find each other.
-    @Test(.enabled(if: isRoot, "acts as another user"), arguments: ["a/b", "a", ""])
+    @Test(
+        .enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"),
+        arguments: ["a/b", "a", ""])
     func whoMayOnlyReadADirectoryKeepsNoServerFromIt(held: String) throws {
         try withDirectories { path in
             let holder = try DirectoryHolder("\(path)/\(held)", user: 1000)
@@ -94,7 +96,7 @@ struct ServerLocksTests {
 
     /// Whoever could take every image away is no stranger; who may only add files, or read, is one, whatever he runs.
     @Test(
-        .enabled(if: isRoot, "acts as another user"),
+        .enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"),
         arguments: [
             (0o755, 0, 0, false), (0o1777, 0, 0, false), (0o1775, 0, 1000, false),
             (0o777, 0, 0, true), (0o775, 0, 1000, true), (0o755, 1000, 0, true), (0o1777, 1000, 0, true),
@@ -123,7 +125,8 @@ struct ServerLocksTests {
     }
 
     /// It serves all that is in it.
-    @Test(.enabled(if: isRoot, "acts as another user")) func theServerOfAnOwnersDirectoryAboveIsFound() throws {
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func theServerOfAnOwnersDirectoryAboveIsFound() throws {
         try withDirectories { path in
             chown("\(path)/a", 1000, 1000)
             let holder = try server(of: "\(path)/a", in: path)
@@ -131,7 +134,8 @@ struct ServerLocksTests {
         }
     }
 
-    @Test(.enabled(if: isRoot, "acts as another user")) func anAccessControlListCounts() throws {
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func anAccessControlListCounts() throws {
         try withDirectories { path in
             let rights: [(tag: UInt8, bits: UInt8, user: UInt32)] = [
                 (0x01, 7, .max), (0x02, 7, 1000), (0x04, 5, .max), (0x10, 7, .max), (0x20, 5, .max),
@@ -146,7 +150,8 @@ struct ServerLocksTests {
     }
 
     /// Root's power over files is a server's without root, too, but not what a user has in a namespace of his own.
-    @Test(.enabled(if: isRoot, "acts as another user")) func capabilitiesCount() throws {
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func capabilitiesCount() throws {
         let rights = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
         try withDirectories { path in
             let holder = try server(of: "\(path)/a", in: path, rights: rights)
@@ -160,7 +165,9 @@ struct ServerLocksTests {
     }
 
     /// What is not as it should be is no proof that nobody serves.
-    @Test(.enabled(if: isRoot, "acts as another user"), arguments: ["unlocked", "mode", "owner", "removed"])
+    @Test(
+        .enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"),
+        arguments: ["unlocked", "mode", "owner", "removed"])
     func aServersLockNeedNotBeAsUsual(way: String) throws {
         try withDirectories { path in
             let holder = try server(of: "\(path)/a", in: path, user: 0, isLocked: way != "unlocked")
@@ -175,7 +182,8 @@ struct ServerLocksTests {
     }
 
     /// What root runs for somebody with what he had open.
-    @Test(.enabled(if: isRoot, "acts as another user")) func aProgramThatRootRunsForSomebodyIsNoServer() throws {
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func aProgramThatRootRunsForSomebodyIsNoServer() throws {
         try withDirectories { path in
             let program = try DirectoryHolder("\(path)/c", user: 0)
             let setuid = try server(of: "\(path)/a", in: path, user: 0, end: "$< = 1000;")
@@ -186,7 +194,8 @@ struct ServerLocksTests {
     }
 
     /// A server has its locks among what it has open.
-    @Test(.enabled(if: isRoot, "acts as another user")) func aMarkThatNoProcessHasIsNoServers() throws {
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func aMarkThatNoProcessHasIsNoServers() throws {
         try withDirectories { path in
             let holder = try DirectoryHolder("\(path)/a", user: 1000, end: DirectoryHolder.hiding)
             defer { withExtendedLifetime(holder) {} }
