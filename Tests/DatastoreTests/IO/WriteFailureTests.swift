@@ -12,9 +12,11 @@ import Testing
     private static let clients = 8
     private static let share = 128 << 10
 
-    /// Calls `body` with new files on a disk that has no room for what is written to them.
+    /// Calls `body` with new files on a disk that has no room for what is written to them, until `makeRoom` is called.
     private func withFullDisk(
-        files: Int, _ body: (_ datastore: Datastore, _ files: [HandleAlias]) throws -> Void
+        files: Int,
+        _ body: (_ datastore: Datastore, _ files: [HandleAlias], _ makeRoom: @escaping @Sendable () -> Void) throws ->
+            Void
     ) throws {
         try withTemporaryDirectory { path in
             let (small, export) = ("\(path)/small", "\(path)/export")
@@ -35,13 +37,13 @@ import Testing
                 try datastore.create(root, FileName("disk\($0)"), mode, as: .root).handle
             }
             _ = try? runTool("dd", ["if=/dev/zero", "of=\(small)/rest", "bs=64k", "status=none"])
-            try body(datastore, files)
+            try body(datastore, files) { unlink("\(small)/rest") }
         }
     }
 
     /// The kernel tells one flush of a failed write-back, and the others nothing.
     @Test func noCommitBesideAFailedOneAnswersForWhatIsLost() throws {
-        try withFullDisk(files: 6) { datastore, files in
+        try withFullDisk(files: 6) { datastore, files, _ in
             for (round, file) in files.enumerated() {
                 let answered = try commitTogether(datastore, file, isWhole: round.isMultiple(of: 2))
                 #expect(answered == 0, "COMMITs of round \(round) that answer for what is not on the disk")
@@ -51,7 +53,7 @@ import Testing
 
     /// Whoever has flushed the file, and was told what COMMIT is to be told.
     @Test(arguments: [true, false]) func aCommitWhoseErrorAnotherFlushHasTakenFails(isWhole: Bool) throws {
-        try withFullDisk(files: 1) { datastore, files in
+        try withFullDisk(files: 1) { datastore, files, _ in
             let bytes = ByteBuffer(repeating: 7, count: Self.share)
             let written = try datastore.write(files[0], offset: 0, bytes: bytes, stability: .unstable, as: .root)
             let writer = try #require(datastore.openFile(files[0]).openWriter)
@@ -59,6 +61,45 @@ import Testing
             let count = isWhole ? 0 : UInt32(Self.share)
             #expect(failure { try datastore.commit(files[0], offset: 0, count: count, as: .root) } != nil)
             #expect(datastore.writeVerifier != written.verifier)
+        }
+    }
+
+    /// Another's flush comes while the kernel copies what a stable write brings: it meets the first pages, fails, and is told.
+    /// The write's own sync finds that the rest is well.
+    @Test(
+        .enabled(if: HeldPage.isAvailable, "the kernel has no userfaultfd"),
+        arguments: [WriteStability.dataSync, .fileSync], [false, true])
+    func aStableWriteWhoseErrorAnotherFlushHasTakenFails(stability: WriteStability, byCommit: Bool) throws {
+        try withFullDisk(files: 1) { datastore, files, makeRoom in
+            let (file, verifier) = (files[0], datastore.writeVerifier)
+            let bytes = ByteBuffer(repeating: 7, count: 1 << 20)
+            let held = try bytes.withUnsafeReadableBytes { try HeldPage(after: #require($0.baseAddress) + (512 << 10)) }
+            // The kernel copies up to where its largest page would end.
+            let offset = UInt64(64 << 20) - UInt64(Self.share)
+            let status = Mutex<DatastoreError.Code?>(nil)
+            concurrently(threads: 2) { thread in
+                if thread == 0 {
+                    let code = failure {
+                        try datastore.write(file, offset: offset, bytes: bytes, stability: stability, as: .root)
+                    }
+                    status.withLock { $0 = code }
+                    return
+                }
+                defer { held.letGo() }
+                do {
+                    try held.waitForReader()
+                    if byCommit {
+                        #expect(failure { try datastore.commit(file, offset: 0, count: 0, as: .root) } != nil)
+                    } else {
+                        #expect(try fsync(#require(datastore.openFile(file).openWriter).rawValue) == -1)
+                    }
+                    makeRoom()
+                } catch {
+                    Issue.record(error)
+                }
+            }
+            #expect(status.withLock { $0 } == .io)
+            #expect(datastore.writeVerifier != verifier)
         }
     }
 
