@@ -220,6 +220,7 @@ struct RedirectLogTests {
         let destager = Destager(log: log, openImage: { _ in UnsharedTarget(disk) })
         device.close { _ in true }
         let isTaken = Atomic(false)
+        let hasAll = Atomic(false)
         DispatchQueue.concurrentPerform(iterations: 2) { worker in
             if worker == 0 {
                 let taken = try? write(5, at: 4096, to: log)
@@ -229,16 +230,20 @@ struct RedirectLogTests {
                 let ended = Atomic(false)
                 let thread = Thread {
                     log.fail(StorageError(.system(EIO), operation: "detach", device: "log"))
+                    hasAll.store(log.liveByteCount == 4096, ordering: .sequentiallyConsistent)
                     _ = try? destager.evacuate(givingUp: true) {}
                     ended.store(true, ordering: .sequentiallyConsistent)
                 }
                 thread.start()
+                while log.failure == nil { usleep(1000) }
                 for _ in 0..<50 where !ended.load(ordering: .sequentiallyConsistent) { usleep(2000) }
                 device.open()
                 while !ended.load(ordering: .sequentiallyConsistent) { usleep(1000) }
             }
         }
         #expect(log.isAbandoned)
+        let hadAll = hasAll.load(ordering: .sequentiallyConsistent)
+        #expect(hadAll, "whoever had it fail does not see what may be acknowledged yet")
         let byte = try disk.read(ByteRange(offset: 4096, length: 1))[0]
         #expect(byte == 5 || !isTaken.load(ordering: .sequentiallyConsistent), "an acknowledged write is lost")
         #expect(try !write(6, at: 4096, to: log), "the image takes what comes later")
