@@ -30,12 +30,25 @@ struct LogOpeningTests {
     }
 
     private func expectRefusal(_ words: String, ssd: [String] = ["ssd"], isMirrored: Bool = false) throws {
-        try bed.serve(.writeback, ssd: ssd, isMirrored: isMirrored) { datastore, handle in
-            #expect(failure { try bed.read(0, handle, datastore) } == .io)
-            let status = datastore.tierStatus()
-            #expect(status.state == .missing)
-            #expect(status.failure?.contains(words) == true, "\(status.failure ?? "")")
+        try expectUntouched(ssd) {
+            try bed.serve(.writeback, ssd: ssd, isMirrored: isMirrored) { datastore, handle in
+                #expect(failure { try bed.read(0, handle, datastore) } == .io)
+                let status = datastore.tierStatus()
+                #expect(status.state == .missing)
+                #expect(status.failure?.contains(words) == true, "\(status.failure ?? "")")
+            }
         }
+    }
+
+    /// Whose log it is cannot be told: nothing of it may change, nor the time by which an administrator tells the newest.
+    private func expectUntouched(_ ssd: [String] = ["ssd"], _ body: () throws -> Void) throws {
+        let files = ssd.map(log)
+        func contents() throws -> String {
+            try runTool("sha256sum", files) + runTool("stat", ["--format=%i %s %y %z"] + files)
+        }
+        let before = try contents()
+        try body()
+        try #expect(contents() == before)
     }
 
     private func expectContent(at offset: Int, ssd: [String] = ["ssd"], isMirrored: Bool = false) throws {
@@ -58,6 +71,24 @@ struct LogOpeningTests {
         }
         let file = try FileDevice(path: log("ssd"), access: .readOnly, mode: .buffered)
         try #expect(file.read(ByteRange(offset: 0, length: head.count)) == head)
+    }
+
+    /// The start looks into it, for blocks that somebody needs: that is no start of the log's, whose epoch tells whether the
+    /// state directory is an older copy.
+    @Test func aLogOfAnotherStateDirectoryIsLeftAsItIs() throws {
+        let offset = try redirectOne()
+        let (state, own) = ("\(bed.directory)/state", "\(bed.directory)/own")
+        rename(state, own)
+        try expectUntouched {
+            do {
+                try bed.serve(.writeback) { _, _ in Issue.record("was started") }
+            } catch let error as DatastoreError {
+                #expect(error.message.contains("which holds blocks of images that"), "\(error.message)")
+            }
+        }
+        try runTool("rm", ["-r", state])
+        rename(own, state)
+        try expectContent(at: offset)
     }
 
     @Test(arguments: [false, true]) func anotherLayoutThanTheLogsIsRefused(isMirrored: Bool) throws {
