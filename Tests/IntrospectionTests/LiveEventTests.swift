@@ -163,6 +163,31 @@ import Testing
         #expect(world.introspector.status.state == .current)
     }
 
+    /// Half-way through its making an image is scanned again when the guest writes metadata, not for what a digest finds.
+    @Test func whatTheJournalBringsIsReviewedWhenItIsWrittenInPlace() throws {
+        let (before, after, table) = try withImage(Self.recipe) { image in
+            let before = try DiskBytes(file: image)
+            let table = try #require(ranges(of: .inodeTable, in: LiveWorld(before)).first).offset
+            try Data(before.slice(table, 1024)).write(to: URL(fileURLWithPath: image + ".block"))
+            let script = "jo\njw -b \(table / 1024) \(image).block\njc\n"
+            try Data(script.utf8).write(to: URL(fileURLWithPath: image + ".script"))
+            try runTool("debugfs", ["-w", "-f", image + ".script", image])
+            return (before, try DiskBytes(file: image), table)
+        }
+        var world = try LiveWorld(before)
+        for journal in ranges(of: .journal, in: world) {
+            for offset in stride(from: journal.offset, to: journal.end, by: 1024)
+            where !before.equals(after, at: offset, length: 1024) {
+                world.write(after.slice(offset, 1024), at: offset)
+            }
+        }
+        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false, needsReview: false))
+        world.digest()
+        #expect(world.outcome == WriteOutcome(needsDigest: true, needsRescan: false, needsReview: false))
+        world.write(after.slice(table, 1024), at: table)
+        #expect(world.outcome.needsReview)
+    }
+
     @Test func aFailedReadMakesTheMapStale() throws {
         let (before, after) = try images(after: "mkdir /directory")
         var world = try LiveWorld(before)
