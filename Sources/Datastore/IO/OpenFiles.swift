@@ -436,7 +436,8 @@ final class OpenFiles: Sendable {
         close(table.withLock { $0.removeUnused(idle) })
     }
 
-    private func endIdleSessions(before limit: ContinuousClock.Instant) {
+    /// Ends images none of whose files was used since `limit`, or is kept for something else.
+    func endIdleSessions(before limit: ContinuousClock.Instant) {
         let lastUses = lastUses()
         // They stay open, and would be looked into again at once.
         let kept = filesWithRedirects()

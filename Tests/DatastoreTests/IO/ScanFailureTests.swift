@@ -8,10 +8,34 @@ import Testing
 /// A scan that fails though the look at the image did not.
 @Suite(.serialized)
 struct ScanFailureTests {
-    /// What the scan needs is in the log, which cannot be read for a while; the look reads the file. Without the beginning
-    /// there is no end to a scan, without the inode table it ends, and lacks something.
+    /// What the scan needs is in the log, which cannot be read for a while; the look reads the file.
     @Test(arguments: [false, true]) func aFirstScanThatFailsIsTriedAgain(atTheBeginning: Bool) throws {
         let bed = try RedirectBed()
+        try redirect(atTheBeginning: atTheBeginning, bed)
+        try withFailedScan(bed) { _, session in
+            #expect((session.lastScan == nil) == atTheBeginning)
+            bed.faults.readsFail.store(false, ordering: .relaxed)
+            // Twice a second it is seen which scan is due, and the second is due a second after the first.
+            for _ in 0..<6000 where session.hasFailed { usleep(5000) }
+            #expect(!session.hasFailed)
+            #expect(session.lastScan?.problems == [])
+        }
+    }
+
+    /// Files that the log has blocks of stay open, and would be looked into again at once.
+    @Test func anImageWithBlocksInTheLogIsKeptThoughNobodyUsesIt() throws {
+        let bed = try RedirectBed()
+        try redirect(atTheBeginning: true, bed)
+        try withFailedScan(bed) { datastore, session in
+            try #require(session.files.allSatisfy { !$0.isCached })
+            datastore.files.endIdleSessions(before: .now + .seconds(600))
+            #expect(datastore.files.sessions.first === session)
+        }
+    }
+
+    /// Has the log take what a scan needs: without the beginning there is no end to it, without the inode table it lacks
+    /// something.
+    private func redirect(atTheBeginning: Bool, _ bed: RedirectBed) throws {
         try bed.serve(.writeback) { datastore, handle in
             let table = try bed.inodeTable(datastore, handle)
             let range = atTheBeginning ? 1024..<4096 : table..<table + 4096
@@ -21,6 +45,12 @@ struct ScanFailureTests {
                 handle, offset: UInt64(range.lowerBound), bytes: bytes, stability: .fileSync, as: .root)
             #expect(datastore.tierStatus().liveBytes == range.count)
         }
+    }
+
+    /// Calls `body` when the image was scanned while the log could not be read.
+    private func withFailedScan(
+        _ bed: RedirectBed, _ body: (_ datastore: Datastore, _ session: ImageSession) throws -> Void
+    ) throws {
         try bed.serve(.writeback) { datastore, handle in
             // Nobody but the scan reads the log.
             datastore.tier.stopping.store(true, ordering: .relaxed)
@@ -28,13 +58,9 @@ struct ScanFailureTests {
             _ = try bed.read(1 << 20, handle, datastore)
             func session() -> ImageSession? { datastore.files.file(for: handle)?.member?.session }
             for _ in 0..<6000 where session()?.hasFailed != true { usleep(5000) }
-            #expect(session()?.hasFailed == true)
-            #expect((session()?.lastScan == nil) == atTheBeginning)
-            bed.faults.readsFail.store(false, ordering: .relaxed)
-            // Twice a second it is seen which scan is due, and the second is due a second after the first.
-            for _ in 0..<6000 where session()?.hasFailed != false { usleep(5000) }
-            #expect(session()?.hasFailed == false)
-            #expect(session()?.lastScan?.problems == [])
+            let failed = try #require(session())
+            try #require(failed.hasFailed)
+            try body(datastore, failed)
         }
     }
 }
