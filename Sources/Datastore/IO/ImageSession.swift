@@ -45,7 +45,7 @@ final class ImageSession: Sendable {
     }
 
     /// The work that is due, and whether a thread is at it.
-    private struct State {
+    struct State {
         var wantsScan = true
         /// A map to try instead of the first scan.
         var map: SavedMapFile?
@@ -72,17 +72,37 @@ final class ImageSession: Sendable {
         var loggedProblems: [String] = []
 
         /// What has been there for long is damage, and is looked at ever more rarely; what has changed is in the making.
-        mutating func putOffReview(after report: ScanReport) {
+        mutating func putOffReview(after report: ScanReport, now: ContinuousClock.Instant = .now) {
             let isAsBefore =
                 lastScan.map {
                     $0.problems == report.problems && $0.status.fileSystems == report.status.fileSystems
                 } ?? false
-            let wasQuiet = .now - report.duration - nextReview > ImageSession.longestReviewInterval
+            let wasQuiet = now - report.duration - nextReview > ImageSession.longestReviewInterval
             reviewInterval =
                 isAsBefore && !wasQuiet
                 ? min(reviewInterval * 2, ImageSession.longestReviewInterval) : ImageSession.shortestScanInterval
             // What no review mends is not to keep the disk busy with it.
-            nextReview = .now + (isAsBefore ? max(reviewInterval, report.duration * 20) : reviewInterval)
+            nextReview = now + (isAsBefore ? max(reviewInterval, report.duration * 20) : reviewInterval)
+        }
+
+        /// A guest that makes its image stale again and again waits longer each time, until it has been quiet.
+        ///
+        /// - Parameters:
+        ///   - start: when the scan began that has ended.
+        ///   - hadFailed: whether the one before had.
+        ///   - couldRead: whether the disk gave all that was read.
+        mutating func putOffScan(
+            begunAt start: ContinuousClock.Instant, hadFailed: Bool, couldRead: Bool,
+            now: ContinuousClock.Instant = .now
+        ) {
+            // What had failed was wanted all the time, however long it took or waited for its turn.
+            let wasQuiet = !hadFailed && start - nextScan > ImageSession.longestScanInterval
+            let interval = wasQuiet ? ImageSession.shortestScanInterval : scanInterval
+            // What could be read is known: an image whose disk stays damaged is not soon read again and again.
+            let staysDamaged = !couldRead && lastScan != nil && interval == ImageSession.longestScanInterval
+            let isPartial = lastScan?.isPartial == true || isMapDropped || staysDamaged
+            nextScan = now + (isPartial ? ImageSession.partialScanInterval : interval)
+            scanInterval = min(interval * 2, ImageSession.longestScanInterval)
         }
 
         /// Whether a scan is wanted and may begin.
@@ -263,17 +283,7 @@ final class ImageSession: Sendable {
             let problem = "\(error)"
             if isNew([problem]) { logger.warning("\(image.path): cannot be scanned, is tried again: \(problem)") }
         }
-        state.withLock { state in
-            // A guest that makes its image stale again and again waits longer each time, until it has been quiet.
-            // What had failed was wanted all the time, however long it took or waited for its turn.
-            let wasQuiet = !hadFailed && start - state.nextScan > Self.longestScanInterval
-            let interval = wasQuiet ? Self.shortestScanInterval : state.scanInterval
-            // What could be read is known: an image whose disk stays damaged is not soon read again and again.
-            let staysDamaged = reader.hasFailed && state.lastScan != nil && interval == Self.longestScanInterval
-            let isPartial = state.lastScan?.isPartial == true || state.isMapDropped || staysDamaged
-            state.nextScan = .now + (isPartial ? Self.partialScanInterval : interval)
-            state.scanInterval = min(interval * 2, Self.longestScanInterval)
-        }
+        state.withLock { $0.putOffScan(begunAt: start, hadFailed: hadFailed, couldRead: !reader.hasFailed) }
     }
 
     /// A read has failed. It may be well again soon; the disk is asked ever more rarely.
