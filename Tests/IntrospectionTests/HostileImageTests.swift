@@ -63,7 +63,45 @@ private struct SmallImage {
     }
 }
 
+/// Reads that end in any order, and some that fail.
+private struct UnevenReader: ClassifiedReader {
+    let device: MemoryDevice
+    let broken: Set<Int>
+
+    var size: Int { device.size }
+
+    func read(
+        _ range: ByteRange, as blockClass: BlockClass, into buffer: UnsafeMutableRawBufferPointer
+    ) throws(StorageError) {
+        if blockClass == .inodeTable { usleep(.random(in: 0..<500)) }
+        if broken.contains(range.offset) {
+            throw StorageError(.system(EIO), operation: "read", device: "disk", range: range)
+        }
+        try device.read(into: buffer, at: range.offset)
+    }
+}
+
 @Suite struct HostileImageTests {
+    /// Whoever compares two scans is told that something has changed, and by what is logged again, where it has.
+    @Test(arguments: ["ext3", "ext4"]) func problemsDoNotDependOnWhichThreadComesFirst(type: String) throws {
+        let image = try SmallImage(type: type, options: ["-O", "^metadata_csum"])
+        for inode in stride(from: UInt32(18), to: 60, by: 4) {
+            try image.patch(image.place(of: inode) + 40, UInt32.max)
+        }
+        // The tables of the last inodes.
+        let broken = try Set([62, 66].map { try image.place(of: $0) & ~1023 })
+        var scanner = DiskScanner(reader: UnevenReader(device: image.device, broken: broken), name: "disk")
+        scanner.options.requestLimit = 1024
+        scanner.options.gapTolerance = 0
+        scanner.options.parallelism = 1
+        let expected = try scanner.scan().problems
+        #expect(expected.contains { $0.contains(type == "ext3" ? "pointers outside" : "bad extent nodes") })
+        #expect(expected.contains { $0.contains("reads failed; the first") })
+        scanner.options.parallelism = 8
+        let found = try (0..<20).map { _ in try scanner.scan().problems }
+        #expect(Set(found) == [expected])
+    }
+
     @Test func anIndirectBlockThatPointsAtItselfIsReadOnce() throws {
         let image = try SmallImage(type: "ext3")
         let run = try image.run(.indirect, level: 2)

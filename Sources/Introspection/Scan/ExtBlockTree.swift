@@ -54,19 +54,35 @@ struct ExtBlockRun: Hashable, Sendable {
 /// What was wrong with pointers and nodes that were followed.
 struct ExtTreeFaults: Sendable {
     /// Pointers to blocks outside the file system.
-    var pointersOutside = 0
-    /// The first of them.
-    var firstPointerOutside: (inode: UInt32, block: UInt64)?
+    private(set) var pointersOutside = 0
+    /// That of the lowest inode number, whichever thread comes upon it.
+    private(set) var firstPointerOutside: (inode: UInt32, block: UInt64)?
     /// Nodes of extent trees that are none.
-    var badNodes = 0
-    /// The first of them, with what was wrong.
-    var firstBadNode: (inode: UInt32, error: ExtFormatError)?
+    private(set) var badNodes = 0
+    /// As ``firstPointerOutside``, with what was wrong.
+    private(set) var firstBadNode: (inode: UInt32, error: ExtFormatError)?
 
     mutating func add(_ other: Self) {
-        pointersOutside += other.pointersOutside
-        firstPointerOutside = firstPointerOutside ?? other.firstPointerOutside
-        badNodes += other.badNodes
-        firstBadNode = firstBadNode ?? other.firstBadNode
+        if let (inode, block) = other.firstPointerOutside {
+            notePointer(of: inode, to: block, count: other.pointersOutside)
+        }
+        if let (inode, error) = other.firstBadNode { noteNode(of: inode, error, count: other.badNodes) }
+    }
+
+    /// Counts pointers outside the file system, of which that of `inode` to `block` comes first.
+    mutating func notePointer(of inode: UInt32, to block: UInt64, count: Int = 1) {
+        pointersOutside += count
+        if let first = firstPointerOutside, first <= (inode, block) { return }
+        firstPointerOutside = (inode, block)
+    }
+
+    /// Counts bad nodes, of which that of `inode` comes first.
+    mutating func noteNode(of inode: UInt32, _ error: ExtFormatError, count: Int = 1) {
+        badNodes += count
+        if let first = firstBadNode, first.inode < inode || first.inode == inode && "\(first.error)" <= "\(error)" {
+            return
+        }
+        firstBadNode = (inode, error)
     }
 }
 
@@ -137,9 +153,7 @@ struct ExtBlockTree {
         do throws(ExtFormatError) {
             node = try ExtExtentNode(parsing: bytes, expectedDepth: expectedDepth)
         } catch {
-            faults.badNodes += 1
-            faults.firstBadNode = faults.firstBadNode ?? (inode, error)
-            return
+            return faults.noteNode(of: inode, error)
         }
         node.forEachExtent(in: bytes) { extent in
             guard extent.length > 0, isInside(extent.block, count: extent.length, inode: inode) else { return }
@@ -173,8 +187,7 @@ struct ExtBlockTree {
     /// Whether `count` blocks from `block` are inside the file system; counts it as a fault when not.
     private mutating func isInside(_ block: UInt64, count: UInt32, inode: UInt32) -> Bool {
         if geometry.contains(block), geometry.endBlock - block >= UInt64(count) { return true }
-        faults.pointersOutside += 1
-        faults.firstPointerOutside = faults.firstPointerOutside ?? (inode, block)
+        faults.notePointer(of: inode, to: block)
         return false
     }
 }

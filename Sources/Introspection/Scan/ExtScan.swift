@@ -117,8 +117,8 @@ final class ExtScan {
             report("\(sharedBlocks) blocks of data belong to more than one place in files")
         }
         result.runs = claims.runs.filter { $0.owner != 0 }
-        if failures > 0, let error = workers.lazy.compactMap(\.firstReadFailure).first {
-            report("\(failures) reads failed; the first: \(error)")
+        if let first = workers.compactMap(\.firstReadFailure).min(by: { $0.offset < $1.offset }) {
+            report("\(failures) reads failed; the first: \(first.error)")
         }
         if workers.contains(where: \.hasOverflowed) {
             result.isPartial = true
@@ -172,7 +172,8 @@ extension ScanWorker {
             }
         } catch {
             readFailures += 1
-            firstReadFailure = firstReadFailure ?? error
+            if let first = firstReadFailure, first.offset <= request.range.offset { return }
+            firstReadFailure = (request.range.offset, error)
             return
         }
         meter.countRead(bytes: request.range.length)

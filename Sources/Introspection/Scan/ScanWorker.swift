@@ -13,9 +13,9 @@ final class ScanWorker: @unchecked Sendable {
     var counts = FileCounts()
     /// Follows block trees and counts what is wrong with them.
     var tree: ExtBlockTree
-    /// Reads that failed, the first with its error.
+    /// Reads that failed, the first on the disk with its error.
     var readFailures = 0
-    var firstReadFailure: StorageError?
+    var firstReadFailure: (offset: Int, error: StorageError)?
     /// Whether more was found than the scan takes on.
     var hasOverflowed = false
     let collectsData: Bool
