@@ -316,7 +316,9 @@ final class ImageSession: Sendable {
     private func load(_ map: SavedMapFile, _ reader: ImageReader) -> ScanReport? {
         do throws(SavedMapError) {
             guard let saved = try map.read() else { return nil }
-            return try introspector.load(saved, files: map.stamps(of: files), reader)
+            let report = try introspector.load(saved, files: map.stamps(of: files), reader)
+            guard !reader.hasFailed else { throw SavedMapError("not all of the image can be read now") }
+            return report
         } catch {
             logger.notice("\(map.path): the map is not used, \(image.path) is scanned: \(error)")
             return nil
