@@ -124,7 +124,7 @@ final class ImageSession: Sendable {
     let cache: PageCache
     private let background: BackgroundWork
     private let logger: Logger
-    private let state: Locked<State>
+    let state: Locked<State>
 
     init(
         image: DiskImage, files: [OpenFile], map: SavedMapFile?, cache: PageCache, background: BackgroundWork,
