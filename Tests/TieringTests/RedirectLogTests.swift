@@ -213,7 +213,8 @@ struct RedirectLogTests {
         }
     }
 
-    @Test func failingWaitsForTheCommitUnderWay() throws {
+    /// So does evacuation, of which somebody else may think when the log has begun to fail.
+    @Test(arguments: [false, true]) func failingWaitsForTheCommitUnderWay(hasBegun: Bool) throws {
         let device = GatedDevice(try emptyLog())
         let disk = MemoryDevice(size: 1 << 20)
         let log = try RedirectLog(recovering: device)
@@ -229,8 +230,9 @@ struct RedirectLogTests {
                 device.waitForAccess()
                 let ended = Atomic(false)
                 let thread = Thread {
-                    log.fail(StorageError(.system(EIO), operation: "detach", device: "log"))
-                    hasAll.store(log.liveByteCount == 4096, ordering: .sequentiallyConsistent)
+                    let failure = StorageError(.system(EIO), operation: "detach", device: "log")
+                    if hasBegun { log.beginToFail(failure) } else { log.fail(failure) }
+                    hasAll.store(hasBegun || log.liveByteCount == 4096, ordering: .sequentiallyConsistent)
                     _ = try? destager.evacuate(givingUp: true) {}
                     ended.store(true, ordering: .sequentiallyConsistent)
                 }
