@@ -55,6 +55,8 @@ struct TierMessagesTests {
                     let message = message(order)
                     #expect(message?.contains("\(bed.path("disk.img")): open: ") == true, "\(message ?? "")")
                 }
+                // The destager tries when nobody has written for two seconds.
+                for _ in 0..<1200 where !bed.log.contains(bed.path("disk.img")) { usleep(25_000) }
             }
         }
         #expect(bed.log.contains(bed.path("disk.img")))
