@@ -94,8 +94,8 @@ import Tiering
     func aStableWriteIsThereAlsoWhenTheFileWasMadeLongerByUnstableOnes() throws {
         try bed.withFileSystem { _ in
             let (half, whole) = (16 << 20, 32 << 20)
-            let disk = try FileDevice(path: bed.path("disk.img"), access: .readOnly, mode: .buffered)
-            let tail = try disk.read(ByteRange(offset: half, length: whole - half))
+            let tail = try FileDevice(path: bed.path("disk.img"), access: .readOnly, mode: .buffered)
+                .read(ByteRange(offset: half, length: whole - half))
             #expect(truncate(bed.path("disk.img"), half) == 0)
             try runTool("sync", ["--file-system", bed.path("disk.img")])
             var offset = 0
@@ -128,7 +128,12 @@ import Tiering
                 }
             }
             // The last descriptors are closed in the background.
-            for _ in 0..<200 where (try? runTool("umount", ["\(bed.directory)/export"])) == nil { usleep(25_000) }
+            try #require(
+                (0..<200).contains { _ in
+                    if (try? runTool("umount", ["\(bed.directory)/export"])) != nil { return true }
+                    usleep(25_000)
+                    return false
+                })
             for name in ["image", "state"] {
                 try runTool("rm", ["-rf", "\(bed.directory)/\(name)"])
                 try runTool("mv", ["\(bed.directory)/\(name)-left", "\(bed.directory)/\(name)"])
