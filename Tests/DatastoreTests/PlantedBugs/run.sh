@@ -1,7 +1,7 @@
 #!/bin/bash
 # Plants bugs in what the server knows of its images over restarts, one after the other, in a copy of the sources, and runs
 # the simulation of servers on each: it must find every one. Prints the first seeds that do. Takes about half an hour;
-# `run.sh EXPRESSION` takes the bugs whose name matches.
+# `run.sh EXPRESSION` takes the bugs whose name matches, `run.sh --check` looks whether each can be planted.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 work=$(mktemp -d)
@@ -44,18 +44,19 @@ let package = Package(
 )
 PACKAGE
 cd "$work"
-tests=TierSimulationTests schedules=400 wanted=${1:-} options=()
+tests=TierSimulationTests schedules=400 options=()
 # shellcheck source=../../TieringTests/PlantedBugs/plant.sh
 source "$root/Tests/TieringTests/PlantedBugs/plant.sh"
 tier=Datastore/Tier state=Datastore/State log=Tiering/RedirectLog
 
-plantNothing
 plant "taking an older copy of the log" $tier/LogNotes.swift \
     'if label.generation < notes.generation {' 'if label.generation < 0 {'
 plant "not registering what the log must take" $tier/FileRedirects.swift \
     'if mode != .writethrough, isWanted || log.hasRedirect(range, of: image) {' 'if mode != .writethrough, isWanted {'
 plant "letting a second server start" $state/ServerLocks.swift \
-    'if flock(descriptor, operation | LOCK_NB) == 0 {' 'if flock(descriptor, operation | LOCK_NB) < 2 {'
+    'if flock(descriptor, LOCK_EX | LOCK_NB) == 0 {' 'if flock(descriptor, LOCK_EX | LOCK_NB) < 2 {' \
+    $state/ServerLocks.swift 'guard mark.isExcluded(on: descriptor) else { return nil }' \
+    'guard mark.isExcluded(on: descriptor), attempt == 0 else { return nil }'
 plant "taking an error for a removal" \
     $tier/Datastore+Tier.swift '_ image: ImageIdentity) throws(StorageError) -> any DestageTarget {' \
     '_ image: ImageIdentity) throws(StorageError) -> (any DestageTarget)? {' \
@@ -93,8 +94,8 @@ plant "taking a disk error for a removal that had begun" $tier/Datastore+Removal
 plant "looking for the name that an image had once" $tier/RedirectTier+Removal.swift \
     'images[image]?.path = path' ''
 plant "registering what was resolved away from a failed log" $tier/RedirectTier+Quarantine.swift \
-    'try register.remove([image]) state.withLock { $0.refused[image] = nil }' \
-    'try register.setQuarantined(false, image); state.withLock { $0.refused[image] = nil }'
+    'try register.remove([image]) } state.withLock { $0.refused[image] = nil }' \
+    'try register.setQuarantined(false, image) }; state.withLock { $0.refused[image] = nil }'
 plant "refusing a log that was just made" $tier/LogOpening.swift 'if label.isNew { continue }' ''
 plant "keeping in doubt what nothing was acknowledged of" $log/Destager.swift 'done += log.imagesInDoubtAlone' ''
-exit $missed
+plantAll "$@"
