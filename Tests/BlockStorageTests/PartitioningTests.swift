@@ -7,6 +7,8 @@ struct PartitioningTests {
             let elements = Array(0..<count)
             for boundary in 0...count {
                 #expect(elements.partitioningIndex { $0 >= boundary } == boundary)
+                let rest = elements[(count / 2)...]
+                #expect(rest.partitioningIndex { $0 >= boundary } == max(boundary, count / 2))
             }
         }
     }

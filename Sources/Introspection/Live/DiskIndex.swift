@@ -100,9 +100,12 @@ final class DiskIndex: Sendable {
         return shift
     }
 
-    private static func forEachGap(
-        in range: ByteRange, between structures: [DiskStructure], _ body: (ByteRange) -> Void
-    ) {
+    /// Calls `body` with the parts of `range` that none of `structures` has.
+    ///
+    /// It looks at those in the range, and at few others: tenants can make both structures and ranges many.
+    static func forEachGap<Structures: RandomAccessCollection<DiskStructure>>(
+        in range: ByteRange, between structures: Structures, _ body: (ByteRange) -> Void
+    ) where Structures.Index == Int {
         var offset = range.offset
         // They are sorted and share no byte.
         let first = structures.partitioningIndex { $0.range.end > range.offset }
