@@ -35,7 +35,7 @@ try() {
     else
         count=$(grep -cE '(↳|issue).*seed [0-9]+' test.log || true)
         seeds=$(grep -m 4 -oE 'seed [0-9]+(, crash at access [0-9]+)?: ' test.log | tr '\n' ' ' || true)
-        result="found $count times, first by $seeds"
+        result="found $count times, first by ${seeds% }"
         if [[ -z $seeds ]]; then
             tail -20 test.log
             result="ENDED WITHOUT A SEED"
