@@ -46,6 +46,14 @@ public struct ByteString: Hashable, Sendable {
         return UInt8(high << 4 | low)
     }
 
+    /// Calls `body` with the bytes and a zero after them, as system calls take names.
+    public func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
+        (bytes.map { CChar(bitPattern: $0) } + [0]).withUnsafeBufferPointer { terminated in
+            guard let start = terminated.baseAddress else { preconditionFailure("a terminated string has bytes") }
+            return body(start)
+        }
+    }
+
     /// The text, exactly; nil when the bytes are not UTF-8.
     public var text: String? { String(validating: bytes, as: UTF8.self) }
 }

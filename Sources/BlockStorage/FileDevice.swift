@@ -29,22 +29,29 @@ public final class FileDevice: BlockDevice {
     /// Opens `path`, which must exist.
     ///
     /// - Parameter name: what errors call the file; nil for `path`.
-    public init(path: String, access: Access, mode: Mode, name: String? = nil) throws(StorageError) {
+    public convenience init(path: String, access: Access, mode: Mode, name: String? = nil) throws(StorageError) {
+        try self.init(location: ByteString(path), access: access, mode: mode, name: name ?? path)
+    }
+
+    /// Opens the file whose path has these bytes.
+    ///
+    /// - Parameter name: what errors call the file.
+    public init(location: ByteString, access: Access, mode: Mode, name: String) throws(StorageError) {
         let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
         var descriptor: Int32 = -1
         if mode == .directIfPossible {
-            descriptor = open(path, flags | linux_o_direct)
+            descriptor = location.withCString { open($0, flags | linux_o_direct) }
         }
         isDirect = descriptor >= 0
         if descriptor < 0 {
-            descriptor = open(path, flags)
+            descriptor = location.withCString { open($0, flags) }
         }
         guard descriptor >= 0 else {
-            throw StorageError.lastSystemError(operation: "open", device: name ?? path)
+            throw StorageError.lastSystemError(operation: "open", device: name)
         }
         self.descriptor = descriptor
         self.access = access
-        self.name = name ?? path
+        self.name = name
     }
 
     deinit {

@@ -4,7 +4,7 @@ extension DiskImage {
     /// The disk that the file at `path` is, taken as it is, whatever it holds.
     public static func raw(path: String, in files: HostFiles = .system) throws(ImageError) -> DiskImage {
         let file = try ImageFile(path: path, in: files, mayBeDevice: files.haveDevices)
-        return try oneFile(format: .raw, path: path, size: file.size)
+        return try oneFile(format: .raw, path: path, size: file.size, in: files)
     }
 
     /// The image that the file at `path` is part of, going by name and content.
@@ -23,7 +23,7 @@ extension DiskImage {
         let file = try ImageFile(path: path, in: files, mayBeDevice: mayBeDevice)
         // The names come first: what is in a flat extent, its guest wrote.
         if path.hasSuffix("-flat.vmdk") {
-            return try oneFile(format: .vmdkFlat, path: path, size: file.size)
+            return try oneFile(format: .vmdkFlat, path: path, size: file.size, in: files)
         }
         if let descriptor = descriptorPath(ofNumberedExtent: path) {
             return try imageOfDescriptor(at: descriptor, listing: path, in: files)
@@ -50,13 +50,16 @@ extension DiskImage {
     /// Whether a file that begins with `head`, of which some hundred bytes are enough, is a descriptor that names other files.
     public static func isDescriptor(_ head: [UInt8]) -> Bool { VMDKDescriptor.isDescriptor(head) }
 
-    private static func oneFile(format: ImageFormat, path: String, size: Int) throws(ImageError) -> DiskImage {
+    private static func oneFile(
+        format: ImageFormat, path: String, size: Int, in files: HostFiles
+    ) throws(ImageError) -> DiskImage {
         guard size <= largestSize else {
             throw ImageError(
                 .malformed, path: path, message: "a file of \(size) bytes, expected a disk of at most \(largestSize)")
         }
+        let hostFile = HostFile(path: path, role: .extent, location: files.location(of: path))
         let extents = size > 0 ? [ImageExtent(diskOffset: 0, length: size, source: .file(index: 0, offset: 0))] : []
-        return try image(format: format, files: [HostFile(path: path, role: .extent)], extents: extents)
+        return try image(format: format, files: [hostFile], extents: extents)
     }
 
     private static func image(
@@ -77,9 +80,7 @@ extension DiskImage {
     private static func vmdk(
         path: String, descriptor: VMDKDescriptor, in hostFiles: HostFiles
     ) throws(ImageError) -> DiskImage {
-        let (directory, descriptorName) = split(path)
-        var files = [HostFile(path: path, role: .descriptor)]
-        var known: [String: (index: Int, size: Int)] = [:]
+        var files = ExtentFiles(of: path, in: hostFiles)
         var extents: [ImageExtent] = []
         var end = 0
         for extent in descriptor.extents {
@@ -89,29 +90,11 @@ extension DiskImage {
                     message: "the extents add up to more than \(largestSize) bytes, the largest disk that is read")
             }
             var source = ImageExtent.Source.zero
-            if case .file(let name, let offset) = extent.source {
-                let name = hostFiles.name(name)
-                let file: (index: Int, size: Int)
-                if let seen = known[name] {
-                    file = seen
-                } else {
-                    guard name != descriptorName else {
-                        throw ImageError(
-                            .forbiddenFile, path: path, offset: extent.lineOffset,
-                            message: "the descriptor lists itself as an extent, expected another file")
-                    }
-                    guard files.count <= mostExtentFiles else {
-                        throw ImageError(
-                            .malformed, path: path, offset: extent.lineOffset,
-                            message: "more than \(mostExtentFiles) files of extents, each of which would be kept open")
-                    }
-                    file = (files.count, try ImageFile.sizeOfExtent(path: directory + name, in: hostFiles))
-                    files.append(HostFile(path: directory + name, role: .extent))
-                    known[name] = file
-                }
+            if case .file(let name, let inUTF8, let offset) = extent.source {
+                let file = try files.find(name, or: inUTF8, lineOffset: extent.lineOffset)
                 guard offset <= file.size, extent.length <= file.size - offset else {
                     throw ImageError(
-                        .malformed, path: directory + name, offset: offset,
+                        .malformed, path: files.all[file.index].path, offset: offset,
                         message: "\(path) expects \(extent.length) bytes here, but the file ends at \(file.size)")
                 }
                 source = .file(index: file.index, offset: offset)
@@ -119,7 +102,7 @@ extension DiskImage {
             extents.append(ImageExtent(diskOffset: end, length: extent.length, source: source))
             end += extent.length
         }
-        return try image(format: .vmdk, files: files, extents: extents)
+        return try image(format: .vmdk, files: files.all, extents: extents)
     }
 
     /// The image of a descriptor, given that there is one and that it lists `extent`.
@@ -144,10 +127,56 @@ extension DiskImage {
         guard number.first == "f", number.count > 1, number.dropFirst().allSatisfy(\.isNumber) else { return nil }
         return path[..<dash] + ".vmdk"
     }
+}
 
-    /// The directory, with the slash that ends it, and the name of the file.
-    private static func split(_ path: String) -> (directory: String, name: String) {
-        guard let slash = path.lastIndex(of: "/") else { return ("", path) }
-        return (String(path[...slash]), String(path[path.index(after: slash)...]))
+/// The files of a descriptor's extents, which lie beside it.
+private struct ExtentFiles {
+    /// The descriptor, and the files that were found.
+    private(set) var all: [HostFile]
+    /// By the names that they have, however those stand in the descriptor: no byte of a file is in a disk twice.
+    private var known: [ByteString: (index: Int, size: Int)] = [:]
+    private let hostFiles: HostFiles
+    private let descriptor: HostFile
+    /// The bytes of its path, with the slash that ends it.
+    private let directory: [UInt8]
+
+    init(of path: String, in hostFiles: HostFiles) {
+        self.hostFiles = hostFiles
+        descriptor = HostFile(path: path, role: .descriptor, location: hostFiles.location(of: path))
+        let bytes = descriptor.location.bytes
+        directory = Array(bytes[..<(bytes.lastIndex(of: UInt8(ascii: "/")).map { $0 + 1 } ?? 0)])
+        all = [descriptor]
+    }
+
+    /// The file `name`, or `other` when there is none: its index and its size in bytes.
+    mutating func find(
+        _ name: ByteString, or other: ByteString?, lineOffset: Int
+    ) throws(ImageError) -> (index: Int, size: Int) {
+        guard let other else { return try find(name, lineOffset: lineOffset) }
+        do throws(ImageError) {
+            return try find(name, lineOffset: lineOffset)
+        } catch  where error.isNoSuchFile {
+            return try find(other, lineOffset: lineOffset)
+        }
+    }
+
+    private mutating func find(_ name: ByteString, lineOffset: Int) throws(ImageError) -> (index: Int, size: Int) {
+        if let seen = known[name] { return seen }
+        let location = ByteString(directory + name.bytes)
+        let file = HostFile(path: hostFiles.path(of: location), role: .extent, location: location)
+        guard file.location != descriptor.location else {
+            throw ImageError(
+                .forbiddenFile, path: descriptor.path, offset: lineOffset,
+                message: "the descriptor lists itself as an extent, expected another file")
+        }
+        guard all.count <= DiskImage.mostExtentFiles else {
+            throw ImageError(
+                .malformed, path: descriptor.path, offset: lineOffset,
+                message: "more than \(DiskImage.mostExtentFiles) files of extents, each of which would be kept open")
+        }
+        let found = (index: all.count, size: try ImageFile.size(ofExtent: file, in: hostFiles))
+        all.append(file)
+        known[name] = found
+        return found
     }
 }

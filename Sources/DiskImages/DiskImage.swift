@@ -20,15 +20,18 @@ public struct HostFile: Hashable, Sendable {
         case extent
     }
 
-    /// Where the file is.
+    /// Where the file is, for people; for a server, whose paths are escaped (``HostFiles``), exactly.
     public let path: String
+    /// The bytes of its path.
+    public let location: ByteString
     /// What the file holds.
     public let role: Role
 
-    /// A file of an image.
-    public init(path: String, role: Role) {
+    /// A file of an image; its path has the bytes of `location`, or those of `path` in UTF-8.
+    public init(path: String, role: Role, location: ByteString? = nil) {
         self.path = path
         self.role = role
+        self.location = location ?? ByteString(path)
     }
 }
 

@@ -14,7 +14,7 @@ struct ImageFile: ~Copyable {
     /// What it is, is asked first: opening a device does something to some (a watchdog begins to run, a tape rewinds), and
     /// clients can make devices of any name.
     init(path: String, in files: HostFiles, mayBeDevice: Bool = false) throws(ImageError) {
-        let place = files.open(path, linux_o_path | O_CLOEXEC)
+        let place = files.open(files.location(of: path), linux_o_path | O_CLOEXEC)
         guard place >= 0 else { throw ImageError.lastSystemError("open", path: path) }
         defer { close(place) }
         try Self.checkType(of: place, path: path, mayBeDevice: mayBeDevice)
@@ -50,15 +50,15 @@ struct ImageFile: ~Copyable {
         return bytes
     }
 
-    /// The size of the file that a descriptor names as an extent: a regular file, and not through a symbolic link,
-    /// which might lead anywhere.
-    static func sizeOfExtent(path: String, in files: HostFiles) throws(ImageError) -> Int {
-        let descriptor = files.open(path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else { throw ImageError.lastSystemError("extent", path: path) }
+    /// The size of a file that a descriptor names as an extent: a regular file, and not through a symbolic link, which
+    /// might lead anywhere.
+    static func size(ofExtent file: HostFile, in files: HostFiles) throws(ImageError) -> Int {
+        let descriptor = files.open(file.location, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { throw ImageError.lastSystemError("extent", path: file.path) }
         defer { close(descriptor) }
-        let status = try status(of: descriptor, path: path)
+        let status = try status(of: descriptor, path: file.path)
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw ImageError(.forbiddenFile, path: path, message: "an extent that is no regular file")
+            throw ImageError(.forbiddenFile, path: file.path, message: "an extent that is no regular file")
         }
         return Int(status.st_size)
     }

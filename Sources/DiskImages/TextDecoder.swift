@@ -1,6 +1,6 @@
 import Glibc
 
-/// Reads text that is UTF-8, or in an encoding with a name.
+/// Reads text in an encoding with a name.
 struct TextDecoder {
     /// As VMware writes it; nil for none but UTF-8.
     let encoding: String?
@@ -19,13 +19,8 @@ struct TextDecoder {
         return names
     }()
 
-    /// The text in `bytes`: as UTF-8 where they are, otherwise in the encoding; what is in neither is replaced.
-    func text(_ bytes: ArraySlice<UInt8>) -> String {
-        if let text = String(validating: bytes, as: UTF8.self) { return text }
-        return converted(Array(bytes)) ?? String(decoding: bytes, as: UTF8.self)
-    }
-
-    private func converted(_ bytes: [UInt8]) -> String? {
+    /// The text in `bytes`, which are in the encoding; nil when they are not, or when there is none but UTF-8.
+    func text(_ bytes: [UInt8]) -> String? {
         guard let encoding, let name = Self.names[encoding.lowercased()] else { return nil }
         let converter = iconv_open("UTF-8", name)
         guard converter != iconv_t(bitPattern: -1) else { return nil }

@@ -1,11 +1,14 @@
+import BlockStorage
+
 /// The text that describes a VMware disk: its kind and its extents (VMware "Virtual Disk Format 5.0").
 struct VMDKDescriptor {
     /// A line of the extent description.
     struct Extent: Hashable {
         /// Where the bytes are.
         enum Source: Hashable {
-            /// In a file beside the descriptor, from a byte on.
-            case file(name: String, offset: Int)
+            /// In a file beside the descriptor, from a byte on. Its name has the bytes that stand in the descriptor, which
+            /// is what qemu opens; where there is no such file, those of the same text in UTF-8.
+            case file(name: ByteString, inUTF8: ByteString?, offset: Int)
             /// Nowhere: they are zeros.
             case zero
         }
@@ -52,12 +55,11 @@ struct VMDKDescriptor {
         let decoder = TextDecoder(encoding: Self.encoding(in: bytes))
         var extentLines: [(offset: Int, access: Access, fields: LineFields)] = []
         for (offset, bytes) in Self.lines(of: bytes) {
-            let line = decoder.text(bytes)
-            var fields = LineFields(line)
-            guard let first = fields.next() else { continue }
+            var fields = LineFields(bytes)
+            guard let first = fields.nextText() else { continue }
             if let access = Access(rawValue: first.uppercased()) {
                 extentLines.append((offset, access, fields))
-            } else if let (key, value) = Self.assignment(line) {
+            } else if let (key, value) = Self.assignment(bytes) {
                 switch key.lowercased() {
                 case "createtype": createType = value
                 case "parentcid": try Self.checkParent(value, path: path, offset: offset)
@@ -73,7 +75,9 @@ struct VMDKDescriptor {
         }
         var extents: [Extent] = []
         for (offset, access, fields) in extentLines {
-            if let extent = try Self.extent(access, fields, path: path, offset: offset) { extents.append(extent) }
+            if let extent = try Self.extent(access, fields, decoder, path: path, offset: offset) {
+                extents.append(extent)
+            }
         }
         guard !extents.isEmpty else {
             throw ImageError(.malformed, path: path, message: "the extents of the VMDK descriptor have no sectors")
@@ -84,7 +88,7 @@ struct VMDKDescriptor {
     /// The value of `encoding`, which names the one of the text.
     private static func encoding(in bytes: [UInt8]) -> String? {
         for (_, line) in lines(of: bytes) {
-            guard let (key, value) = assignment(String(decoding: line, as: UTF8.self)) else { continue }
+            guard let (key, value) = assignment(line) else { continue }
             if key.lowercased() == "encoding" { return value }
         }
         return nil
@@ -118,13 +122,13 @@ struct VMDKDescriptor {
 
     /// Reads what follows the access of an extent line: sectors, type, file name, first sector. Nil for one of no sectors.
     private static func extent(
-        _ access: Access, _ fields: LineFields, path: String, offset: Int
+        _ access: Access, _ fields: LineFields, _ decoder: TextDecoder, path: String, offset: Int
     ) throws(ImageError) -> Extent? {
         var fields = fields
         func problem(_ message: String) -> ImageError {
             ImageError(.malformed, path: path, offset: offset, message: "extent: \(message)")
         }
-        guard let size = fields.next(), let length = bytes(ofSectors: size) else {
+        guard let size = fields.nextText(), let length = bytes(ofSectors: size) else {
             throw problem("expected its size in sectors")
         }
         guard length > 0 else { return nil }
@@ -133,17 +137,24 @@ struct VMDKDescriptor {
                 .unsupported("VMDK with NOACCESS extents"), path: path, offset: offset,
                 message: "an extent without access, expected RW or RDONLY")
         }
-        let type = fields.next()?.uppercased() ?? ""
+        let type = fields.nextText()?.uppercased() ?? ""
         switch type {
         case "ZERO":
             return Extent(lineOffset: offset, length: length, source: .zero)
         case "FLAT", "VMFS":
             guard let name = fields.next() else { throw problem("expected a file name in quotes") }
-            try checkName(name, path: path, offset: offset)
-            guard let start = bytes(ofSectors: fields.next() ?? "0"), start <= Int.max - length else {
-                throw problem("expected the number of its first sector in \(name)")
+            guard isPlain(name) else {
+                throw ImageError(
+                    .forbiddenFile, path: path, offset: offset,
+                    message: "extent: expected the plain name of a file in the descriptor's directory")
             }
-            return Extent(lineOffset: offset, length: length, source: .file(name: name, offset: start))
+            guard let start = bytes(ofSectors: fields.nextText() ?? "0"), start <= Int.max - length else {
+                throw problem("expected the number of its first sector in \(ByteString(name))")
+            }
+            let decoded = decoder.text(name).map { Array($0.utf8) }.flatMap { $0 != name && isPlain($0) ? $0 : nil }
+            return Extent(
+                lineOffset: offset, length: length,
+                source: .file(name: ByteString(name), inUTF8: decoded.map { ByteString($0) }, offset: start))
         default:
             let type = type.prefix(20).filter { $0.isLetter || $0.isNumber }
             throw ImageError(
@@ -153,20 +164,9 @@ struct VMDKDescriptor {
     }
 
     /// A descriptor is a guest's or a client's file: it must not lead to others than those beside it.
-    private static func checkName(_ name: String, path: String, offset: Int) throws(ImageError) {
-        let isPlain =
-            !name.isEmpty && name.utf8.count <= 255 && name != "." && name != ".."
-            && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: "/") }
-        guard !name.unicodeScalars.contains("\u{fffd}") else {
-            throw ImageError(
-                .malformed, path: path, offset: offset,
-                message: "extent: a file name in neither UTF-8 nor the descriptor's own encoding")
-        }
-        guard isPlain else {
-            throw ImageError(
-                .forbiddenFile, path: path, offset: offset,
-                message: "extent: expected the plain name of a file in the descriptor's directory")
-        }
+    private static func isPlain(_ name: [UInt8]) -> Bool {
+        !name.isEmpty && name.count <= 255 && name != Array(".".utf8) && name != Array("..".utf8)
+            && name.allSatisfy { $0 >= 0x20 && $0 != 0x7f && $0 != UInt8(ascii: "/") }
     }
 
     private static func bytes(ofSectors text: String) -> Int? {
@@ -183,7 +183,8 @@ struct VMDKDescriptor {
     }
 
     /// The two sides of `key = "value"`, without quotes.
-    private static func assignment(_ line: String) -> (key: String, value: String)? {
+    private static func assignment(_ line: ArraySlice<UInt8>) -> (key: String, value: String)? {
+        let line = String(decoding: line, as: UTF8.self)
         guard let equals = line.firstIndex(of: "=") else { return nil }
         func isPadding(_ character: Character) -> Bool { character.isWhitespace || character == "\"" }
         let value = line[line.index(after: equals)...].drop(while: isPadding).reversed().drop(while: isPadding)
@@ -192,26 +193,33 @@ struct VMDKDescriptor {
     }
 }
 
-/// The blank-separated fields of a line; quotes hold one together.
+/// The blank-separated fields of a line; quotes hold one together. No encoding that is read has a character with a quote or
+/// a blank among its bytes.
 private struct LineFields {
-    private var rest: Substring
+    private var rest: ArraySlice<UInt8>
 
-    init(_ line: String) {
-        rest = line[...]
+    init(_ line: ArraySlice<UInt8>) {
+        rest = line
     }
 
     /// The next field without its quotes; nil at the end, and for a quote that is not closed.
-    mutating func next() -> String? {
-        rest = rest.drop(while: \.isWhitespace)
+    mutating func next() -> [UInt8]? {
+        rest = rest.drop(while: Self.isBlank)
         guard let first = rest.first else { return nil }
-        if first == "\"" {
+        let quote = UInt8(ascii: "\"")
+        if first == quote {
             let inside = rest.dropFirst()
-            guard let end = inside.firstIndex(of: "\"") else { return nil }
-            rest = inside[inside.index(after: end)...]
-            return String(inside[..<end])
+            guard let end = inside.firstIndex(of: quote) else { return nil }
+            rest = inside[(end + 1)...]
+            return Array(inside[..<end])
         }
-        let field = rest.prefix { !$0.isWhitespace && $0 != "\"" }
+        let field = rest.prefix { !Self.isBlank($0) && $0 != quote }
         rest = rest[field.endIndex...]
-        return String(field)
+        return Array(field)
     }
+
+    mutating func nextText() -> String? { next().map { String(decoding: $0, as: UTF8.self) } }
+
+    /// Whether isspace(3) says so.
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
 }

@@ -85,12 +85,11 @@ extension VirtualDisk {
     ) throws(StorageError) -> VirtualDisk {
         var devices: [any BlockDevice] = []
         for file in image.files {
-            let device =
-                switch file.role {
-                case .extent: try FileDevice(path: file.path, access: access, mode: mode)
-                case .descriptor: try FileDevice(path: file.path, access: .readOnly, mode: .buffered)
-                }
-            devices.append(device)
+            let isExtent = file.role == .extent
+            devices.append(
+                try FileDevice(
+                    location: file.location, access: isExtent ? access : .readOnly, mode: isExtent ? mode : .buffered,
+                    name: file.path))
         }
         return VirtualDisk(image: image, devices: devices)
     }

@@ -67,7 +67,7 @@ struct ExportCommand: ParsableCommand {
         _ path: String, to places: MapPlaces, _ bar: ProgressBar
     ) throws(Refusal) -> (Line, hasProblems: Bool) {
         let open = try OpenImage(path)
-        let before = open.image.files.map { SavedMap.FileStamp(path: $0.path) }
+        let before = open.image.files.map { SavedMap.FileStamp(location: $0.location) }
         defer { bar.clear() }
         let result: (map: SavedMap, problems: [String])?
         do throws(StorageError) {
@@ -81,7 +81,7 @@ struct ExportCommand: ParsableCommand {
             throw Refusal("\(error)")
         }
         guard let result else { throw .interrupted }
-        guard before == open.image.files.map({ SavedMap.FileStamp(path: $0.path) }) else {
+        guard before == open.image.files.map({ SavedMap.FileStamp(location: $0.location) }) else {
             throw Refusal("\(path): was changed while it was read; no map is saved")
         }
         let map = try places.place(of: open.image)

@@ -55,6 +55,39 @@ struct RealImageTests {
         }
     }
 
+    /// Whatever `encoding` says: qemu takes a name's bytes as they are.
+    @Test(arguments: ["windows-1252", "UTF-8"])
+    func anExtentWhoseNameIsNoTextIsWhatQEMUOpens(encoding: String) throws {
+        try withTemporaryDirectory { directory in
+            let name = [0xe4] + Array("-flat.vmdk".utf8)
+            let flat = ByteString(Array("\(directory)/".utf8) + name)
+            let descriptor = flat.withCString { open($0, O_CREAT | O_RDWR, 0o600) }
+            #expect(ftruncate(descriptor, 4 << 20) == 0)
+            close(descriptor)
+            let path = "\(directory)/disk.vmdk"
+            let head =
+                "# Disk DescriptorFile\nversion=1\nencoding=\"\(encoding)\"\nCID=fffffffe\nparentCID=ffffffff\n"
+                + "createType=\"monolithicFlat\"\nRW 4096 FLAT \""
+            try Data(Array(head.utf8) + name + Array("\" 1024\n".utf8)).write(to: URL(fileURLWithPath: path))
+            let image = try #require(try DiskImage.identify(path: path))
+            #expect(image.files.map(\.location) == [ByteString(path), flat])
+            #expect(image.files[1].path == #"\#(directory)/\xE4-flat.vmdk"#)
+            let written = [UInt8]((0..<5000).map { UInt8(truncatingIfNeeded: $0) })
+            let disk = try VirtualDisk.open(image, access: .readWrite, mode: .buffered)
+            try disk.write(written, at: 1 << 20)
+            try disk.flush()
+            #expect(try runTool("qemu-img", ["info", path]).contains("virtual size: 2 MiB (\(image.size) bytes)"))
+            let map = try runTool("qemu-img", ["map", "--output=json", path])
+            #expect(map.contains(#""offset": \#((1 << 20) + 1024 * 512)"#))
+            let raw = "\(directory)/raw"
+            try runTool("qemu-img", ["convert", "-f", "vmdk", "-O", "raw", path, raw])
+            let device = try FileDevice(path: raw, access: .readOnly, mode: .buffered)
+            #expect(
+                try device.read(ByteRange(offset: 0, length: image.size))
+                    == disk.read(ByteRange(offset: 0, length: image.size)))
+        }
+    }
+
     @Test(arguments: [
         ("qcow2", [], "QCOW2"), ("qed", [], "QED"), ("vdi", [], "VDI"), ("vhdx", [], "VHDX"), ("vpc", [], "VHD"),
         ("vpc", ["-o", "subformat=fixed"], "VHD"), ("vmdk", [], "VMDK sparse extent"),

@@ -14,7 +14,7 @@ import Testing
     ) throws {
         try withImage(recipe) { image in
             let device = try FileDevice(path: image, access: .readWrite, mode: .buffered)
-            let stamp = try #require(SavedMap.FileStamp(path: image))
+            let stamp = try #require(SavedMap.FileStamp(location: ByteString(image)))
             let result = try DiskIntrospector.savedMap(of: DeviceReader(device), name: image, files: [stamp])
             try body(device, try #require(result?.map))
         }

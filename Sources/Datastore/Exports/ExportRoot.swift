@@ -146,27 +146,25 @@ final class ExportRoot: Sendable {
     /// another file system, and no symbolic link is followed. The paths are those of ``OwnedDescriptor/currentPath``;
     /// `path` is that of `file`, which is open already.
     func hostFiles(besides file: OwnedDescriptor, at path: String) -> HostFiles {
-        HostFiles(
-            open: { [self] other, flags in
-                other == path
-                    ? Glibc.open(file.descriptorPath, flags & ~O_NOFOLLOW) : openFile(at: other, flags)
-            }, name: { ByteString($0).description })
+        let own = ByteString(escaped: path)
+        return HostFiles { [self] other, flags in
+            other == own ? Glibc.open(file.descriptorPath, flags & ~O_NOFOLLOW) : openFile(at: other, flags)
+        }
     }
 
     /// Opens the file at `path`, as it is, as a path only; nil when there is none.
     func openFile(at path: String) -> OwnedDescriptor? {
-        let descriptor = openFile(at: path, linux_o_path | O_NOFOLLOW | O_CLOEXEC)
+        let descriptor = openFile(at: ByteString(escaped: path), linux_o_path | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0, let file = try? OwnedDescriptor(taking: descriptor, in: self) else { return nil }
         return file.device == device ? file : nil
     }
 
-    private func openFile(at path: String, _ flags: Int32) -> Int32 {
-        let bytes = ByteString(escaped: path).bytes
-        guard let own = OwnedDescriptor.path(of: descriptor), Self.path(bytes, isIn: own) else {
+    private func openFile(at path: ByteString, _ flags: Int32) -> Int32 {
+        guard let own = OwnedDescriptor.path(of: descriptor), Self.path(path.bytes, isIn: own) else {
             errno = ENOENT
             return -1
         }
-        let relative = FileName(bytes: bytes.dropFirst(own.count).drop { $0 == 0x2f })
+        let relative = FileName(bytes: path.bytes.dropFirst(own.count).drop { $0 == 0x2f })
         return relative.withCString { linux_openat2(descriptor, $0, flags, 0, Self.inside) }
     }
 

@@ -25,10 +25,10 @@ public struct SavedMap: Hashable, Sendable {
             self.nanoseconds = nanoseconds
         }
 
-        /// The file at `path` as it is now; nil when it cannot be found.
-        public init?(path: String) {
+        /// The file at `location` as it is now; nil when it cannot be found.
+        public init?(location: ByteString) {
             var status = stat()
-            guard stat(path, &status) == 0 else { return nil }
+            guard location.withCString({ stat($0, &status) }) == 0 else { return nil }
             self.init(status)
         }
 

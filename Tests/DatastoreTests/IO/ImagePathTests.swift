@@ -2,6 +2,7 @@ import BlockStorage
 import Foundation
 import Glibc
 import Logging
+import NIOCore
 import Synchronization
 import TestTools
 import Testing
@@ -65,6 +66,31 @@ struct ImagePathTests {
                     let handle = try datastore.mount(directory, client: .loopback)
                     #expect(try datastore.lookup(handle, FileName(bytes: name), as: .root).attributes.size == 2 << 20)
                 }
+            }
+        }
+    }
+
+    /// The file of an extent is the one whose name's bytes stand in the descriptor.
+    @Test func anExtentWhoseNameIsNoTextIsFound() throws {
+        try withTemporaryDirectory { path in
+            mkdir("\(path)/export", 0o755)
+            for name in [[0xe4], Array("ä".utf8)] as [[UInt8]] {
+                let file = ByteString(Array("\(path)/export/".utf8) + name).withCString {
+                    open($0, O_CREAT | O_RDWR, 0o644)
+                }
+                #expect(ftruncate(file, 2 << 20) == 0)
+                close(file)
+            }
+            let parts = Self.descriptor.components(separatedBy: "NAME").map { Array($0.utf8) }
+            try Data(parts[0] + [0xe4] + parts[1]).write(to: URL(filePath: "\(path)/export/disk.vmdk"))
+            try serve(path) { datastore in
+                let root = try datastore.mount(datastore.exports[0].path, client: .loopback)
+                let handle = try datastore.lookup(root, FileName("disk.vmdk"), as: .root).handle
+                var buffer = ByteBuffer()
+                _ = try datastore.read(handle, offset: 0, count: 512, as: .root, into: &buffer)
+                #expect(waitForImages(1, datastore) == ["\(path)/export/disk.vmdk"])
+                let files = datastore.files.sessions.flatMap { $0.files.map(\.path) }
+                #expect(files == ["\(path)/export/disk.vmdk", #"\#(path)/export/\xE4"#])
             }
         }
     }
