@@ -429,8 +429,7 @@ final class OpenFiles: Sendable {
     }
 
     /// Closes files that nobody has used for a while, and ends images all of whose files are such and not in the cache.
-    private func closeIdleFiles() {
-        let limit = ContinuousClock.now - Self.idleTime
+    func closeIdleFiles(before limit: ContinuousClock.Instant = .now - OpenFiles.idleTime) {
         endIdleSessions(before: limit)
         let idle = leastUsedFiles(before: limit)
         close(table.withLock { $0.removeUnused(idle) })

@@ -200,6 +200,96 @@ import Testing
         }
     }
 
+    /// LINK, REMOVE of the old name, and another image under that name: introspection follows both.
+    @Test func anImageThatHasLostItsNameIsLookedIntoAgain() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            for name in ["disk.img", "next.img"] {
+                try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/\(name)", "8192k"])
+            }
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let first = try datastore.lookup(root, "disk.img", as: .root).handle
+            func isFollowed(_ handle: HandleAlias) -> Bool {
+                guard let session = datastore.files.file(for: handle)?.member?.session else { return false }
+                return session.lastScan != nil && datastore.files.sessions.contains { $0 === session }
+            }
+            _ = try read(first, datastore)
+            #expect(eventually { isFollowed(first) })
+            _ = try datastore.link(first, root, "kept.img", as: .root)
+            _ = try datastore.remove(root, "disk.img", as: .root)
+            _ = try datastore.rename(root, "next.img", to: root, "disk.img", as: .root)
+            let second = try datastore.lookup(root, "disk.img", as: .root).handle
+            _ = try read(second, datastore)
+            #expect(eventually { isFollowed(first) && isFollowed(second) })
+        }
+    }
+
+    /// A guest uses the flat file of an image all the time, and nobody its descriptor.
+    @Test func anImageIsNotIdleAsLongAsOneOfItsFilesIsUsed() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            // Nothing that introspection knows: what the cache has is kept anyway.
+            try makeSparseFile("\(export)/a-flat.img", size: 8 << 20)
+            let descriptor =
+                "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                + "createType=\"monolithicFlat\"\nRW 16384 FLAT \"a-flat.img\" 0\n"
+            try descriptor.write(toFile: "\(export)/a.vmdk", atomically: false, encoding: .utf8)
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { datastore.close() }
+            let files = datastore.files
+            let root = try datastore.mount(export, client: .loopback)
+            let top = try datastore.lookup(root, "a.vmdk", as: .root).handle
+            let flat = try datastore.lookup(root, "a-flat.img", as: .root).handle
+            _ = try read(top, datastore)
+            #expect(eventually { files.sessions.contains { $0.files.count == 2 && $0.lastScan != nil && !$0.isBusy } })
+            let session = try #require(files.sessions.first)
+            let (parent, child) = (try datastore.openFile(top).identity, try datastore.openFile(flat).identity)
+            var lastUse = ContinuousClock.now
+            #expect(
+                eventually {
+                    _ = try? read(flat, datastore)
+                    let uses = files.lastUses()
+                    lastUse = uses[child] ?? lastUse
+                    return uses[parent].map { $0 < lastUse } ?? false
+                })
+            files.closeIdleFiles(before: lastUse)
+            #expect(files.sessions.contains { $0 === session })
+            #expect(files.file(for: flat)?.member?.session === session)
+            files.closeIdleFiles(before: .now)
+            #expect(!files.sessions.contains { $0 === session })
+        }
+    }
+
+    /// Each file that is opened beyond the limit has another closed, and one line tells of it.
+    @Test func theLimitOfDescriptorsIsLoggedOnce() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            for number in 0..<60 { try makeSparseFile("\(export)/f\(number)", size: 4096) }
+            let lines = LineCounter("as many as the limit of descriptors allows")
+            let datastore = try Datastore(
+                configuration: .init(exports: [.init(path: export)], stateDirectory: "\(path)/state"),
+                logger: Logger(label: "test") { _ in lines })
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            datastore.files.mostFiles.store(16, ordering: .relaxed)
+            for number in 0..<60 {
+                _ = try read(try datastore.lookup(root, FileName("f\(number)"), as: .root).handle, datastore)
+            }
+            #expect(datastore.files.table.withLock { $0.count } <= 17)
+            let count = lines.count.load(ordering: .relaxed)
+            #expect(count == 1)
+        }
+    }
+
     /// Another program changes an image that is known: it is looked at again, and scanned once.
     @Test func anImageThatChangedOnTheServerIsScannedOnce() throws {
         try withTemporaryDirectory { path in
