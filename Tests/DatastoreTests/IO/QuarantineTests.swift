@@ -109,6 +109,47 @@ struct QuarantineTests {
         }
     }
 
+    /// What the destager is about to write when an image is refused does not come over what clients write once the file
+    /// counts.
+    @Test func whatIsBeingMovedIsNotLaidOverWhatIsWrittenOnceTheFileCounts() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            let offset = try bed.redirect(datastore, handle)
+            let destager = try #require(datastore.tier.attachment?.destager)
+            let (isHeld, goesOn, hasEnded) = (
+                DispatchSemaphore(value: 0), DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)
+            )
+            bed.faults.beforeImageWrite.withLock { hook in
+                hook = {
+                    isHeld.signal()
+                    goesOn.wait()
+                }
+            }
+            let threads = IOPool(name: "test", threadCount: 2)
+            threads.submit { try? destager.pass(sparing: 0) }
+            #expect(isHeld.wait(timeout: .now() + 60) == .success)
+            // Whoever finds another program's change does this, beside the step.
+            let file = try datastore.openFile(handle)
+            let image = try #require(file.redirects?.image)
+            #expect(datastore.tier.noteForeignChange(of: image, path: file.path))
+            file.refuse()
+            datastore.files.forget(file.identity)
+            let verifier = datastore.writeVerifier
+            threads.submit { [bed] in
+                #expect(failure { try datastore.resolve(bed.path("disk.img"), keepingLog: false) } == nil)
+                #expect(failure { try bed.write(0x22, at: offset, handle, datastore) } == nil)
+                hasEnded.signal()
+            }
+            for _ in 0..<6000 where datastore.writeVerifier == verifier { usleep(10_000) }
+            #expect(hasEnded.wait(timeout: .now() + .milliseconds(500)) == .timedOut)
+            goesOn.signal()
+            #expect(hasEnded.wait(timeout: .now() + 60) == .success)
+            threads.shutDown()
+            try #expect(bed.read(offset, handle, datastore).allSatisfy { $0 == 0x22 })
+            try datastore.drain()
+            try #expect(bed.readFile(offset).allSatisfy { $0 == 0x22 })
+        }
+    }
+
     /// What the log has beyond the end that another program has given the file is there when the log counts.
     @Test func anImageThatWasCutHasItsLengthAgainWhenTheLogCounts() throws {
         try bed.serve(.writeback) { datastore, handle in

@@ -92,6 +92,9 @@ final class RedirectBed: Sendable {
         configuration.tier?.openDevice = { (directory, size) throws(StorageError) in
             FaultyDevice(try LogFile(directory: directory, size: size), faults)
         }
+        configuration.tier?.openImage = { (path, name) throws(StorageError) in
+            HeldImage(device: try DatastoreConfiguration.Tier.openFile(path, name), faults: faults)
+        }
         let datastore = try Datastore(configuration: configuration, logger: log.logger)
         defer { datastore.close() }
         try body(datastore, try handle(name, datastore))
@@ -171,7 +174,30 @@ final class RedirectBed: Sendable {
         let atFlush = Mutex<(@Sendable () -> Void)?>(nil)
         /// Called once, after the next read.
         let afterRead = Locked<(@Sendable () -> Void)?>(nil)
+        /// Called once, when the destager is about to write to an image.
+        let beforeImageWrite = Locked<(@Sendable () -> Void)?>(nil)
     }
+}
+
+/// The file of an image as the destager has it, which may have to wait for its disk.
+private struct HeldImage: BlockDevice {
+    let device: any BlockDevice
+    let faults: RedirectBed.Faults
+
+    var name: String { device.name }
+    var size: Int { device.size }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(StorageError) {
+        try device.read(into: buffer, at: offset)
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(StorageError) {
+        let hook = faults.beforeImageWrite.withLock { $0.take() }
+        hook?()
+        try device.write(bytes, at: offset)
+    }
+
+    func flush() throws(StorageError) { try device.flush() }
 }
 
 /// A device whose accesses fail when they are told to.
