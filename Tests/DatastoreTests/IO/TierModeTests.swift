@@ -1,6 +1,7 @@
 import BlockStorage
 import Glibc
 import NIOCore
+import Synchronization
 import Testing
 import TestTools
 import Tiering
@@ -90,6 +91,27 @@ struct TierModeTests {
             try #expect(bed.readFile(offset) == RedirectBed.content)
             try #expect(bed.read(offset, handle, datastore).first == 3)
             try register.changeImages { images in images = images.filter { $0.value != entry } }
+        }
+    }
+
+    /// The image is renamed while the log has its write, and not the file: the write goes on as it has begun.
+    @Test func aWriteHasOneMode() throws {
+        try bed.serve(.writethrough, modes: [("plain*", .writeback)]) { datastore, handle in
+            let offset = try bed.inodeTable(datastore, handle) + 8192
+            let redirects = try #require(try datastore.openFile(handle).redirects)
+            let isRenamed = Atomic(false)
+            bed.faults.atFlush.withLock { hook in
+                hook = { [bed] in
+                    redirects.noteRename(to: bed.path("plain.img"))
+                    isRenamed.store(true, ordering: .relaxed)
+                }
+            }
+            try bed.write(0x22, at: offset, handle, datastore)
+            bed.faults.atFlush.withLock { $0 = nil }
+            let hasNewName = isRenamed.load(ordering: .relaxed)
+            #expect(hasNewName)
+            #expect(!datastore.tier.register.contains(redirects.image))
+            try #expect(bed.readFile(offset).allSatisfy { $0 == 0x22 }, "no register knows that the log has it")
         }
     }
 
