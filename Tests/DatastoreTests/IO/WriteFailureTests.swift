@@ -1,3 +1,4 @@
+import BlockStorage
 import Foundation
 import Glibc
 import NIOCore
@@ -163,6 +164,52 @@ import Testing
             }
             #expect(datastore.writeVerifier == before.verifier)
             #expect(try datastore.commit(other, offset: 0, count: 0, as: .root).verifier == before.verifier)
+        }
+    }
+
+    /// Clients whose writes go too far, or find no room, cost nobody what is known: neither the verifier, nor what the
+    /// cache has of the image, nor a scan.
+    @Test(arguments: [DatastoreError.Code.fileTooBig, .noSpace])
+    func aWriteThatWasNotBegunForgetsNothing(code: DatastoreError.Code) throws {
+        try withTemporaryDirectory { path in
+            let (disk, export) = ("\(path)/disk", "\(path)/export")
+            mkdir(export, 0o755)
+            try makeSparseFile(disk, size: 48 << 20)
+            // A file without extents ends at 16 GiB in blocks of 1 KiB, where its file system has larger ones.
+            try runTool("mkfs.ext4", ["-q", "-b", "1024", "-m", "0", "-O", "^extent,^64bit", disk])
+            try runTool("mount", ["-o", "loop", disk, export])
+            defer { _ = try? runTool("umount", ["--lazy", export]) }
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/disk.img", "16M"])
+            try runTool("umount", [export])
+            try runTool("tune2fs", ["-O", "extent", disk])
+            try runTool("mount", ["-o", "loop", disk, export])
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: LogLines().logger)
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            let handle = try datastore.lookup(root, "disk.img", as: .root).handle
+            let file = try datastore.openFile(handle)
+            for _ in 0..<600 where !file.isCached || file.member?.session.isBusy != false { usleep(25_000) }
+            let session = try #require(file.member?.session)
+            var read = ByteBuffer()
+            _ = try datastore.read(handle, offset: 0, count: 8192, as: .root, into: &read)
+            let known = ByteRange(offset: 0, length: 8192)
+            try #require(file.cache.isCached(image: file.cacheID, range: known))
+            _ = try? runTool("dd", ["if=/dev/zero", "of=\(export)/filler", "bs=1k", "status=none"])
+            let (verifier, scans) = (datastore.writeVerifier, session.scanCount)
+            let offset: UInt64 = code == .noSpace ? 12 << 20 : 20 << 30
+            for stability in [WriteStability.fileSync, .dataSync, .unstable] {
+                let bytes = ByteBuffer(repeating: 7, count: 4096)
+                #expect(
+                    failure {
+                        try datastore.write(handle, offset: offset, bytes: bytes, stability: stability, as: .root)
+                    } == code)
+                #expect(datastore.writeVerifier == verifier)
+                #expect(file.cache.isCached(image: file.cacheID, range: known))
+                // One that is asked for runs, or is over.
+                #expect(!session.isBusy && session.scanCount == scans)
+            }
         }
     }
 
