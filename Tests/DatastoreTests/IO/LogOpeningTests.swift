@@ -141,6 +141,32 @@ struct LogOpeningTests {
         try expectContent(at: offset)
     }
 
+    /// A copy that was put in the log's place may get its inode number, too: when it was made tells.
+    @Test(.enabled(if: isRoot, "mounts a file system")) func aCopyWithTheInodeNumberOfTheLogIsRefused() throws {
+        let (device, ssd) = ("\(bed.directory)/device", "\(bed.directory)/ssd")
+        try makeSparseFile(device, size: 160 << 20)
+        try runTool("mkfs.ext4", ["-q", device])
+        try runTool("mount", ["-o", "loop", device, ssd])
+        defer { _ = try? runTool("umount", ["--lazy", ssd]) }
+        chmod(ssd, 0o700)
+        let offset = try redirectOne()
+        let log = log("ssd")
+        let mark = try #require(LogNotes.FileMark(of: log))
+        try #require(mark.birth != [0, 0])
+        try runTool("cp", ["--preserve=mode", "--sparse=always", log, "\(bed.directory)/copy"])
+        for _ in 0..<100 {
+            unlink(log)
+            try runTool("cp", ["--preserve=mode", "--sparse=always", "\(bed.directory)/copy", log])
+            if LogNotes.FileMark(of: log)?.inode == mark.inode { break }
+        }
+        try #require(LogNotes.FileMark(of: log)?.inode == mark.inode)
+        try expectRefusal("another file")
+        try bed.serve(.writeback) { datastore, handle in
+            try datastore.attachTier(adopting: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
     @Test func aLogInAnotherFileIsRefusedUntilItIsAdopted() throws {
         let offset = try redirectOne()
         try runTool("cp", ["--sparse=never", log("ssd"), "\(bed.directory)/copy"])
