@@ -27,6 +27,32 @@ struct MountTests {
         }
     }
 
+    @Test("MNT takes the bytes of a directory's name, whatever they are")
+    func mountsNamesInNoEncoding() async throws {
+        let name: [UInt8] = [UInt8(ascii: "/"), 0xE9, 0xFF]
+        // What the name would be if it were made text.
+        let other = Array("/\u{FFFD}\u{FFFD}".utf8)
+        func place(_ path: String, _ name: [UInt8]) -> [CChar] {
+            (Array(path.utf8) + name).map { CChar(bitPattern: $0) } + [0]
+        }
+        try await ServerUnderTest.run(
+            prepare: { path in
+                for name in [name, other] { #expect(mkdir(place(path, name), 0o755) == 0) }
+            }
+        ) { server in
+            let mount = try #require(MountClient(port: server.mountPort))
+            let nfs = try #require(NFSClient(port: server.nfsPort))
+            for name in [name, other] {
+                var status = stat()
+                try #require(lstat(place(server.path, name), &status) == 0)
+                let reply = try mount.mount(Array(server.path.utf8) + name)
+                try #require(reply.status == MNT3_OK)
+                #expect(try nfs.getattr(reply.handle).attributes?.fileid == status.st_ino)
+            }
+            #expect(try mount.mount(Array(server.path.utf8) + [UInt8(ascii: "/"), 0xE9]).status == MNT3ERR_NOENT)
+        }
+    }
+
     @Test("MNT says what is wrong with a path")
     func refusesPaths() async throws {
         try await ServerUnderTest.run(prepare: prepare) { server in

@@ -12,6 +12,11 @@ final class MountClient {
     }
 
     func mount(_ path: String) throws(CallFailure) -> (status: mountstat3, handle: Handle, flavors: [Int32]) {
+        try mount(Array(path.utf8))
+    }
+
+    func mount(_ path: [UInt8]) throws(CallFailure) -> (status: mountstat3, handle: Handle, flavors: [Int32]) {
+        let path = path.map { CChar(bitPattern: $0) } + [0]
         var result = mountres3()
         let outcome = mount3_mnt(connection.raw, path, &result)
         defer { mount3_mnt_free(&result) }
