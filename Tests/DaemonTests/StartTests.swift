@@ -89,6 +89,19 @@ struct StartTests {
         }
     }
 
+    /// A mount that asks for locks hangs later, when nobody thinks of that any more.
+    @Test func theLogSaysHowToMountWithoutLocks() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            let line = server.process.log.split(separator: "\n").first { $0.contains("serving \(export) on ") } ?? ""
+            let options = "-o vers=3,nolock,tcp,port=\(server.port),mountport=\(server.mountPort)"
+            #expect(line.contains("clients mount it with \(options) "), "\(line)")
+            #expect(line.contains("no file locks") && line.contains("without nolock"), "\(line)")
+        }
+    }
+
     @Test func clientsFromElsewhereAreTurnedAway() throws {
         try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)
