@@ -78,6 +78,61 @@ import Testing
         }
     }
 
+    /// The same map in the form of version 2: a bit for every block, and nothing said of sharing.
+    private func versionTwo(_ map: SavedMap) throws -> [UInt8] {
+        try #require(map.fileSystems.count == 1)
+        let fileSystem = map.fileSystems[0]
+        try #require(fileSystem.allocation.blocksPerBit == 1)
+        var bytes = map.encoded
+        let lists = [8 + 20 * fileSystem.runs.count, 8 + 20 * fileSystem.roots.count]
+        var place = bytes.count - lists.reduce(0, +)
+        for length in lists {
+            for run in stride(from: place + 8, to: place + length, by: 20) { bytes[run + 18] &= 1 }
+            place += length
+        }
+        // After size, files, count of file systems, name, checksum, four counts, and the number of blocks.
+        let blocksPerBit = 32 + 8 + 4 + 20 * map.files.count + 4 + 4 + fileSystem.volume.utf8.count + 4 + 32 + 8
+        try #require(Array(bytes[blocksPerBit..<blocksPerBit + 4]) == [1, 0, 0, 0])
+        bytes.removeSubrange(blocksPerBit..<blocksPerBit + 4)
+        bytes[16] = 2
+        let length = bytes.count - 32
+        for index in 0..<8 { bytes[24 + index] = UInt8(truncatingIfNeeded: length >> (8 * index)) }
+        return resealed(bytes)
+    }
+
+    @Test func aMapOfTheFormBeforeIsTheScannedOne() throws {
+        try withMap { device, map in
+            let bytes = try versionTwo(map)
+            let old = try SavedMap(decoding: bytes)
+            #expect(bytes != map.encoded && old.fileSystems[0].allocation == map.fileSystems[0].allocation)
+            let loaded = DiskIntrospector(name: "loaded", diskSize: device.size)
+            let report = try loaded.load(old, files: map.files, DeviceReader(device))
+            #expect(report.problems.isEmpty && loaded.status.state == .current)
+            let scanned = DiskIntrospector(name: "scanned", diskSize: device.size)
+            _ = try scanned.scan(DeviceReader(device), parallelism: 4)
+            #expect(classes(of: loaded) == classes(of: scanned))
+            // It did not say, so any block of attributes may be; it is saved in the form of now.
+            for run in old.fileSystems[0].runs where run.blockClass == .extendedAttribute {
+                #expect(run.isShared == (run.count == 1))
+            }
+            #expect(old.encoded[16] == 3)
+            #expect(try SavedMap(decoding: old.encoded) == old)
+        }
+    }
+
+    @Test(arguments: [0, 1, 4, 200] as [UInt8]) func aFormThatIsNotKnownIsRefusedByItsVersion(version: UInt8) throws {
+        try withMap { _, map in
+            var bytes = map.encoded
+            bytes[16] = version
+            do throws(SavedMapError) {
+                _ = try SavedMap(decoding: bytes)
+                Issue.record("was taken")
+            } catch {
+                #expect("\(error)".contains("a saved map of version \(version), expected 2 to 3"))
+            }
+        }
+    }
+
     @Test func aDamagedFileIsRefused() throws {
         try withMap { _, map in
             let bytes = map.encoded
