@@ -138,8 +138,8 @@ let package = Package(
             name: "GuestTests", dependencies: ["BlockStorage", "DiskImages", "TestBed", "Volumes"],
             path: "Tests/GuestTests", exclude: ["permission-cases.pl"], swiftSettings: strict),
         .testTarget(
-            name: "DaemonTests", dependencies: ["TestBed", "introspectctl", "introspectd"], path: "Tests/DaemonTests",
-            swiftSettings: strict),
+            name: "DaemonTests", dependencies: ["TestBed", "introspect-bench", "introspectctl", "introspectd"],
+            path: "Tests/DaemonTests", swiftSettings: strict),
         tests(of: "DiskImages", ["BlockStorage", "TestTools"]),
         tests(of: "Volumes", ["BlockStorage", "TestTools"]),
         tests(of: "GuestFilesystems", ["TestTools"]),

@@ -141,6 +141,47 @@ struct ControlTests {
         }
     }
 
+    /// An image whose newest blocks are in a log that is not at hand.
+    @Test func anImageThatIsRefusedIsListedWithTheReason() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            let image = "\(export)/refused.img"
+            for name in ["refused.img", "good.img"] {
+                try run("mke2fs", "-q", "-F", "-t", "ext3", "-b", "4096", "\(export)/\(name)", "16M")
+            }
+            let log = try temporary.makeDirectory("ssd")
+            let options = ["--ssd", log, "--ssd-mode", "writeback", "--ssd-size", "64M"]
+            let first = try LocalServer(serving: export, options, in: temporary, on: bed)
+            try first.waitForLog("refused.img: scanned in")
+            let writer = InodeTableWriter(of: "refused.img", on: first)
+            try first.process.wait(upTo: 30, for: "a WRITE") { writer.count > 0 }
+            // While it goes on: when nobody writes, what the log has is moved to the image.
+            first.process.kill()
+            try writer.waitForEnd()
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            let (program, socket) = (try Executable.path(of: "introspectctl"), temporary.file("state/control"))
+            func ask(_ words: String...) throws -> String {
+                try Command([program] + words + ["--control", socket], timeLimit: 30).run()
+            }
+            try server.process.wait(upTo: 30, for: "an answer") {
+                (try? ask("status"))?.contains("1 current") == true
+            }
+            let lines = try ask("images").split(separator: "\n")
+            let refused = lines.filter { $0.hasPrefix("\(image) ") }
+            #expect(refused.count == 1 && refused[0].contains(" refused "), "\(lines)")
+            #expect(refused.first?.contains("no directory of a redirect log is named") == true, "\(lines)")
+            #expect(lines.contains { $0.contains("\(export)/good.img ") && $0.contains(" current ") })
+            let json = try JSONSerialization.jsonObject(with: Data(ask("images", "--json").utf8))
+            let entry = (json as? [[String: Any]] ?? []).first { $0["path"] as? String == image }
+            #expect(entry?["state"] as? String == "refused" && (entry?["reason"] as? String)?.isEmpty == false)
+            #expect(try ask("status").contains("1 refused"))
+            let status = try JSONSerialization.jsonObject(with: Data(ask("status", "--json").utf8)) as? [String: Any]
+            #expect((status?["images"] as? [String: Int])?["refused"] == 1)
+            #expect(server.process.stop() == 0)
+        }
+    }
+
     @Test func reportsOfImagesOfOneNameAreFilesOfTheirOwn() throws {
         try Bed.with { bed in
             let temporary = try TemporaryDirectory(on: bed)
