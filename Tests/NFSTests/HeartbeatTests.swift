@@ -1,8 +1,11 @@
-import Datastore
+import BlockStorage
+import Glibc
 import RPCGenClient
 import SunRPC
+import Synchronization
 import Testing
 
+@testable import Datastore
 @testable import NFS
 
 /// Which small WRITEs run among names and attributes.
@@ -27,6 +30,11 @@ struct HeartbeatTests {
         for number in 1...4 as ClosedRange<UInt8> { heartbeats.end(try file(number)) }
         #expect(heartbeats.begin(try file(4), by: 1))
     }
+}
+
+/// A value that other threads use while this one leaves it alone.
+private struct Held<Value>: @unchecked Sendable {
+    let value: Value
 }
 
 /// Where calls wait for their turn.
@@ -55,6 +63,34 @@ struct LaneTests {
                 // What is made anew has nobody's WRITEs.
                 if case .bulk = lane { #expect(isBulk && how == 0) } else { #expect(!isBulk || how == 1) }
             }
+        }
+    }
+
+    /// They wait in each other's way, on threads that others' LOOKUPs need.
+    @Test("Small stable WRITEs of one page keep nobody from looking names up")
+    func keepsSmallWritesOfAPageFromNames() async throws {
+        try await Session.run { session in
+            let target = try session.file("target", pattern(4096))
+            let ranges = try session.server.datastore.openFile(#require(FileHandle(target.bytes))).ranges
+            let ticket = ranges.beginWrite(ByteRange(offset: 0, length: 4096))
+            let writers = Held(value: try (0..<64).map { _ in try Session(session.server) })
+            let written = Atomic(0)
+            let threads = IOPool(name: "writers", threadCount: 64)
+            for number in 0..<64 {
+                threads.submit {
+                    let client = writers.value[number].client
+                    let status = try? client.write(target, offset: UInt(number * 16), pattern(16), FILE_SYNC).status
+                    if status == NFS3_OK { written.add(1, ordering: .relaxed) }
+                }
+            }
+            // The one thread for bulk data, and one of the two for names that the client may have.
+            for _ in 0..<2000 where ranges.waitingCount < 2 { usleep(10_000) }
+            #expect(ranges.waitingCount == 2)
+            #expect((try? session.client.lookup(session.root, "target").status) == NFS3_OK)
+            ranges.endWrite(ticket) { _, _ in }
+            threads.shutDown()
+            let count = written.load(ordering: .relaxed)
+            #expect(count == 64)
         }
     }
 

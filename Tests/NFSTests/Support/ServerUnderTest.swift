@@ -18,7 +18,8 @@ final class ServerUnderTest {
     /// The pool of the bulk lane: one thread, so that a test can occupy it.
     let bulkPool: IOPool
 
-    private static let metadataThreads = 2
+    /// Of which one client has two at most.
+    private static let metadataThreads = 3
     private let metadataPool: IOPool
     private let listingPool: IOPool
     private let group: MultiThreadedEventLoopGroup
