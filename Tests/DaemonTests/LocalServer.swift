@@ -89,6 +89,9 @@ final class Socket {
         _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, noSignal) }
     }
 
+    /// Ends the connection, also where a program that was started meanwhile has got the descriptor.
+    func end() { shutdown(descriptor, Int32(SHUT_RDWR)) }
+
     /// Whether the other end closes the connection within `seconds`.
     func isClosedByPeer(within seconds: Int) -> Bool {
         var timeout = timeval(tv_sec: seconds, tv_usec: 0)

@@ -77,6 +77,49 @@ struct NetworkTests {
         }
     }
 
+    /// What a flood has left of memory is the system's again when it is over, not malloc()'s for ever.
+    @Test func memoryGoesBackWhenALoadIsOver() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let server = try LocalServer(
+                serving: try temporary.makeDirectory("export"), ["--insecure"], in: temporary, on: bed)
+            _ = try server.list()
+            let before = try residentBytes(server.process)
+            try withLoad(on: server.port) {
+                try server.process.wait(upTo: 60, for: "a load") {
+                    ((try? residentBytes(server.process)) ?? 0) > before + 64 << 20
+                }
+            }
+            // It is looked at every five seconds. What lies between buffers that are in use stays.
+            try server.process.wait(upTo: 30, for: "the memory") {
+                ((try? residentBytes(server.process)) ?? .max) < before + 32 << 20
+            }
+            _ = try server.list()
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// Runs `body` while 96 clients have sent all but the end of a WRITE of 1 MiB.
+    private func withLoad(on port: UInt16, _ body: () throws -> Void) throws {
+        let length: UInt32 = 1 << 20
+        // A call of NFS version 3, procedure 7, without credentials; what follows is never looked at.
+        let words: [UInt32] = [length | 1 << 31, 1, 0, 2, 100_003, 3, 7, 0, 0, 0, 0]
+        let head = words.flatMap { word in withUnsafeBytes(of: word.bigEndian) { Array($0) } }
+        let record = head + [UInt8](repeating: 7, count: Int(length) - head.count)
+        let clients = try (0..<96).map { _ in try Socket() }
+        for client in clients {
+            try client.connect(to: port, fromPrivilegedPort: false)
+            client.send(record)
+        }
+        defer { for client in clients { client.end() } }
+        try body()
+    }
+
+    private func residentBytes(_ process: BackgroundProcess) throws -> Int {
+        let pages = try readText(of: "/proc/\(process.identifier)/statm").split(separator: " ")[1]
+        return (Int(pages) ?? 0) * 4096
+    }
+
     private func processorTicks(_ process: String) throws -> Int {
         let text = try readText(of: "/proc/\(process)/stat")
         let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
