@@ -20,7 +20,6 @@ func tests(of name: String, _ dependencies: [Target.Dependency] = [], exclude: [
 }
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
-let nioLocks: Target.Dependency = .product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -70,8 +69,8 @@ let package = Package(
                 "CLinux", "CNettle", "BlockStorage", "DiskImages", "Volumes", "Introspection", "Tiering", nioCore,
                 logging,
             ]),
-        module("SunRPC", ["CTIRPC", nioCore, nioLocks, nioPosix, logging], lifetimes),
-        module("NFS", ["SunRPC", "Datastore", nioCore, logging]),
+        module("SunRPC", ["CTIRPC", "BlockStorage", nioCore, nioPosix, logging], lifetimes),
+        module("NFS", ["BlockStorage", "SunRPC", "Datastore", nioCore, logging]),
         // What programs have in common that people type and read.
         module("Console", ["BlockStorage", arguments]),
         module("Control", ["BlockStorage", "Datastore", "SunRPC", nioCore, nioPosix, logging]),

@@ -33,7 +33,8 @@ public final class IOPool: Sendable {
     }
 
     /// As ``submit(of:_:)`` for work of which there will be more at once, until ``endBatch()``: the first piece wakes a
-    /// thread, and no other does that meanwhile, which would find work for no longer than it took to wake.
+    /// thread, and no other does that meanwhile, which would find work for no longer than it took to wake. What comes while
+    /// another's batch is open waits for the end of either.
     public func submitInBatch(of origin: WorkOrigin, _ work: @escaping Work) {
         queue.append(work, of: origin, inBatch: true)
     }

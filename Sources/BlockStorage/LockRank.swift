@@ -5,12 +5,14 @@ import Glibc
 /// What comes first are claims: turns, and places among the writes of a file, under which a thread may wait for I/O. What
 /// follows are locks: under them nothing waits for I/O, or for other calls to end. In a build without optimisation,
 /// taking one out of order, or waiting under a lock, ends the program with a message; otherwise nothing is kept and
-/// nothing checked. Locks without a rank take no part.
+/// nothing checked.
 public enum LockRank: Int, Sendable {
     /// The turn of an operation on one or two directories.
     case directoryTurn = 1
     /// The turn of an operation on the attributes of a file.
     case fileTurn
+    /// The turn of whoever attaches the redirect log, takes it away, or empties it after it has failed.
+    case administration
     /// A place among the writes under way on a file.
     case write
     /// The table of open files.
@@ -23,21 +25,23 @@ public enum LockRank: Int, Sendable {
     case session
     /// A part of the page cache.
     case cache
+    /// What may have a leaf taken under it.
+    case branch
+    /// All others.
+    case leaf
 
     /// Takes note that the calling thread is about to take a lock or claim of this rank.
     @inlinable @inline(__always)
-    public static func willLock(_ rank: LockRank?) {
+    public static func willLock(_ rank: LockRank) {
         #if DEBUG
-            guard let rank else { return }
             HeldRanks.push(rank)
         #endif
     }
 
     /// Takes note that the calling thread has given up a lock or claim of this rank.
     @inlinable @inline(__always)
-    public static func didUnlock(_ rank: LockRank?) {
+    public static func didUnlock(_ rank: LockRank) {
         #if DEBUG
-            guard let rank else { return }
             HeldRanks.pop(rank)
         #endif
     }

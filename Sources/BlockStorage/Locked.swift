@@ -9,13 +9,13 @@ public struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
     @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
     @usableFromInline let value: UnsafeMutablePointer<Value>
     #if DEBUG
-        @usableFromInline let rank: LockRank?
+        @usableFromInline let rank: LockRank
     #else
-        @usableFromInline var rank: LockRank? { nil }
+        @usableFromInline var rank: LockRank { .leaf }
     #endif
 
     /// Locks `value` away; `rank` is the lock's place in the order in which a thread takes several.
-    @inlinable public init(_ value: consuming sending Value, _ rank: LockRank? = nil) {
+    @inlinable public init(_ value: consuming sending Value, _ rank: LockRank = .leaf) {
         #if DEBUG
             self.rank = rank
         #endif

@@ -4,10 +4,10 @@ import Glibc
 public final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private let rank: LockRank?
+    private let rank: LockRank
 
     /// An unlocked monitor; `rank` is its place in the order in which a thread takes several locks.
-    public init(_ rank: LockRank? = nil) {
+    public init(_ rank: LockRank = .leaf) {
         self.rank = rank
         pthread_mutex_init(mutex, nil)
         var attributes = pthread_condattr_t()

@@ -31,7 +31,7 @@ public final class ControlServer: Sendable {
     private let pool = IOPool(name: "control", threadCount: ControlServer.threadCount)
     private let longPool = IOPool(name: "control-orders", threadCount: ControlServer.threadCount)
     private let connections = ConnectionCount()
-    private let listener = Mutex<(any Channel)?>(nil)
+    private let listener = Locked<(any Channel)?>(nil)
 
     /// A server for `datastore`, on the event loops of `group`; it does not listen yet.
     public init(datastore: Datastore, path: String, group: any EventLoopGroup, logger: Logger) {

@@ -1,5 +1,5 @@
+import BlockStorage
 import Logging
-import Synchronization
 
 /// A log that neither clients nor guests can fill: messages are cut off at a length, and each statement of the program
 /// gets so many lines at once and then one a second; the next that comes says how many were left out.
@@ -67,7 +67,7 @@ final class LogRates: Sendable {
     /// After that.
     static let interval = Duration.seconds(1)
 
-    private let rates = Mutex<[Place: Rate]>([:])
+    private let rates = Locked<[Place: Rate]>([:])
 
     /// How many lines of `place` were left out since the last, or nil when this one is, too.
     func admit(_ place: Place, at now: ContinuousClock.Instant) -> Int? {

@@ -1,6 +1,6 @@
+import BlockStorage
 import CLinux
 import SunRPC
-import Synchronization
 
 /// Gives memory back to the system that calls and replies do not use any more.
 ///
@@ -13,7 +13,7 @@ final class MemoryReturn: Sendable {
     private static let rest = 4 << 20
     private static let interval = Duration.seconds(5)
 
-    private let task = Mutex<Task<Void, Never>?>(nil)
+    private let task = Locked<Task<Void, Never>?>(nil)
 
     /// Watches `server` until ``stop()``.
     func start(_ server: RPCServer) {

@@ -7,7 +7,6 @@ import NFS
 import NIOCore
 import NIOPosix
 import SunRPC
-import Synchronization
 
 /// The programs, the sockets that they are served on, and the threads that they run on.
 final class Server: Sendable {
@@ -32,7 +31,7 @@ final class Server: Sendable {
     private let server: RPCServer
     private let nfs: NFSProgram
     private let mount: MountProgram
-    private let registration = Mutex<PortmapRegistration?>(nil)
+    private let registration = Locked<PortmapRegistration?>(nil)
     private let control: ControlServer
     private let isControlRequired: Bool
     private let memoryReturn = MemoryReturn()
@@ -97,7 +96,8 @@ final class Server: Sendable {
 
     /// Answers what is in flight, puts everything on stable storage, and ends.
     func stop() async {
-        registration.withLock { $0?.unregister() }
+        let registered = registration.withLock { $0 }
+        registered?.unregister()
         memoryReturn.stop()
         await control.stop()
         await server.shutDown()

@@ -182,7 +182,8 @@ struct IOPoolTests {
         }
         let seen = Locked(0)
         pool.submit(of: WorkOrigin(client: 2, connection: 20)) {
-            seen.withLock { seen in seen = time.withLock { $0[1, default: 0] } }
+            let share = time.withLock { $0[1, default: 0] }
+            seen.withLock { $0 = share }
         }
         gate.signal()
         pool.shutDown()

@@ -12,7 +12,7 @@ struct LockedTests {
     }
 
     @Test func nobodyIsLetInBesideAnother() {
-        let value = Locked(1)
+        let value = Locked(1, .branch)
         let beside = Locked<Int?>(0)
         let pool = IOPool(name: "test", threadCount: 1)
         value.withLock { _ in

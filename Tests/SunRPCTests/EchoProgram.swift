@@ -47,9 +47,12 @@ final class EchoProgram: RPCProgram {
 
     private let held = Mutex<[Held]>([])
     private let handled = Atomic<Int>(0)
+    private let batches = Atomic<Int>(0)
 
     /// The calls that were handed to this program.
     var handledCount: Int { handled.load(ordering: .relaxed) }
+    /// How often calls were handed out together of which some were left for later.
+    var batchCount: Int { batches.load(ordering: .relaxed) }
     /// The calls that are kept.
     var heldCount: Int { held.withLock { $0.count } }
 
@@ -60,6 +63,8 @@ final class EchoProgram: RPCProgram {
             return held
         }
     }
+
+    func endBatch() { batches.add(1, ordering: .relaxed) }
 
     func mostReplyBytes(procedure: UInt32, arguments: ByteBuffer) -> Int {
         guard [Procedure.blob, Procedure.holdBlob].contains(procedure) else { return 400 }

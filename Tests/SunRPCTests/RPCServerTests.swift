@@ -32,6 +32,21 @@ import Testing
         }
     }
 
+    @Test func aBatchEndsWhenCallsAreLeftForLaterAndOnlyThen() async throws {
+        try await withLoopback { loopback in
+            let client = try await loopback.connect()
+            for xid: UInt32 in 1...3 {
+                try await client.send(record(call(xid: xid, procedure: Procedure.null)))
+                #expect(try await client.reply() == success(xid: xid))
+            }
+            #expect(loopback.program.batchCount == 0)
+            try await client.send(record(call(xid: 4, procedure: Procedure.hold)))
+            try await eventually("the end of a batch") { loopback.program.batchCount == 1 }
+            for held in loopback.program.takeHeld() { held.release() }
+            #expect(try await client.reply() == success(xid: 4))
+        }
+    }
+
     @Test func manyPipelinedCallsAreAllAnswered() async throws {
         try await withLoopback { loopback in
             let client = try await loopback.connect()

@@ -74,6 +74,7 @@ final class ExportRoot: Sendable {
         let file = openat(descriptor, ".", linux_o_tmpfile | O_WRONLY | O_CLOEXEC, 0)
         guard file >= 0 else { return false }
         defer { close(file) }
+        LockRank.willWait(for: "a flush")
         guard fsync(file) == 0 else { throw DatastoreError.lastSystemError("sync") }
         return true
     }

@@ -24,7 +24,7 @@ final class InodeSearch: Sendable {
     private static let capacity = 10_000
 
     private let patience: Duration
-    private let monitor = Monitor()
+    private let monitor = Monitor(.branch)
     nonisolated(unsafe) private var state = State()
 
     init(patience: Duration) {

@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -33,7 +34,8 @@ struct KernelHandle: Sendable {
 
     /// Opens the file; `directory` is open for reading in the same file system. -1 with `errno` set on failure.
     func open(under directory: Int32, flags: Int32) -> Int32 {
-        withUnsafeBytes(of: bytes) { buffer in
+        LockRank.willWait(for: "an open")
+        return withUnsafeBytes(of: bytes) { buffer in
             linux_open_by_handle_at(
                 directory, buffer.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(count), Int32(type), flags)
         }

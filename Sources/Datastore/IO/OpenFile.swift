@@ -212,7 +212,14 @@ final class OpenFile: Sendable {
     }
 
     /// Opens the file anew for the next write, which may fare better.
-    func closeWriter() { writable.withLock { $0 = nil } }
+    func closeWriter() {
+        // Closed when nobody holds the lock: that may wait for I/O.
+        let closed = writable.withLock { writable in
+            defer { writable = nil }
+            return writable
+        }
+        withExtendedLifetime(closed) {}
+    }
 
     /// Called twice a second: closes the descriptor that is written to when it has not been for `rounds` calls.
     func closeIdleWriter(after rounds: Int) {

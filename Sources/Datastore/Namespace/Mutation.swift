@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 
@@ -113,6 +114,7 @@ extension OwnedDescriptor {
 
     /// Makes it durable that the file has lost its last name, whoever removed it.
     func syncRemoval() throws(DatastoreError) {
+        LockRank.willWait(for: "a flush")
         if root.hasOneJournal, try root.commitJournal() { return }
         guard linux_syncfs(root.descriptor) == 0 else { throw DatastoreError.lastSystemError("sync") }
     }
@@ -122,6 +124,7 @@ extension OwnedDescriptor {
     /// Links and special files cannot be opened for that, nor can a server that is not root open what it may not
     /// read: the whole file system is synced then.
     func sync() throws(DatastoreError) {
+        LockRank.willWait(for: "a flush")
         if fsync(rawValue) == 0 { return }
         guard errno == EBADF else { throw DatastoreError.lastSystemError("sync") }
         if type == .regular || type == .directory, let readable = try? reopened(O_RDONLY) {

@@ -90,6 +90,7 @@ extension Datastore {
     }
 
     private static func renewTime(of file: OwnedDescriptor) throws(DatastoreError) {
+        LockRank.willWait(for: "a flush")
         let times = [
             timespec(tv_sec: 0, tv_nsec: linux_utime_omit), timespec(tv_sec: 0, tv_nsec: linux_utime_now),
         ]

@@ -1,3 +1,4 @@
+import BlockStorage
 import Glibc
 
 /// The directory in which the server keeps what must outlive it: the key of its file handles,
@@ -120,6 +121,7 @@ struct StateDirectory {
 
     /// Makes a file with a name like that of `file`, and its bytes durable; returns its path.
     private func writeBeside(_ file: String, _ content: [UInt8]) throws(DatastoreError) -> String {
+        LockRank.willWait(for: "a flush")
         let temporary = "\(file).\(getpid()).\(UInt32.random(in: 0 ... .max))"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw DatastoreError.lastSystemError(temporary) }

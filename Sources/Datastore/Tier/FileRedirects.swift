@@ -21,7 +21,7 @@ final class FileRedirects: Sendable {
     /// The attachment of the log with which the file was found not to be refused.
     private let knownAttachment = Atomic<UInt64>(0)
     private let sequentialWrites = Locked(SequentialWrites())
-    private let mode = Locked(DatastoreConfiguration.TierMode.writeback)
+    private let mode = Locked(DatastoreConfiguration.TierMode.writeback, .branch)
     private let knownPath = Locked("")
 
     init?(of file: OwnedDescriptor, _ tier: RedirectTier, _ images: ImageIdentities) {

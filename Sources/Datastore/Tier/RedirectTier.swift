@@ -47,7 +47,7 @@ final class RedirectTier: Sendable {
     /// See ``Datastore/findReplacements()``.
     let replacements = Locked(Replacements())
     /// Held by whoever attaches, detaches or evacuates.
-    let administration = Locked(())
+    let administration = Locked((), .administration)
     let stopping = Atomic(false)
     /// Whether administrators are to wait no longer, as the server stops.
     let administrationEnds = Atomic(false)

@@ -1,4 +1,4 @@
-import Synchronization
+import BlockStorage
 
 /// Who mounted what, as far as clients say so: for DUMP and people, nothing depends on it.
 ///
@@ -10,7 +10,7 @@ final class MountTable: Sendable {
     }
 
     private static let capacity = 1024
-    private let entries = Mutex<[Entry]>([])
+    private let entries = Locked<[Entry]>([])
 
     func add(_ entry: Entry) {
         entries.withLock { entries in

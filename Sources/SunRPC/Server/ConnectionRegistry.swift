@@ -1,5 +1,5 @@
+import BlockStorage
 import NIOCore
-import Synchronization
 
 /// The open connections of a server, and the rule for who may become one.
 ///
@@ -39,7 +39,7 @@ final class ConnectionRegistry: Sendable {
     /// `IPPORT_RESERVED`
     private static let firstUnprivilegedPort = 1024
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let limits: RPCLimits
     private let isAllowed: @Sendable (SocketAddress) -> Bool
 

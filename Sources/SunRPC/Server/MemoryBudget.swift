@@ -1,4 +1,4 @@
-import Synchronization
+import BlockStorage
 
 /// The memory for calls that were received and replies that are made or wait to be sent, of all connections.
 ///
@@ -36,7 +36,7 @@ final class MemoryBudget: Sendable {
 
     private let total: Int
     private let share: Int
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// - Parameters:
     ///   - total: Bytes for all.

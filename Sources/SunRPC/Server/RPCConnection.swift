@@ -1,5 +1,5 @@
+import BlockStorage
 import Logging
-import NIOConcurrencyHelpers
 import NIOCore
 import Synchronization
 
@@ -78,7 +78,7 @@ final class RPCConnection: ChannelInboundHandler, @unchecked Sendable {
     private var recordTimer: Scheduled<Void>?
 
     /// Answers of other threads that wait for the event loop.
-    private let outbox = NIOLockedValueBox<[Answer]>([])
+    private let outbox = Locked<[Answer]>([])
 
     private struct Answer {
         let reply: ByteBuffer
@@ -302,7 +302,9 @@ extension RPCConnection {
     /// Hands out the calls that were received, up to the limits; whether none is left.
     @discardableResult
     private func dispatchCalls() -> Bool {
-        defer { programs.endBatch() }
+        let before = callsInFlight
+        // What was answered at once has handed nothing to a pool, and waits for none's lock.
+        defer { if callsInFlight > before { programs.endBatch() } }
         while state == .open {
             guard isBelowLimits else { return false }
             if let record = stalled.take() {
@@ -455,7 +457,7 @@ extension RPCConnection {
             finish(Answer(reply: reply, bytes: bytes))
             return afterAnswers()
         }
-        let isFirst = outbox.withLockedValue { outbox in
+        let isFirst = outbox.withLock { outbox in
             outbox.append(Answer(reply: reply, bytes: bytes))
             return outbox.count == 1
         }
@@ -476,7 +478,7 @@ extension RPCConnection {
     }
 
     private func sendOutbox() {
-        let answers = outbox.withLockedValue { outbox in
+        let answers = outbox.withLock { outbox in
             let answers = outbox
             outbox.removeAll(keepingCapacity: false)
             return answers

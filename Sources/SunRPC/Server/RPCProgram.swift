@@ -13,7 +13,8 @@ public protocol RPCProgram: Sendable {
     /// Called on the event loop of the connection: it must not block. It may answer before it returns, which costs
     /// least, or later and from any thread. The order of the answers is free.
     func handle(_ call: RPCCall, _ responder: RPCResponder)
-    /// Called when the calls that had been received together were handed out, after the last of them.
+    /// Called when the calls that had been received together were handed out, after the last of them, unless all were
+    /// answered at once. A program that hands calls on to another hands this on, too: else they may wait for ever.
     func endBatch()
     /// About the most bytes that the reply to a call can have, results alone; the memory for them is set aside before
     /// the call is carried out. Any bytes may be in `arguments`.

@@ -1,7 +1,7 @@
+import BlockStorage
 public import Logging
 public import NIOCore
 import NIOPosix
-import Synchronization
 
 /// Serves RPC programs over TCP: listeners, their connections, and an orderly end.
 public final class RPCServer: Sendable {
@@ -11,7 +11,7 @@ public final class RPCServer: Sendable {
     private let logger: Logger
     private let registry: ConnectionRegistry
     private let budget: MemoryBudget
-    private let listeners = Mutex<[any Channel]>([])
+    private let listeners = Locked<[any Channel]>([])
 
     /// A server of `programs` that does not listen yet.
     ///

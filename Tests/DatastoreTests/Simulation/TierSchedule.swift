@@ -35,7 +35,7 @@ final class TierSchedule: @unchecked Sendable {
     }
 
     let machine: TierMachine
-    let model = Locked(TierModel())
+    let model = Locked(TierModel(), .branch)
     /// What counted when the power failed.
     private let modelAtCut = Locked<TierModel?>(nil)
     private var random: SplitMix64
