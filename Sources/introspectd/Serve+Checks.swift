@@ -14,7 +14,7 @@ extension Serve {
 
     /// Of what is not UTF-8 another name is left by now.
     func checkArgumentsAreText() throws {
-        for argument in (0..<Int(CommandLine.argc)).compactMap({ CommandLine.unsafeArgv[$0] }) {
+        for argument in (1..<max(1, Int(CommandLine.argc))).compactMap({ CommandLine.unsafeArgv[$0] }) {
             let bytes = ByteString(UnsafeRawBufferPointer(start: argument, count: strlen(argument)))
             guard bytes.text == nil else { continue }
             throw ValidationError("\(bytes): is not UTF-8, expected a name that is")

@@ -117,7 +117,13 @@ extension Datastore {
         // With each name that comes or goes it would seem to be changed by another program.
         try checkRegular(file.openedAttributes)
         if noteReplacement(by: file) { try checkIsWhole(handle) }
-        return files.enter(file, for: handle)
+        let entered = files.enter(file, for: handle)
+        // It may have come to be refused meanwhile, unseen by those who close what is (``forgetRefusedImages()``).
+        if entered.redirects?.isRefused == true {
+            files.forget(entered.identity)
+            try checkIsWhole(handle)
+        }
+        return entered
     }
 
     /// The attributes of an open file now; a file without a name is gone for clients.

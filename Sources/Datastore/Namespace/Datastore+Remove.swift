@@ -1,3 +1,4 @@
+import BlockStorage
 import CLinux
 import Glibc
 import Tiering
@@ -33,6 +34,7 @@ extension Datastore {
                 let entry = try existingEntry(name, of: directory)
                 guard mayRemove(entry, after: announced) else { return NameRemoval.superseded }
                 try impersonation.run(as: effective(credentials, on: directory.root)) { () throws(DatastoreError) in
+                    LockRank.willWait(for: "a removal")
                     guard name.withCString({ unlinkat(directory.rawValue, $0, flags) }) == 0 else {
                         throw DatastoreError.lastSystemError("remove")
                     }
@@ -102,6 +104,7 @@ extension Datastore {
         let replaced = try existingEntry(destination.name, of: destination.directory)
         guard mayRemove(replaced, after: announced) else { return .superseded }
         try impersonation.run(as: effective(credentials, on: root), mayTakeSpace: true) { () throws(DatastoreError) in
+            LockRank.willWait(for: "a rename")
             let status = source.name.withCString { from in
                 destination.name.withCString { to in
                     renameat(source.directory.rawValue, from, destination.directory.rawValue, to)
@@ -111,6 +114,7 @@ extension Datastore {
         }
         guard let file else { return .done(nil) }
         files.noteNameChange(of: file)
+        noteMove(of: file)
         var removed: OwnedDescriptor?
         if let replaced {
             guard !replaced.isSameFile(as: file) else { return .done(nil) }

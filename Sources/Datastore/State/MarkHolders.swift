@@ -32,27 +32,34 @@ struct MarkHolders {
     /// Looks for those who have marked the open directory `descriptor`, but not by that descriptor, with one of `marks`
     /// for the sake of the open directory `export`.
     init(of descriptor: Int32, _ marks: ClosedRange<Int64>, export: Int32, _ impersonation: Impersonation) {
-        guard let mine = Locks(of: descriptor, in: "/proc/self").directory else {
+        guard let mine = Locks(of: descriptor, in: "/proc/self")?.directory else {
             areAllSeen = false
             return
         }
         for process in Self.numbers(in: "/proc") ?? [] {
             let place = "/proc/\(process)"
             guard let all = Self.numbers(in: "\(place)/fd") else {
-                // One that has ended has no marks any more.
-                if errno != ENOENT, errno != ESRCH { areAllSeen = false }
+                noteUnseen()
                 continue
             }
             let descriptors = all.filter { process != getpid() || $0 != descriptor }
             let hasMarked = descriptors.contains { other in
+                guard let locks = Locks(of: other, in: place) else {
+                    noteUnseen()
+                    return false
+                }
                 // The device is the superblock's, the same for all subvolumes of a btrfs, whose inode numbers repeat.
-                Locks(of: other, in: place).marks.contains { $0.file == mine && marks.overlaps($0.bytes) }
-                    && Self.isSame("\(place)/fd/\(other)", descriptor)
+                return locks.marks.contains { $0.file == mine && marks.overlaps($0.bytes) }
+                    && isSame("\(place)/fd/\(other)", descriptor)
             }
-            guard hasMarked, let user = ProcessUser(of: place) else { continue }
+            guard hasMarked else { continue }
+            guard let user = ProcessUser(of: place) else {
+                noteUnseen()
+                continue
+            }
             let name = "process \(process) (\(Self.command(of: place)))"
             let couldHarm = [export, descriptor].contains { user.mayTakeNames(from: $0, impersonation) }
-            if couldHarm, descriptors.contains(where: { Self.isServersFile("\(place)/fd/\($0)") }) {
+            if couldHarm, descriptors.contains(where: { isServersFile("\(place)/fd/\($0)") }) {
                 server = name
                 return
             }
@@ -67,18 +74,29 @@ struct MarkHolders {
             && link("/proc/self/ns/pid") == "pid:[4026531836]" && link("/proc/self/ns/user") == "user:[4026531837]"
     }
 
-    private static func isSame(_ path: String, _ descriptor: Int32) -> Bool {
+    /// Something could not be read, `errno` says why: one that has ended has no marks any more, a security module may hide
+    /// the others.
+    private mutating func noteUnseen() {
+        if errno != ENOENT, errno != ESRCH { areAllSeen = false }
+    }
+
+    private mutating func isSame(_ path: String, _ descriptor: Int32) -> Bool {
         var (one, other) = (stat(), stat())
-        return stat(path, &one) == 0 && fstat(descriptor, &other) == 0 && one.st_dev == other.st_dev
-            && one.st_ino == other.st_ino
+        guard stat(path, &one) == 0, fstat(descriptor, &other) == 0 else {
+            noteUnseen()
+            return false
+        }
+        return one.st_dev == other.st_dev && one.st_ino == other.st_ino
     }
 
     /// Whether an open file has the name of the file in its state directory that every server has open.
-    private static func isServersFile(_ path: String) -> Bool {
-        var status = stat()
-        guard let file = link(path), stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else {
+    private mutating func isServersFile(_ path: String) -> Bool {
+        guard let file = Self.link(path) else {
+            noteUnseen()
             return false
         }
+        var status = stat()
+        guard stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG else { return false }
         return ["", " (deleted)"].contains { file.hasSuffix("/\(ServerLocks.fileName)\($0)") }
     }
 
@@ -118,8 +136,10 @@ private struct Locks {
     /// The file that is marked.
     var directory: Substring? { marks.first?.file }
 
-    init(of descriptor: Int32, in place: String) {
-        let text = String(decoding: ProcessFile.read("\(place)/fdinfo/\(descriptor)") ?? [], as: UTF8.self)
+    /// Nil and `errno` when they cannot be read.
+    init?(of descriptor: Int32, in place: String) {
+        guard let bytes = ProcessFile.read("\(place)/fdinfo/\(descriptor)") else { return nil }
+        let text = String(decoding: bytes, as: UTF8.self)
         for line in text.split(separator: "\n") where line.hasPrefix("lock:") {
             // lock: 1: OFDLCK ADVISORY READ -1 fe:00:253853 1 1
             let words = line.split { $0 == " " || $0 == "\t" }

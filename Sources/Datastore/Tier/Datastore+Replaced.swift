@@ -86,6 +86,25 @@ extension Datastore {
         return true
     }
 
+    /// Takes note that a file, or a directory and all that is in it, has got another name, before the client is told: by its
+    /// path the next start finds what stands in an image's place, and it may stand in one's place itself now (invariant 1).
+    func noteMove(of moved: OwnedDescriptor) {
+        guard tier.isInUse else { return }
+        let open =
+            moved.type == .directory
+            ? files.openFiles : [files.file(device: moved.device, inode: moved.inode)].compactMap(\.self)
+        var renamed: [FileRedirects] = []
+        for file in open {
+            guard let redirects = file.redirects, let path = file.descriptor.currentPath, path != redirects.path else {
+                continue
+            }
+            redirects.noteRename(to: path)
+            renamed.append(redirects)
+            if noteReplacement(by: file.descriptor) { files.forget(file.identity) }
+        }
+        tier.noteRenames(renamed)
+    }
+
     /// Has files looked into that were refused when they were opened.
     func lookIntoReleased() {
         for file in files.openFiles where file.member == nil && file.redirects != nil { file.requestIdentification() }

@@ -162,16 +162,14 @@ extension Datastore {
                     + "one: have the old file back, or lose its blocks with --keep file")
         }
         // Clients must know that what they have written may be gone, from the moment that it is.
-        if !keepingLog { verifier.renew() }
+        verifier.renew()
         defer {
-            if !keepingLog { verifier.renew() }
+            verifier.renew()
             lookIntoReleased()
             openImages()
         }
         for image in changed {
-            // First, while clients are refused: what the log has past the end would be cut off for them (invariant 2).
-            if keepingLog { try lengthen(image) }
-            try tier.resolve(image, keepingLog: keepingLog)
+            try tier.resolve(image, keepingLog: keepingLog) { () throws(DatastoreError) in try lengthen(image) }
         }
         for image in replaced { try tier.forgetOrphan(image) }
     }
@@ -308,6 +306,8 @@ extension Datastore {
             tier.setUnreachable(nil, image)
             // It may be open from before a log was attached by which it is refused (invariant 3).
             try checkIsWhole(handle)
+            // Of another export of its file system the handle is another.
+            guard !tier.isRefused(image) else { throw DatastoreError(.io, "is refused") }
             file = try openFile(handle)
         } catch {
             let path = tier.register.entries[image]?.description ?? image.hexadecimal

@@ -129,6 +129,8 @@ extension RedirectRegister {
         let isOld = known.epoch.map { $0 < label.epoch } ?? false
         guard isOld || mayLackImages else { return false }
         try noteLacking(areDoubtful: known.wasAway || !isInSameFile)
+        // An administrator who gives up a log that cannot be opened gives up this one.
+        if isOld { try notes.change { $0.epoch = label.epoch } }
         return isOld
     }
 

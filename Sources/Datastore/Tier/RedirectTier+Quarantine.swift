@@ -94,9 +94,14 @@ extension RedirectTier {
 
     /// Serves an image again that was refused because somebody else had changed it.
     ///
-    /// - Parameter keepingLog: whether what the log has of it counts; else it is lost.
+    /// - Parameters:
+    ///   - keepingLog: whether what the log has of it counts; else it is lost.
+    ///   - lengthen: makes the file as long as the log knows it: while clients are refused, for what the log has past the
+    ///     end would be cut off for them (invariant 2).
     /// - Throws: also when it is not refused for that, or no more: another administrator may have had his turn before.
-    func resolve(_ image: ImageIdentity, keepingLog: Bool) throws(DatastoreError) {
+    func resolve(
+        _ image: ImageIdentity, keepingLog: Bool, lengthen: () throws(DatastoreError) -> Void
+    ) throws(DatastoreError) {
         try exclusively { () throws(DatastoreError) in
             let path = register.entries[image]?.description ?? image.hexadecimal
             guard register.isQuarantined(image) else {
@@ -109,6 +114,7 @@ extension RedirectTier {
                         .invalidArgument,
                         "\(path): the redirect log is not at hand; say so when it is attached again")
                 }
+                try lengthen()
                 try register.setQuarantined(false, image)
                 attachment?.destager.forgetFailure(of: image)
                 return

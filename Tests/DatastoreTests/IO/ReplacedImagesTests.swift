@@ -108,6 +108,49 @@ struct ReplacedImagesTests {
         }
     }
 
+    /// It is open by another name, and would never be looked at as it is opened.
+    @Test(arguments: ["disk.img", "directory/disk.img"])
+    func aFileThatAClientMovesIntoThePlaceIsRefused(path: String) throws {
+        let isInDirectory = path != "disk.img"
+        if isInDirectory {
+            try #require(mkdir(bed.path("directory"), 0o755) == 0)
+            try #require(rename(bed.path("disk.img"), bed.path(path)) == 0)
+        }
+        var offset = 0
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, _ in
+            let root = try bed.root(datastore)
+            let directory = isInDirectory ? try datastore.lookup(root, "directory", as: .root).handle : root
+            offset = try bed.redirect(datastore, datastore.lookup(directory, "disk.img", as: .root).handle)
+        }
+        try #require(unlink(bed.path(path)) == 0)
+        if isInDirectory {
+            try #require(rmdir(bed.path("directory")) == 0 && mkdir(bed.path("elsewhere"), 0o755) == 0)
+            try #require(rename(bed.path("other.img"), bed.path("elsewhere/disk.img")) == 0)
+        }
+        try bed.serve(.writeback, handleOf: isInDirectory ? "elsewhere" : "other.img") { datastore, handle in
+            let root = try bed.root(datastore)
+            let file = isInDirectory ? try datastore.lookup(handle, "disk.img", as: .root).handle : handle
+            _ = try bed.read(offset, file, datastore)
+            if isInDirectory {
+                _ = try datastore.rename(root, "elsewhere", to: root, "directory", as: .root)
+            } else {
+                _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+            }
+            expectRefusal(file, at: offset, datastore)
+        }
+    }
+
+    /// By the old path what is put in the image's place would not be found.
+    @Test func anImageIsOnRecordByItsNewNameWhenItsRenamingIsAnswered() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "disk.img", to: root, "moved.img", as: .root)
+            let paths = datastore.tier.register.images.values.map(\.path.description)
+            #expect(paths == [bed.path("moved.img")])
+        }
+    }
+
     @Test func itIsServedOnceTheImageIsForgotten() throws {
         var offset = 0
         try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }

@@ -65,7 +65,7 @@ struct SavedMapFileTests {
 
     private func saveMap(of image: String, at path: String) throws {
         let device = try FileDevice(path: image, access: .readOnly, mode: .buffered)
-        let stamp = try #require(SavedMap.FileStamp(path: image))
+        let stamp = try #require(SavedMap.FileStamp(location: ByteString(image)))
         let saved = try DiskIntrospector.savedMap(of: DeviceReader(device), name: image, files: [stamp])
         try Data(#require(saved).map.encoded).write(to: URL(filePath: path))
     }

@@ -211,7 +211,7 @@ struct TierAdministrationTests {
             let image = try #require(datastore.tier.register.entries.keys.first)
             let path = bed.path("disk.img")
             #expect(failure { try datastore.resolve(path, keepingLog: keepingLog) } == .invalidArgument)
-            #expect(failure { try datastore.tier.resolve(image, keepingLog: keepingLog) } == .invalidArgument)
+            #expect(failure { try datastore.tier.resolve(image, keepingLog: keepingLog) {} } == .invalidArgument)
             #expect(failure { try datastore.tier.forgetOrphan(image) } == .invalidArgument)
             #expect(datastore.tierStatus().liveBytes == 4096)
             try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
