@@ -1,4 +1,4 @@
-import Glibc
+import CLinux
 
 /// The order in which a thread takes what it holds: from the lowest rank to the highest, none twice.
 ///
@@ -78,18 +78,14 @@ public enum LockRank: Int, Sendable {
     @usableFromInline enum HeldRanks {
         /// All that are locks.
         private static let locks: UInt = ~(bit(.openFiles) - 1)
-        private static let key: pthread_key_t = {
-            var key = pthread_key_t()
-            guard pthread_key_create(&key, nil) == 0 else { fatalError("no key for the ranks of locks") }
-            return key
-        }()
 
+        /// What is generic asks for memory each time in a build for debugging: no `<<`, no thread's value by a pointer.
         private static var held: UInt {
-            get { UInt(bitPattern: pthread_getspecific(key)) }
-            set { pthread_setspecific(key, UnsafeRawPointer(bitPattern: newValue)) }
+            get { linux_thread_number() }
+            set { linux_set_thread_number(newValue) }
         }
 
-        private static func bit(_ rank: LockRank) -> UInt { 1 << UInt(rank.rawValue) }
+        private static func bit(_ rank: LockRank) -> UInt { 1 &<< UInt(rank.rawValue) }
 
         @usableFromInline static func push(_ rank: LockRank) {
             let held = held

@@ -233,3 +233,9 @@ int linux_unshare_mounts(void) {
     if (unshare(CLONE_NEWNS) != 0) return -1;
     return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
+
+static _Thread_local unsigned long thread_number;
+
+unsigned long linux_thread_number(void) { return thread_number; }
+
+void linux_set_thread_number(unsigned long number) { thread_number = number; }

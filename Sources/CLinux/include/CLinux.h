@@ -155,4 +155,8 @@ int linux_syncfs(int file);
 /// unshare(CLONE_NEWNS), and what is mounted from now on stays in the new namespace; 0, or -1 and errno.
 int linux_unshare_mounts(void);
 
+/// A number of the calling thread's own, 0 at first, and what sets it.
+unsigned long linux_thread_number(void);
+void linux_set_thread_number(unsigned long number);
+
 #endif
