@@ -79,7 +79,6 @@ public enum LockRank: Int, Sendable {
         /// All that are locks.
         private static let locks: UInt = ~(bit(.openFiles) - 1)
 
-        /// What is generic asks for memory each time in a build for debugging: no `<<`, no thread's value by a pointer.
         private static var held: UInt {
             get { linux_thread_number() }
             set { linux_set_thread_number(newValue) }

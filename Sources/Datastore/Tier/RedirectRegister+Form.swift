@@ -2,8 +2,8 @@ import BlockStorage
 import Tiering
 
 /// Lines of the register: `log` and the identity of the log that counts, in hexadecimal; `void`, the identity of one that
-/// does not count any more and, where it is known, its last epoch; `image`, an image's identity, its file system's mark and the path that it had; of an
-/// image that has such a line `quarantined` and `removing` with its identity, and `stopped`, its identity, its size, and
+/// does not count any more and, where it is known, its last epoch; `image`, an image's identity, its file system's mark
+/// and the path that it had; of an image that has such a line `quarantined` and `removing` with its identity, and `stopped`, its identity, its size, and
 /// seconds and nanoseconds of its time of change; `incomplete` when the log may have images that should stand here, with
 /// `doubtful` when those are to be quarantined.
 extension RedirectRegister.Content {
