@@ -6,7 +6,10 @@
 #include <linux/capability.h>
 #include <linux/openat2.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/mman.h>
@@ -110,15 +113,47 @@ ssize_t linux_getxattr(const char *path, const char *name, void *value, size_t s
     return getxattr(path, name, value, size);
 }
 
+enum { mostHeaps = 4 };
+
 void linux_keep_freed_memory(size_t kept) {
     // The largest threshold that malloc() takes: half of one of its heaps.
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, (int)kept);
     // By default eight for each processor, each of which keeps what it has.
-    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_ARENA_MAX, mostHeaps);
 }
 
-void linux_give_back_memory(void) { malloc_trim(0); }
+struct heap_cut { sem_t allocated, mayFree; };
+
+static void *cut_top_of_heap(void *argument) {
+    struct heap_cut *cut = argument;
+    // Of a size at which free() looks at the top of the heap.
+    void *volatile memory = malloc(256 << 10);
+    sem_post(&cut->allocated);
+    while (sem_wait(&cut->mayFree) != 0) {}
+    free(memory);
+    return NULL;
+}
+
+void linux_give_back_memory(size_t kept) {
+    malloc_trim(0);
+    // That leaves the tops of all heaps but the first, up to the threshold. free() cuts the top of its thread's heap. A
+    // new thread gets a heap that no thread has, else the next in turn: none may end before all have theirs.
+    enum { most = 2 * mostHeaps };
+    struct heap_cut cut;
+    pthread_t threads[most];
+    unsigned started = 0;
+    mallopt(M_TRIM_THRESHOLD, 0);
+    sem_init(&cut.allocated, 0, 0);
+    sem_init(&cut.mayFree, 0, 0);
+    while (started < most && pthread_create(&threads[started], NULL, cut_top_of_heap, &cut) == 0) started++;
+    for (unsigned i = 0; i < started; i++) while (sem_wait(&cut.allocated) != 0) {}
+    for (unsigned i = 0; i < started; i++) sem_post(&cut.mayFree);
+    for (unsigned i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    sem_destroy(&cut.allocated);
+    sem_destroy(&cut.mayFree);
+    mallopt(M_TRIM_THRESHOLD, (int)kept);
+}
 
 int linux_memfd_create(const char *name) {
     return memfd_create(name, MFD_CLOEXEC);

@@ -195,13 +195,9 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    /// Bytes of freed buffers that a heap keeps for the next.
-    private static let keptMemory = 64 << 20
-
     private func serve(_ logger: Logger) async throws {
         Self.raiseDescriptorLimit()
-        // Without it replies of a megabyte cost as much in page faults as in copying.
-        linux_keep_freed_memory(Self.keptMemory)
+        MemoryReturn.keepFreedMemory()
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sigusr1, .sighup)
         logMissingLogDirectories(logger)
         let datastore = try Datastore(configuration: configuration, logger: logger)

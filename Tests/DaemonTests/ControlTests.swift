@@ -376,14 +376,14 @@ private final class LocalSocket: Sendable {
     private let descriptor: Int32
 
     init(connectedTo path: String) throws {
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard Self.with(path, { connect(descriptor, $0, $1) }) == 0 else {
             throw TestBedError("cannot connect to \(path)")
         }
     }
 
     init(listeningAt path: String) throws {
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard Self.with(path, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, 1) == 0 else {
             throw TestBedError("cannot listen at \(path)")
         }

@@ -87,8 +87,8 @@ ssize_t linux_getxattr(const char *path, const char *name, void *value, size_t s
 /// a heap: pages of a new one would be zeroed and mapped again for every buffer. There are four heaps at most.
 void linux_keep_freed_memory(size_t kept);
 
-/// malloc_trim(0): gives what is free back to the kernel, wherever in the heaps it is.
-void linux_give_back_memory(void);
+/// Gives what is free back to the kernel, wherever in the heaps it is. `kept` as for linux_keep_freed_memory().
+void linux_give_back_memory(size_t kept);
 
 /// memfd_create with MFD_CLOEXEC: a file that lives in memory.
 int linux_memfd_create(const char *name);
