@@ -24,6 +24,16 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+/// The next file that is opened gets the lowest free number. Were standard error closed at the start, that would be an image
+/// or the log, and what is printed would land in it. As glibc does for set-user-id programs: what is read from or written
+/// to these fails as it does without them.
+__attribute__((constructor)) static void occupy_standard_streams(void) {
+    for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; stream++) {
+        if (fcntl(stream, F_GETFD) == 0 || errno != EBADF) continue;
+        if (open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) != stream) abort();
+    }
+}
+
 const int linux_at_empty_path = AT_EMPTY_PATH;
 const int linux_cap_chown = CAP_CHOWN;
 const int linux_cap_fowner = CAP_FOWNER;

@@ -88,7 +88,8 @@ public final class Datastore: Sendable {
         self.images = images
         files = OpenFiles(
             introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
-            logger: logger, lookInterval: configuration.lookInterval
+            logger: logger, lookInterval: configuration.lookInterval,
+            noteMoves: { reference.datastore?.noteMoves(of: $0) }
         ) { descriptor in
             guard let handle = try? handles.handle(of: descriptor), let identity = ImageIdentity(handle) else {
                 return nil

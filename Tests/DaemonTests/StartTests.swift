@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import TestBed
 import Testing
@@ -110,6 +111,25 @@ struct StartTests {
             let server = try LocalServer(serving: export, options, in: temporary, on: bed)
             // The loopback interface stays allowed: the administrator must not lock himself out.
             _ = try server.list()
+        }
+    }
+
+    /// The next file that is opened would have the number of standard error, and what is logged would land in it.
+    @Test func noFileTakesThePlaceOfAClosedStandardStream() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let words = [
+                "bash", "-c", #"exec "$@" <&- >&- 2>&-"#, "bash", try Executable.path(of: "introspectd"), "serve",
+                try temporary.makeDirectory("export"), "--no-rpcbind", "--state", temporary.file("state"),
+                "--port", "0", "--mount-port", "0",
+            ]
+            let server = try BackgroundProcess(words, logPath: temporary.file("log"), on: bed)
+            try server.wait(upTo: 30, for: "its socket") { access(temporary.file("state/control"), F_OK) == 0 }
+            for stream in 0...2 {
+                let place = "/proc/\(server.identifier)/fd/\(stream)"
+                #expect(try FileManager.default.destinationOfSymbolicLink(atPath: place) == "/dev/null")
+            }
+            #expect(server.stop() == 0)
         }
     }
 

@@ -35,13 +35,14 @@ final class OpenFile: Sendable {
         /// Noted only while the file needs to be looked at.
         var lastWrite: ContinuousClock.Instant?
         var member: ImageSession.Member?
-        /// The file's path when it became part of the image.
-        var memberPath: String?
+        /// The file's path when that was asked for last.
+        var lastPath: String?
         /// Whether readers may have seen the file's number in the cache.
         var wasCached = false
 
         /// Of a file that was opened just now and looked like `attributes`.
-        init(_ attributes: FileAttributes) {
+        init(_ attributes: FileAttributes, path: String?) {
+            lastPath = path
             external = ExternalChanges(attributes.consistency)
             size = attributes.size
         }
@@ -97,7 +98,7 @@ final class OpenFile: Sendable {
         lateTimes = state?.lateTimes
         identity = Identity(device: descriptor.device, inode: descriptor.inode)
         self.descriptor = descriptor
-        self.state = Locked(State(descriptor.openedAttributes), .file)
+        self.state = Locked(State(descriptor.openedAttributes, path: descriptor.currentPath), .file)
         self.cache = cache
         self.buffers = buffers
     }
@@ -149,12 +150,12 @@ final class OpenFile: Sendable {
     /// The number of the file's pages in the cache; 0, under which none are kept, for files that are no images.
     var cacheID: UInt32 { cacheNumber.load(ordering: .acquiring) }
 
-    /// Whether the file has got another path since it became part of an image. True once per change.
+    /// Whether the file has got another path since it was opened, or since this was asked last.
     func takeRename() -> Bool {
         let path = descriptor.currentPath
         return state.withLock { state in
-            guard state.member != nil, state.memberPath != path else { return false }
-            state.memberPath = path
+            guard state.lastPath != path else { return false }
+            state.lastPath = path
             return true
         }
     }
@@ -252,10 +253,8 @@ final class OpenFile: Sendable {
     /// file. Nothing that was cached stays, and what is being read for the cache is kept out; from then on the cache is
     /// right, because every write updates it that finds a number, whatever the file is part of (invariant 2).
     func setMember(_ member: ImageSession.Member?) {
-        let path = member == nil ? nil : descriptor.currentPath
         state.withLock {
             $0.member = member
-            $0.memberPath = path
             $0.needsIdentificationSince = nil
             cached.store(false, ordering: .releasing)
         }

@@ -33,6 +33,7 @@ final class OpenFiles: Sendable {
     let logger: Logger
     private let verifier: WriteVerifier
     private let fileState: @Sendable (OwnedDescriptor) -> FileState?
+    private let noteMoves: @Sendable ([OpenFile]) -> Void
     private let buffers = BufferPool()
     let table = Locked(OpenFileTable(), .openFiles)
     /// How many files may be open, so that descriptors are left for everything else.
@@ -56,11 +57,14 @@ final class OpenFiles: Sendable {
     ///
     /// - Parameters:
     ///   - lookInterval: how often files are looked after, in seconds.
+    ///   - noteMoves: is told of files that have got other paths.
     ///   - fileState: finds what the server keeps of a file while it is not open.
     init(
         introspects: Bool, maps: String?, cache: PageCache, verifier: WriteVerifier, logger: Logger,
-        lookInterval: Double, fileState: @escaping @Sendable (OwnedDescriptor) -> FileState?
+        lookInterval: Double, noteMoves: @escaping @Sendable ([OpenFile]) -> Void,
+        fileState: @escaping @Sendable (OwnedDescriptor) -> FileState?
     ) {
+        self.noteMoves = noteMoves
         self.fileState = fileState
         self.introspects = introspects
         self.maps = maps
@@ -387,8 +391,8 @@ final class OpenFiles: Sendable {
     }
 
     private func lookAfterEachFile() {
+        noteRenames(of: openFiles)
         let files = table.withLock { $0.files }
-        noteRenames(of: files.map(\.0))
         for (file, lastUse) in files where !forgetIfRemoved(file) {
             // Of others the next access finds out.
             if file.redirects?.hasAny == true { noteExternalChange(of: file) }
@@ -402,15 +406,10 @@ final class OpenFiles: Sendable {
 
     /// Finds out which files have got another path. Before any of them is looked into, which would note it of that one alone.
     private func noteRenames(of files: [OpenFile]) {
-        var renamed: [FileRedirects] = []
-        for file in files where file.takeRename() {
-            // The image is known by its path, and a descriptor names its other files.
-            file.requestIdentification()
-            guard let redirects = file.redirects else { continue }
-            redirects.noteRename(to: file.path)
-            renamed.append(redirects)
-        }
-        renamed.first?.tier.noteRenames(renamed)
+        let renamed = files.filter { $0.takeRename() }
+        // The image is known by its path, and a descriptor names its other files.
+        for file in renamed where file.member != nil { file.requestIdentification() }
+        if !renamed.isEmpty { noteMoves(renamed) }
     }
 
     /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.

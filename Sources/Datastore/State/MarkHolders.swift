@@ -11,16 +11,19 @@ import Glibc
 /// | a process that could take images away and has a file named ``ServerLocks/fileName`` open | this is a server: refused |
 /// | one that could, without such a file, which every server has, locked or not | none, such as a program that root runs for somebody with what he had open: warned of |
 /// | one that could not, whatever it has open: it could harm its own user's files alone | none: warned of |
-/// | nobody, though every process was looked into: it is on its way through a socket, or the like | none: warned of |
-/// | perhaps somebody who cannot be looked into, whoever else has one, too | refused, unless an administrator has said that there is no other server |
+/// | nobody, though every process that could was looked into: it is on its way through a socket, or the like | none: warned of |
+/// | perhaps one that could and cannot be looked into, whoever else has one, too | refused, unless an administrator has said that there is no other server |
 ///
 /// Who could take images away is whoever may remove others' names from the export, or from the marked directory above it:
 /// he gains nothing by keeping a server from them. In a directory like `/tmp` (sticky) one may add names, and no more. Both
 /// the user that a process acts as and the one that it was started by must be such: root, this process's own, the
 /// directory's owner, whoever may write to a directory that is not sticky, by mode or list, and a process with root's power
-/// over files.
+/// over files. Standard input, output and error do not count: a program that becomes root for somebody, and asks him for
+/// a password first, has those of his making, and no server has anything there.
 ///
-/// Every process is looked into by one in the kernel's first namespaces that may look into all.
+/// Every process is looked into by one in the kernel's first namespaces that may look into all. Those that could do no
+/// harm are looked into last, for the sake of a message, and not for long: they may have made that take as long as they
+/// like.
 struct MarkHolders {
     /// The process of a server; nil when none was found.
     private(set) var server: String?
@@ -29,43 +32,81 @@ struct MarkHolders {
     /// Whether every process was looked into.
     private(set) var areAllSeen = Self.seesAllProcesses
 
+    /// Of the search for who has a mark and is no server.
+    private static let longestSearch = Duration.seconds(1)
+
+    private let descriptor: Int32
+    private let marks: ClosedRange<Int64>
+
     /// Looks for those who have marked the open directory `descriptor`, but not by that descriptor, with one of `marks`
     /// for the sake of the open directory `export`.
     init(of descriptor: Int32, _ marks: ClosedRange<Int64>, export: Int32, _ impersonation: Impersonation) {
-        guard let mine = Locks(of: descriptor, in: "/proc/self")?.directory else {
+        (self.descriptor, self.marks) = (descriptor, marks)
+        guard let mine = OpenDescriptor(descriptor, in: "/proc/self")?.file else {
             areAllSeen = false
             return
         }
+        var others: [(process: Int32, user: ProcessUser)] = []
         // The first process of all starts others and is no server; not even root may look into it everywhere.
         for process in Self.numbers(in: "/proc") ?? [] where process != 1 {
-            let place = "/proc/\(process)"
-            guard let all = Self.numbers(in: "\(place)/fd") else {
+            guard let user = ProcessUser(of: "/proc/\(process)") else {
                 noteUnseen()
                 continue
             }
-            let descriptors = all.filter { process != getpid() || $0 != descriptor }
-            let hasMarked = descriptors.contains { other in
-                guard let locks = Locks(of: other, in: place) else {
-                    noteUnseen()
-                    return false
-                }
-                // The device is the superblock's, the same for all subvolumes of a btrfs, whose inode numbers repeat.
-                return locks.marks.contains { $0.file == mine && marks.overlaps($0.bytes) }
-                    && isSame("\(place)/fd/\(other)", descriptor)
-            }
-            guard hasMarked else { continue }
-            guard let user = ProcessUser(of: place) else {
-                noteUnseen()
-                continue
-            }
-            let name = "process \(process) (\(Self.command(of: place)))"
-            let couldHarm = [export, descriptor].contains { user.mayTakeNames(from: $0, impersonation) }
-            if couldHarm, descriptors.contains(where: { isServersFile("\(place)/fd/\($0)") }) {
-                server = name
+            if [export, descriptor].contains(where: { user.mayTakeNames(from: $0, impersonation) }),
+                isServer(process, with: mine)
+            {
+                server = Self.name(of: process)
                 return
             }
-            stranger = "\(name) of user \(user.real)"
+            others.append((process, user))
         }
+        let end = ContinuousClock.now + Self.longestSearch
+        let found = others.first { other in
+            search(for: mine, other.process, descriptors(of: other.process) ?? [], until: end).hasMark
+        }
+        stranger = found.map { "\(Self.name(of: $0.process)) of user \($0.user.real)" }
+    }
+
+    /// Whether a process that could take images away has marked the directory, which the kernel calls `file`, and has what
+    /// every server has.
+    private mutating func isServer(_ process: Int32, with file: Substring) -> Bool {
+        guard let descriptors = descriptors(of: process)?.filter({ $0 > STDERR_FILENO }) else {
+            noteUnseen()
+            return false
+        }
+        let search = search(for: file, process, descriptors)
+        areAllSeen = areAllSeen && search.isWhole
+        return search.hasMark && descriptors.contains { isServersFile("/proc/\(process)/fd/\($0)") }
+    }
+
+    /// What a process has open, but for this search's own descriptor; nil and `errno` when that cannot be read.
+    private func descriptors(of process: Int32) -> [Int32]? {
+        Self.numbers(in: "/proc/\(process)/fd")?.filter { process != getpid() || $0 != descriptor }
+    }
+
+    /// Whether a process has marked the directory, which the kernel calls `file`, by one of `descriptors`, and whether all
+    /// up to that could be looked into.
+    private func search(
+        for file: Substring, _ process: Int32, _ descriptors: [Int32], until end: ContinuousClock.Instant? = nil
+    ) -> (hasMark: Bool, isWhole: Bool) {
+        let place = "/proc/\(process)"
+        var isWhole = true
+        for other in descriptors {
+            if let end, end < .now { return (false, false) }
+            guard let found = OpenDescriptor(other, in: place) else {
+                isWhole = isWhole && Self.isGone
+                continue
+            }
+            // The device is the superblock's, the same for all subvolumes of a btrfs, whose inode numbers repeat.
+            guard found.marks.contains(where: { $0.file == file && marks.overlaps($0.bytes) }) else { continue }
+            switch isSame("\(place)/fd/\(other)", descriptor) {
+            case true?: return (true, isWhole)
+            case false?: continue
+            case nil: isWhole = isWhole && Self.isGone
+            }
+        }
+        return (false, isWhole)
     }
 
     /// Whether `/proc` has every process of this machine, and this one may look into all.
@@ -75,18 +116,16 @@ struct MarkHolders {
             && link("/proc/self/ns/pid") == "pid:[4026531836]" && link("/proc/self/ns/user") == "user:[4026531837]"
     }
 
-    /// Something could not be read, `errno` says why: one that has ended has no marks any more, a security module may hide
-    /// the others.
-    private mutating func noteUnseen() {
-        if errno != ENOENT, errno != ESRCH { areAllSeen = false }
-    }
+    /// Whether what could not be read, `errno` says why, has ended: that has no marks any more. A security module may hide
+    /// others.
+    private static var isGone: Bool { errno == ENOENT || errno == ESRCH }
 
-    private mutating func isSame(_ path: String, _ descriptor: Int32) -> Bool {
+    private mutating func noteUnseen() { areAllSeen = areAllSeen && Self.isGone }
+
+    /// Whether what stands at `path` is what `descriptor` has open; nil and `errno` when that cannot be told.
+    private func isSame(_ path: String, _ descriptor: Int32) -> Bool? {
         var (one, other) = (stat(), stat())
-        guard stat(path, &one) == 0, fstat(descriptor, &other) == 0 else {
-            noteUnseen()
-            return false
-        }
+        guard stat(path, &one) == 0, fstat(descriptor, &other) == 0 else { return nil }
         return one.st_dev == other.st_dev && one.st_ino == other.st_ino
     }
 
@@ -108,10 +147,11 @@ struct MarkHolders {
         return count < 0 ? nil : String(decoding: name[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// What the process was started as, in one line.
-    private static func command(of place: String) -> String {
-        let words = (ProcessFile.read("\(place)/cmdline") ?? []).split(separator: 0)
-        return String(ByteString(words.joined(separator: [UInt8(ascii: " ")])).description.prefix(200))
+    /// Its number, and what it was started as, in one line.
+    private static func name(of process: Int32) -> String {
+        let words = (ProcessFile.read("/proc/\(process)/cmdline") ?? []).split(separator: 0)
+        let command = ByteString(words.joined(separator: [UInt8(ascii: " ")])).description.prefix(200)
+        return "process \(process) (\(command))"
     }
 
     /// The entries of a directory that are numbers; nil and `errno` when it cannot be read.
@@ -130,15 +170,15 @@ struct MarkHolders {
 }
 
 /// The locks that a process has by one of its descriptors.
-private struct Locks {
-    /// Bytes that are locked for reading, and of which file: device and inode as the kernel prints them.
+private struct OpenDescriptor {
+    /// Bytes that are locked, and of which file: device and inode as the kernel prints them.
     var marks: [(file: Substring, bytes: ClosedRange<Int64>)] = []
 
     /// The file that is marked.
-    var directory: Substring? { marks.first?.file }
+    var file: Substring? { marks.first?.file }
 
     /// Nil and `errno` when they cannot be read.
-    init?(of descriptor: Int32, in place: String) {
+    init?(_ descriptor: Int32, in place: String) {
         guard let bytes = ProcessFile.read("\(place)/fdinfo/\(descriptor)") else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         for line in text.split(separator: "\n") where line.hasPrefix("lock:") {

@@ -90,9 +90,12 @@ extension Datastore {
     /// path the next start finds what stands in an image's place, and it may stand in one's place itself now (invariant 1).
     func noteMove(of moved: OwnedDescriptor) {
         guard tier.isInUse else { return }
-        let open =
-            moved.type == .directory
-            ? files.openFiles : [files.file(device: moved.device, inode: moved.inode)].compactMap(\.self)
+        let file = files.file(device: moved.device, inode: moved.inode)
+        noteMoves(of: moved.type == .directory ? files.openFiles : [file].compactMap(\.self))
+    }
+
+    /// The same of open files that may have got other paths.
+    func noteMoves(of open: [OpenFile]) {
         var renamed: [FileRedirects] = []
         for file in open {
             guard let redirects = file.redirects, let path = file.descriptor.currentPath, path != redirects.path else {

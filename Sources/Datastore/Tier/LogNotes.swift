@@ -85,10 +85,13 @@ struct LogNotes: RegisterContent {
 }
 
 extension RedirectRegister {
+    /// The files that the log was in when it was used last.
+    var notedPaths: [String] { notes.current.files.keys.map { String(decoding: $0, as: UTF8.self) }.sorted() }
+
     /// Why the log on `devices` is not what it was when it was used last; nil when nothing says so.
     ///
     /// - Returns: for each device what is wrong with it; those of a mirror may differ.
-    func mismatches(_ devices: [LogOpening.Device]) -> [String?] {
+    func mismatches(_ devices: [LogOpening.File]) -> [String?] {
         let notes = notes.current
         return devices.map { device in
             guard let label = device.label, label.identity == notes.identity else { return nil }
@@ -104,7 +107,7 @@ extension RedirectRegister {
 
     /// What the newest of `devices` says that belongs to the log that counts, and whether it is surely in the file that was
     /// noted; nil when there is none.
-    private func newest(of devices: [LogOpening.Device]) -> (label: LogLabel, isInSameFile: Bool)? {
+    private func newest(of devices: [LogOpening.File]) -> (label: LogLabel, isInSameFile: Bool)? {
         let notes = notes.current
         let members = devices.filter { $0.label?.identity == notes.identity && $0.label?.identity == log }
         guard let newest = members.compactMap(\.label).max(by: { $0.generation < $1.generation }) else { return nil }
@@ -123,7 +126,7 @@ extension RedirectRegister {
     /// doubtful then: neither dropped (invariant 1) nor laid over the files (invariant 3).
     ///
     /// - Returns: whether the state directory was found to be an older copy.
-    func noteLacking(by devices: [LogOpening.Device]) throws(DatastoreError) -> Bool {
+    func noteLacking(by devices: [LogOpening.File]) throws(DatastoreError) -> Bool {
         guard let (label, isInSameFile) = newest(of: devices) else { return false }
         let known = notes.current
         let isOld = known.epoch.map { $0 < label.epoch } ?? false
@@ -135,7 +138,7 @@ extension RedirectRegister {
     }
 
     /// Notes durably that the log on `devices` is about to be opened, of which it begins a new epoch.
-    func noteStart(of devices: [LogOpening.Device]) throws(DatastoreError) {
+    func noteStart(of devices: [LogOpening.File]) throws(DatastoreError) {
         guard let (label, _) = newest(of: devices) else { return }
         // Where one side cannot be opened with the others, the next is tried by itself, and begins another.
         try notes.change { $0.epoch = label.generation + 1 + UInt64(devices.count) }

@@ -65,7 +65,7 @@ extension LogOpening {
     /// has said that they count.
     func suspects(_ devices: [Device]) throws(DatastoreError) -> Set<Int> {
         guard !adopts, register.mayNeedLog else { return [] }
-        let mismatches = register.mismatches(devices)
+        let mismatches = register.mismatches(devices.map(\.file))
         let wrong = devices.indices.filter { mismatches[$0] != nil }
         guard let first = wrong.first, let mismatch = mismatches[first] else { return [] }
         let others = devices.indices.filter { mismatches[$0] == nil && devices[$0].label?.identity == register.log }

@@ -5,15 +5,22 @@ import Tiering
 
 /// Finds the log that counts on the fast devices, or makes one.
 struct LogOpening {
-    private static let mostAttempts = 20
+    private static let mostAttempts = 100
     private static let attemptInterval: useconds_t = 20_000
+
+    /// The log's file in one directory, and what it says of the log.
+    struct File {
+        let path: String
+        let label: LogLabel?
+    }
 
     /// The log's file in one directory.
     struct Device {
         let index: Int
-        let path: String
+        let file: File
         let device: any BlockDevice
-        let label: LogLabel?
+        var path: String { file.path }
+        var label: LogLabel? { file.label }
     }
 
     let configuration: DatastoreConfiguration.Tier?
@@ -34,9 +41,14 @@ struct LogOpening {
 
     /// The log; nil when none is configured or needed. A mirror that misses a side, or cannot read it, has failed.
     func open() throws(DatastoreError) -> RedirectLog? {
+        // Whether images need the log decides over all that follows.
+        try noteLacking(by: filesElsewhere())
         guard let configuration else {
             guard !register.mayNeedLog else {
-                throw DatastoreError(.serverFault, "no directory of a redirect log is named")
+                let paths = register.notedPaths.joined(separator: " and ")
+                throw DatastoreError(
+                    .serverFault,
+                    "no directory of a redirect log is named" + (paths.isEmpty ? "" : " (it was in \(paths))"))
             }
             // The images change without the log from now on.
             try register.retire()
@@ -67,7 +79,7 @@ struct LogOpening {
             do throws(StorageError) {
                 let device = try openDevice(directory, configuration, mayMake: !register.mayNeedLog)
                 let label = try RedirectLog.label(of: device)
-                devices.append(Device(index: index, path: path, device: device, label: label))
+                devices.append(Device(index: index, file: File(path: path, label: label), device: device))
             } catch {
                 failure = error
                 logger.error("\(error)")
@@ -76,8 +88,7 @@ struct LogOpening {
         if let failure, !configuration.isMirrored || devices.isEmpty {
             throw DatastoreError(.serverFault, "\(failure)")
         }
-        // Whether images need the log decides over much of what follows.
-        try noteLacking(by: devices)
+        try noteLacking(by: devices.map(\.file))
         let isAsked = try isLaidOutAsAsked(devices)
         let suspects = try isAsked ? suspects(devices) : []
         let sides = sides(of: devices, configuration)
@@ -87,7 +98,7 @@ struct LogOpening {
             if register.log != nil, !known.isEmpty {
                 let isSpread = !configuration.isMirrored && devices.count > 1
                 let found = isSpread ? sides : known.map { sides[$0] }
-                try record { () throws(DatastoreError) in try register.noteStart(of: devices) }
+                try record { () throws(DatastoreError) in try register.noteStart(of: devices.map(\.file)) }
                 let log = try recover(found, suspects: Set(known.indices.filter { suspects.contains(known[$0]) }))
                 for note in log.takeNotes() { logger.warning("\(note)") }
                 guard let missing = failure ?? missing(isSpread ? 0 : configuration.directories.count - known.count)
@@ -133,13 +144,28 @@ struct LogOpening {
         return try configuration.openDevice(directory, size)
     }
 
-    private func noteLacking(by devices: [Device]) throws(DatastoreError) {
-        guard try register.noteLacking(by: devices) else { return }
+    private func noteLacking(by files: [File]) throws(DatastoreError) {
+        guard try register.noteLacking(by: files) else { return }
+        let paths = files.map(\.path).joined(separator: " and ")
         logger.warning(
             """
-            \(register.path) is an older copy than the redirect log: images that it does not name are entered from the log; \
-            put the state directory back that belongs to it, if there is one
+            \(register.path) is an older copy than the redirect log in \(paths): images that it does not name are entered from \
+            the log; put the state directory back that belongs to it, if there is one
             """)
+    }
+
+    /// The files that the log was in last, but for those that the options name: though it is left out, what they say tells
+    /// whether the state directory is an older copy.
+    private func filesElsewhere() -> [File] {
+        let named = (configuration?.directories ?? []).map { "\($0)/\(LogFile.fileName)" }
+        return register.notedPaths.filter { !named.contains($0) }.compactMap { path in
+            do throws(StorageError) {
+                return File(path: path, label: try LogFile.label(at: path))
+            } catch {
+                logger.warning("\(error): whether images need the redirect log that was there cannot be told")
+                return nil
+            }
+        }
     }
 
     /// Recovers the log from all sides, or else from any one of them when another cannot be read: then it has failed, but

@@ -43,6 +43,17 @@ public final class LogFile: BlockDevice {
         close(lock)
     }
 
+    /// What the log file at `path` says of the log that it belongs to; nil when there is no file, or no log in it. It may be
+    /// in use, and stays as it is.
+    ///
+    /// - Throws: also where it is another user's, or others may write to it.
+    public static func label(at path: String) throws(StorageError) -> LogLabel? {
+        let descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 || errno != ENOENT else { return nil }
+        try check(path, at: descriptor)
+        return try RedirectLog.label(of: FileDevice(path: path, access: .readOnly, mode: .directIfPossible))
+    }
+
     /// The file's path.
     public var name: String { device.name }
     /// The size in bytes.

@@ -237,10 +237,38 @@ struct QuarantineTests {
             let offset = try bed.redirect(datastore, handle)
             #expect(utimes(bed.path("disk.img"), nil) == 0)
             #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            let verifier = datastore.writeVerifier
             try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            #expect(datastore.writeVerifier != verifier)
             try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
             try datastore.drain()
             try #expect(bed.readFile(offset) == RedirectBed.content)
+        }
+    }
+
+    /// Whoever closes what comes to be refused does not see a file that is just being opened.
+    @Test func noFileStaysOpenThatIsRefusedWhileItIsOpened() throws {
+        try bed.serve(.writeback) { datastore, handle in
+            _ = try bed.redirect(datastore, handle)
+            let file = try #require(datastore.files.file(for: handle))
+            let (image, identity) = try (#require(file.redirects).image, file.identity)
+            for round in 0..<100 {
+                try datastore.tier.register.setQuarantined(false, image)
+                let isOver = Mutex(false)
+                let opener = DispatchGroup()
+                DispatchQueue.global().async(group: opener) {
+                    while !isOver.withLock({ $0 }) {
+                        datastore.files.forget(identity)
+                        _ = try? datastore.openFile(handle)
+                    }
+                }
+                usleep(useconds_t(round * 10))
+                try datastore.tier.register.setQuarantined(true, image)
+                datastore.forgetRefusedImages()
+                isOver.withLock { $0 = true }
+                opener.wait()
+                #expect(datastore.files.file(for: handle) == nil, "round \(round)")
+            }
         }
     }
 

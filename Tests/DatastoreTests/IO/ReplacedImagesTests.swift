@@ -140,6 +140,18 @@ struct ReplacedImagesTests {
         }
     }
 
+    @Test func anOpenFileThatAnAdministratorMovesIntoThePlaceIsRefused() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            _ = try bed.read(offset, handle, datastore)
+            try #require(rename(bed.path("other.img"), bed.path("disk.img")) == 0)
+            for _ in 0..<6000 where !bed.log.contains("\(bed.path("disk.img")): refused") { usleep(10_000) }
+            expectRefusal(handle, at: offset, datastore)
+        }
+    }
+
     /// By the old path what is put in the image's place would not be found.
     @Test func anImageIsOnRecordByItsNewNameWhenItsRenamingIsAnswered() throws {
         try bed.serve(.writeback) { datastore, handle in

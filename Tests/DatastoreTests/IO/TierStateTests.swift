@@ -205,6 +205,50 @@ struct TierStateTests {
         }
     }
 
+    /// It tells that the log has blocks of images which it does not know, though no option names the log, or another.
+    @Test(arguments: [nil, "empty"]) func anOlderStateDirectoryServesNothingWithoutTheLog(ssd: String?) throws {
+        let copy = "\(bed.directory)/copy"
+        mkdir("\(bed.directory)/empty", 0o700)
+        func serve(_ body: (Datastore, HandleAlias) throws -> Void) throws {
+            try bed.serve(ssd == nil ? nil : .writeback, ssd: [ssd ?? "ssd"], body)
+        }
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        try serve { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(failure { try bed.write(2, at: offset, handle, datastore) } == .io)
+            #expect(bed.log.contains("is an older copy than the redirect log in \(log)"))
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// What clients write then is not overtaken, and nobody has to say anything again.
+    @Test func aLogThatIsGivenUpUnderAnOlderStateDirectoryIsSoForGood() throws {
+        let copy = "\(bed.directory)/copy"
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        let before = try bed.readFile(offset)
+        try restoreState(from: copy)
+        try bed.serve(nil) { datastore, handle in
+            try datastore.detachTier(givingUp: true)
+            try #expect(bed.read(offset, handle, datastore) == before)
+            try bed.write(2, at: offset, handle, datastore)
+        }
+        for mode in [nil, DatastoreConfiguration.TierMode.writeback] {
+            try bed.serve(mode) { datastore, handle in
+                try #expect(bed.read(offset, handle, datastore).first == 2)
+                #expect(datastore.tierStatus().images.isEmpty)
+            }
+        }
+    }
+
     /// Of a mirror one side in the file that was noted tells that the log is the one that was used.
     @Test(arguments: [["ssd2"], ["ssd", "ssd2"]]) func anOlderStateDirectoryKnowsAMirrorByEitherSide(copied: [String])
         throws
@@ -229,6 +273,39 @@ struct TierStateTests {
             #expect(datastore.tierStatus().images.map(\.isRefused) == [!isKnown])
             if isKnown { try #expect(bed.read(offset, handle, datastore) == RedirectBed.content) }
         }
+    }
+
+    /// The log knows a file by one export's handle, and since it was not at hand at the start another export stands for all
+    /// that show the file system: by that one's handle nothing is refused.
+    @Test func whatIsRefusedByAnotherExportsHandleIsNotMoved() throws {
+        let other = try #require(try exportThatStandsForTheFirst())
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        let register = try RedirectRegister(in: StateDirectory(configured: "\(bed.directory)/state"), mayBeOld: false)
+        try register.remove(register.entries.keys)
+        try register.noteLacking(areDoubtful: true)
+        let before = try bed.readFile(offset)
+        rename(log, elsewhere)
+        try bed.serve(.writeback, exports: ["export", other]) { datastore, _ in
+            rename(elsewhere, log)
+            try datastore.attachTier()
+            #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+            let attachment = try #require(datastore.tier.attachment)
+            #expect(throws: StorageError.self) { try attachment.destager.pass(sparing: 0) }
+            try #expect(bed.readFile(offset) == before)
+        }
+    }
+
+    /// The name of a directory whose handles count when it is exported beside the first.
+    private func exportThatStandsForTheFirst() throws -> String? {
+        for batch in 0..<8 {
+            let names = (0..<16).map { "export\(batch)-\($0)" }
+            for name in names { mkdir("\(bed.directory)/\(name)", 0o755) }
+            var ids: [UInt64] = []
+            try bed.serve(nil, exports: ["export"] + names) { datastore, _ in ids = datastore.exports.map(\.id) }
+            if let found = names.indices.first(where: { ids[$0 + 1] < ids[0] }) { return names[found] }
+        }
+        return nil
     }
 
     /// Of a register that may lack images nobody knows which ones need the log: while it is not at hand none is served.

@@ -193,6 +193,43 @@ struct ServerLocksTests {
         }
     }
 
+    /// A program that becomes root for somebody before it asks him for a password has what he has made standard input,
+    /// output and error of it.
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func standardStreamsAreNoServers() throws {
+        try withDirectories { path in
+            let lent = try server(
+                of: "\(path)/a", in: path, user: 0,
+                end: "use POSIX; dup2(fileno($directory), 0); close($directory); dup2(fileno($lock), 2); close($lock);")
+            let half = try server(
+                of: "\(path)/c", in: path, user: 0, isLocked: false,
+                end: "use POSIX; dup2(fileno($directory), 0); close($directory);")
+            defer { withExtendedLifetime((lent, half)) {} }
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+            #expect(refusal("\(path)/c", state: "\(path)/state") == nil)
+        }
+    }
+
+    /// Whoever could do no harm can have locks by the million, and keeps no server waiting by them.
+    @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
+    func manyLocksOfSomebodyElseDelayNoStart() throws {
+        try withDirectories { path in
+            let many = """
+                open(my $many, "+>", "$ARGV[0]/../own/locks") or die "open: $!";
+                for my $i (0 .. 2999) {
+                    fcntl($many, 37, pack("s s x4 q q l x4", F_RDLCK, 0, 2 * $i, 1, 0)) or die "F_OFD_SETLK: $!";
+                }
+                my @copies = map { open(my $copy, "<&", $many) or die "dup: $!"; $copy } 1 .. 900;
+                """
+            let holder = try server(of: "\(path)/a", in: path, end: many)
+            defer { withExtendedLifetime(holder) {} }
+            let start = ContinuousClock.now
+            #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
+            // A mark is looked at so long before that, and then for a second.
+            #expect(ContinuousClock.now - start < .seconds(5))
+        }
+    }
+
     /// A server has its locks among what it has open.
     @Test(.enabled(if: MarkHolders.seesAllProcesses, "acts as other users, and must see all processes"))
     func aMarkThatNoProcessHasIsNoServers() throws {
