@@ -221,8 +221,10 @@ struct ServerLocksTests {
                 }
                 my @copies = map { open(my $copy, "<&", $many) or die "dup: $!"; $copy } 1 .. 900;
                 """
-            let holder = try server(of: "\(path)/a", in: path, end: many)
-            defer { withExtendedLifetime(holder) {} }
+            // Whoever has the mark is looked for in this one first.
+            let busy = try server(of: "\(path)/c", in: path, end: many)
+            let holder = try DirectoryHolder("\(path)/a", user: 1000)
+            defer { withExtendedLifetime((busy, holder)) {} }
             let start = ContinuousClock.now
             #expect(refusal("\(path)/a", state: "\(path)/state") == nil)
             // A mark is looked at so long before that, and then for a second.
