@@ -1,3 +1,4 @@
+import BlockStorage
 import CNettle
 import Glibc
 
@@ -63,14 +64,13 @@ struct HandleCodec: Sendable {
                 bytes[1] = Self.inodeScheme
                 bytes[2] = identity.birthTime == nil ? 0 : 1
                 identityCount = Self.inodeCount
-                bytes.storeBytes(of: identity.inode.littleEndian, toByteOffset: 16, as: UInt64.self)
-                bytes.storeBytes(of: (identity.birthTime?.seconds ?? 0).littleEndian, toByteOffset: 24, as: Int64.self)
-                bytes.storeBytes(
-                    of: (identity.birthTime?.nanoseconds ?? 0).littleEndian, toByteOffset: 32, as: UInt32.self)
+                bytes.setLittleEndian(identity.inode, at: 16)
+                bytes.setLittleEndian(identity.birthTime?.seconds ?? 0, at: 24)
+                bytes.setLittleEndian(identity.birthTime?.nanoseconds ?? 0, at: 32)
             }
             bytes[0] = Self.version
             bytes[3] = UInt8(identityCount)
-            bytes.storeBytes(of: content.exportID.littleEndian, toByteOffset: 8, as: UInt64.self)
+            bytes.setLittleEndian(content.exportID, at: 8)
             let signed = Self.headerCount + identityCount
             let code = authenticationCode(UnsafeRawBufferPointer(rebasing: bytes[..<signed]))
             for index in 0..<Self.codeCount { bytes[signed + index] = code[index] }
@@ -89,7 +89,7 @@ struct HandleCodec: Sendable {
     static func exportID(of handle: FileHandle) -> UInt64? {
         handle.withUnsafeBytes { bytes in
             guard bytes.count >= headerCount else { return nil }
-            return UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+            return bytes.littleEndian(at: 8, as: UInt64.self)
         }
     }
 
@@ -99,7 +99,7 @@ struct HandleCodec: Sendable {
         let signed = Self.headerCount + identityCount
         guard identityCount <= KernelHandle.maximumCount, bytes.count == signed + Self.codeCount else { return nil }
         guard isAuthentic(bytes, signed: signed) else { return nil }
-        let exportID = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        let exportID = bytes.littleEndian(at: 8, as: UInt64.self)
         switch bytes[1] {
         case Self.kernelScheme:
             var identity = InlineArray<32, UInt8>(repeating: 0)
@@ -108,9 +108,9 @@ struct HandleCodec: Sendable {
             return Content(exportID: exportID, identity: .kernel(handle))
         case Self.inodeScheme where identityCount == Self.inodeCount:
             let time = FileTime(
-                seconds: Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: 24, as: Int64.self)),
-                nanoseconds: UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 32, as: UInt32.self)))
-            let inode = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
+                seconds: bytes.littleEndian(at: 24),
+                nanoseconds: bytes.littleEndian(at: 32))
+            let inode = bytes.littleEndian(at: 16, as: UInt64.self)
             let identity = InodeIdentity(inode: inode, birthTime: bytes[2] == 0 ? nil : time)
             return Content(exportID: exportID, identity: .inode(identity))
         default:

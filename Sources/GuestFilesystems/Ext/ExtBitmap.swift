@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A bitmap of an ext group: bit `n` is bit `n % 8` of byte `n / 8`; set means in use.
 public enum ExtBitmap {
     /// Whether bit `index` is set; false outside `bytes`.

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// The header of a node of an extent tree: the root in an inode, or a block.
 ///
 /// Source: `Documentation/filesystems/ext4/ifork.rst`, "Extent Tree".

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// The descriptor of a block group: where its bitmaps and inode table are, and what was ever used of them.
 ///
 /// The numbers are as they are on disk and may point anywhere: ``ExtGeometry`` tells whether they make sense.

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A block of pointers: an indirect block of ext2 and ext3.
 ///
 /// Source: `Documentation/filesystems/ext4/ifork.rst`, "Direct/Indirect Block Addressing".

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// Contents that an inode holds itself: the first 60 bytes in `i_block`, the rest as the extended attribute
 /// `system.data` behind the inode's fields.
 ///

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// An inode of an ext file system, as far as classification needs it.
 ///
 /// Source: `Documentation/filesystems/ext4/inodes.rst`.

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// What an inode tells people: owner and time. Classification needs none of it.
 ///
 /// Source: `Documentation/filesystems/ext4/inodes.rst`.

@@ -1,3 +1,5 @@
+import BlockStorage
+
 extension ExtSuperblock {
     /// The fields that are checked; the value is the offset in bytes.
     enum Field: Int {

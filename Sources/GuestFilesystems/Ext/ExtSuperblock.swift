@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// The superblock of an ext2, ext3 or ext4 file system: 1,024 bytes, 1,024 bytes into the volume.
 ///
 /// What ``init(parsing:)`` returns is consistent in itself: sizes are powers of two in their range, groups hold

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// What every block of a journal begins with that is not a copy of a file system's block.
 ///
 /// A copy whose first four bytes are the magic number has them zeroed in the log (``JournalTag/isEscaped``), so that a
@@ -29,11 +31,11 @@ public struct JournalBlockHeader: Hashable, Sendable {
 
     /// The header that `bytes` begin with; nil when they begin with none, or one of an unknown kind.
     public init?(_ bytes: RawSpan) {
-        guard bytes.byteCount >= Self.size, bytes.bigEndianUInt32(at: 0) == Self.magic,
-            let kind = Kind(rawValue: bytes.bigEndianUInt32(at: 4))
+        guard bytes.byteCount >= Self.size, bytes.bigEndian(at: 0, as: UInt32.self) == Self.magic,
+            let kind = Kind(rawValue: bytes.bigEndian(at: 4, as: UInt32.self))
         else { return nil }
         self.kind = kind
-        sequence = bytes.bigEndianUInt32(at: 8)
+        sequence = bytes.bigEndian(at: 8, as: UInt32.self)
     }
 }
 
@@ -74,17 +76,20 @@ public struct JournalDescriptorBlock: Hashable, Sendable {
         while offset + superblock.tagSize <= end {
             let flags =
                 hasWideChecksums
-                ? bytes.bigEndianUInt32(at: offset + 4) : UInt32(bytes.bigEndianUInt16(at: offset + 6))
-            let high = hasWideNumbers ? UInt64(bytes.bigEndianUInt32(at: offset + 8)) << 32 : 0
+                ? bytes.bigEndian(at: offset + 4, as: UInt32.self)
+                : UInt32(bytes.bigEndian(at: offset + 6, as: UInt16.self))
+            let high = hasWideNumbers ? UInt64(bytes.bigEndian(at: offset + 8, as: UInt32.self)) << 32 : 0
             let checksum: UInt32 =
                 if hasWideChecksums {
-                    bytes.bigEndianUInt32(at: offset + 12)
+                    bytes.bigEndian(at: offset + 12, as: UInt32.self)
                 } else {
-                    superblock.features.contains(.checksumV2) ? UInt32(bytes.bigEndianUInt16(at: offset + 4)) : 0
+                    superblock.features.contains(.checksumV2)
+                        ? UInt32(bytes.bigEndian(at: offset + 4, as: UInt16.self)) : 0
                 }
             tags.append(
                 JournalTag(
-                    block: high | UInt64(bytes.bigEndianUInt32(at: offset)), isEscaped: flags & Flag.escaped != 0,
+                    block: high | UInt64(bytes.bigEndian(at: offset, as: UInt32.self)),
+                    isEscaped: flags & Flag.escaped != 0,
                     checksum: checksum))
             offset += superblock.tagSize + (flags & Flag.sameUUID != 0 ? 0 : 16)
             if flags & Flag.last != 0 { break }
@@ -107,7 +112,7 @@ public struct JournalRevokeBlock: Hashable, Sendable {
         sequence = try journalSequence(of: bytes, .revoke, "revoke block", in: superblock)
         isIntact = superblock.hasValidTail(bytes)
         let first = JournalBlockHeader.size + 4
-        let end = Int(bytes.bigEndianUInt32(at: JournalBlockHeader.size))
+        let end = Int(bytes.bigEndian(at: JournalBlockHeader.size, as: UInt32.self))
         guard end >= first, end <= superblock.blockSize - superblock.tailSize else {
             throw ExtFormatError(
                 .badValue, "revoke block", field: "r_count", offset: JournalBlockHeader.size, found: UInt64(end),
@@ -116,7 +121,7 @@ public struct JournalRevokeBlock: Hashable, Sendable {
         let isWide = superblock.features.contains(.is64Bit)
         let size = isWide ? 8 : 4
         blocks = stride(from: first, through: end - size, by: size).map {
-            isWide ? bytes.bigEndianUInt64(at: $0) : UInt64(bytes.bigEndianUInt32(at: $0))
+            isWide ? bytes.bigEndian(at: $0, as: UInt64.self) : UInt64(bytes.bigEndian(at: $0, as: UInt32.self))
         }
     }
 }
@@ -136,12 +141,12 @@ public struct JournalCommitBlock: Hashable, Sendable {
     /// Parses the block that fills `bytes` and belongs to the journal with `superblock`.
     public init(parsing bytes: RawSpan, in superblock: JournalSuperblock) throws(ExtFormatError) {
         sequence = try journalSequence(of: bytes, .commit, "commit block", in: superblock)
-        time = bytes.bigEndianUInt64(at: 48)
+        time = bytes.bigEndian(at: 48, as: UInt64.self)
         let hasOne = superblock.hasTransactionChecksums && bytes.uint8(at: 12) == 1 && bytes.uint8(at: 13) == 4
-        transactionChecksum = hasOne ? bytes.bigEndianUInt32(at: 16) : nil
+        transactionChecksum = hasOne ? bytes.bigEndian(at: 16, as: UInt32.self) : nil
         isIntact =
             !superblock.features.hasBlockChecksums
-            || superblock.checksum(of: bytes, without: 16) == bytes.bigEndianUInt32(at: 16)
+            || superblock.checksum(of: bytes, without: 16) == bytes.bigEndian(at: 16, as: UInt32.self)
     }
 }
 
@@ -157,7 +162,7 @@ extension JournalSuperblock {
     /// Whether the checksum in the last four bytes of a descriptor or revoke block is right, or there is none.
     fileprivate func hasValidTail(_ bytes: RawSpan) -> Bool {
         guard features.hasBlockChecksums else { return true }
-        return checksum(of: bytes, without: blockSize - 4) == bytes.bigEndianUInt32(at: blockSize - 4)
+        return checksum(of: bytes, without: blockSize - 4) == bytes.bigEndian(at: blockSize - 4, as: UInt32.self)
     }
 
     /// The checksum of a block with the four bytes at `field` taken as zero.
@@ -178,7 +183,7 @@ private func journalSequence(
     }
     guard let header = JournalBlockHeader(bytes), header.kind == kind else {
         throw ExtFormatError(
-            .badMagic, name, field: "h_magic", offset: 0, found: UInt64(bytes.bigEndianUInt32(at: 0)),
+            .badMagic, name, field: "h_magic", offset: 0, found: UInt64(bytes.bigEndian(at: 0, as: UInt32.self)),
             expected: "0xc03b3998 and type \(kind.rawValue)")
     }
     return header.sequence

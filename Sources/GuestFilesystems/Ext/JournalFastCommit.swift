@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A record of a fast commit: a change of one inode or name, which is logged instead of the blocks that it changes.
 ///
 /// Source: `Documentation/filesystems/ext4/journal.rst`, "Fast Commits", and `fs/ext4/fast_commit.h`. Unlike the rest

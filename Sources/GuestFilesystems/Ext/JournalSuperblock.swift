@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// The superblock of a JBD2 journal: the first block of the journal's inode, or of a device that is a journal.
 ///
 /// It is written anew whenever the log's tail moves, and the first mount adds features that change the size of tags:
@@ -66,23 +68,23 @@ public struct JournalSuperblock: Hashable, Sendable {
         guard let header, header.kind == .superblockV1 || header.kind == .superblockV2 else {
             throw ExtFormatError(
                 .badMagic, "journal superblock", field: "h_magic", offset: 0,
-                found: UInt64(bytes.bigEndianUInt32(at: 0)), expected: "0xc03b3998 and type 3 or 4")
+                found: UInt64(bytes.bigEndian(at: 0, as: UInt32.self)), expected: "0xc03b3998 and type 3 or 4")
         }
         let isDynamic = header.kind == .superblockV2
-        blockSize = Int(bytes.bigEndianUInt32(at: 12))
-        length = bytes.bigEndianUInt32(at: 16)
-        firstBlock = bytes.bigEndianUInt32(at: 20)
-        sequence = bytes.bigEndianUInt32(at: 24)
-        start = bytes.bigEndianUInt32(at: 28)
-        hasTransactionChecksums = isDynamic && bytes.bigEndianUInt32(at: 36) & 1 != 0
-        features = Features(rawValue: isDynamic ? bytes.bigEndianUInt32(at: 40) : 0)
+        blockSize = Int(bytes.bigEndian(at: 12, as: UInt32.self))
+        length = bytes.bigEndian(at: 16, as: UInt32.self)
+        firstBlock = bytes.bigEndian(at: 20, as: UInt32.self)
+        sequence = bytes.bigEndian(at: 24, as: UInt32.self)
+        start = bytes.bigEndian(at: 28, as: UInt32.self)
+        hasTransactionChecksums = isDynamic && bytes.bigEndian(at: 36, as: UInt32.self) & 1 != 0
+        features = Features(rawValue: isDynamic ? bytes.bigEndian(at: 40, as: UInt32.self) : 0)
         uuidBytes = bytes.bytes(in: 48..<64)
-        let fastCommitCount = bytes.bigEndianUInt32(at: 84)
+        let fastCommitCount = bytes.bigEndian(at: 84, as: UInt32.self)
         fastCommitBlocks =
             features.contains(.fastCommit)
             ? (fastCommitCount == 0 ? Self.defaultFastCommitBlocks : fastCommitCount) : 0
         checksumSeed = ExtChecksum.crc32c(bytes.extracting(48..<64), seed: ~0)
-        isIntact = !features.hasBlockChecksums || Self.checksum(of: bytes) == bytes.bigEndianUInt32(at: 252)
+        isIntact = !features.hasBlockChecksums || Self.checksum(of: bytes) == bytes.bigEndian(at: 252, as: UInt32.self)
         try check()
     }
 

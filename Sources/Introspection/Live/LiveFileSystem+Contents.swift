@@ -1,3 +1,4 @@
+import BlockStorage
 import GuestFilesystems
 
 /// Metadata that are told by what is written, where nothing claims a block yet and no journal names it.
@@ -17,7 +18,7 @@ extension LiveFileSystem {
     /// Data may look like metadata, by chance or since a guest keeps images of disks: it costs time only. Most data is
     /// told by its first few bytes.
     func recognise(_ bytes: RawSpan) -> BlockClass? {
-        switch bytes.unsafeLoadUnaligned(as: UInt32.self).littleEndian {
+        switch bytes.uint32(at: 0) {
         case 0xEA02_0000: if looksLikeAttributes(bytes) { return .extendedAttribute }
         case let first where UInt16(truncatingIfNeeded: first) == ExtExtentNode.magic:
             if looksLikeExtents(bytes) { return .indirect }
@@ -29,7 +30,7 @@ extension LiveFileSystem {
 
     /// `h_magic` and `h_blocks` of `Documentation/filesystems/ext4/attributes.rst`.
     private func looksLikeAttributes(_ bytes: RawSpan) -> Bool {
-        bytes.unsafeLoadUnaligned(fromByteOffset: 8, as: UInt32.self).littleEndian == 1
+        bytes.uint32(at: 8) == 1
     }
 
     private func looksLikeExtents(_ bytes: RawSpan) -> Bool {
@@ -42,8 +43,8 @@ extension LiveFileSystem {
     /// Whether entries follow one another to the end of the block, and one at least is in use.
     private func looksLikeDirectory(_ bytes: RawSpan) -> Bool {
         // The first entry is looked at here, since an error of the parser costs more than the rest of a write.
-        let length = Int(bytes.unsafeLoadUnaligned(fromByteOffset: 4, as: UInt16.self).littleEndian)
-        guard bytes.unsafeLoadUnaligned(as: UInt32.self).littleEndian <= geometry.superblock.inodeCount,
+        let length = Int(bytes.uint16(at: 4))
+        guard bytes.uint32(at: 0) <= geometry.superblock.inodeCount,
             length >= 8, length % 4 == 0 || bytes.byteCount >= 65536, length <= bytes.byteCount
         else { return false }
         var isOne = false
@@ -70,7 +71,7 @@ extension LiveFileSystem {
                 offset += 64
                 continue
             }
-            let pointer = bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self).littleEndian
+            let pointer = bytes.uint32(at: offset)
             offset += 4
             guard pointer != 0 else { continue }
             guard pointer != last, UInt64(pointer) < map.blockCount, pointer > geometry.superblock.firstDataBlock else {

@@ -179,11 +179,11 @@ private struct LittleEndianBytes {
 private struct LittleEndianReader {
     var bytes: ArraySlice<UInt8>
 
-    mutating func next<Integer: FixedWidthInteger>() throws(SavedMapError) -> Integer {
+    mutating func next<Integer: FixedWidthInteger & BitwiseCopyable>() throws(SavedMapError) -> Integer {
         let size = Integer.bitWidth / 8
         guard bytes.count >= size else { throw SavedMapError("the saved map ends early") }
         defer { bytes = bytes.dropFirst(size) }
-        return bytes.withUnsafeBytes { Integer(littleEndian: $0.loadUnaligned(as: Integer.self)) }
+        return bytes.withUnsafeBytes { $0.littleEndian(at: 0) }
     }
 
     /// A number that fits `Int` and is not negative.
@@ -194,7 +194,7 @@ private struct LittleEndianReader {
     }
 
     /// A count, and as many elements of at least `minimumLength` bytes each.
-    mutating func nextList<Count: FixedWidthInteger & UnsignedInteger, Element>(
+    mutating func nextList<Count: FixedWidthInteger & UnsignedInteger & BitwiseCopyable, Element>(
         of _: Count.Type, minimumLength: Int, _ element: (inout Self) throws(SavedMapError) -> Element
     ) throws(SavedMapError) -> [Element] {
         let claimed: Count = try next()
@@ -230,7 +230,7 @@ private struct LittleEndianReader {
         }
         defer { bytes = bytes.dropFirst(8 * count) }
         return bytes.withUnsafeBytes { bytes in
-            (0..<count).map { UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)) }
+            (0..<count).map { bytes.littleEndian(at: 8 * $0) }
         }
     }
 }

@@ -100,15 +100,3 @@ struct LogRecord {
         header.setLittleEndian(CRC32C.checksum(checked), at: 4)
     }
 }
-
-extension UnsafeRawBufferPointer {
-    func littleEndian<Number: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as _: Number.Type) -> Number {
-        Number(littleEndian: loadUnaligned(fromByteOffset: offset, as: Number.self))
-    }
-}
-
-extension UnsafeMutableRawBufferPointer {
-    func setLittleEndian(_ number: some FixedWidthInteger & BitwiseCopyable, at offset: Int) {
-        storeBytes(of: number.littleEndian, toByteOffset: offset, as: type(of: number))
-    }
-}

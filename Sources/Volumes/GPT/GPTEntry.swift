@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A partition entry of a GPT (UEFI 5.3.3).
 struct GPTEntry {
     /// The number of the entry, from 0.
@@ -26,7 +28,7 @@ struct GPTEntry {
         firstSector = entry.littleEndian(at: 32)
         lastSector = entry.littleEndian(at: 40)
         let units = (0..<36).map { entry.littleEndian(UInt16.self, at: 56 + 2 * $0) }.prefix { $0 != 0 }
-        name = String(decoding: units, as: UTF16.self).printable
+        name = printable(String(decoding: units, as: UTF16.self))
     }
 
     /// A GUID's text: the first three fields are little-endian numbers, the rest is in the order of the bytes.

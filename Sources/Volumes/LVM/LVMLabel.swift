@@ -52,7 +52,7 @@ struct LVMLabel {
             throw problem("LVM2 label puts its header at \(header), expected 32 to 472; ignored")
         }
         let start = Int(header)
-        identifier = String(decoding: sector[start..<start + 32], as: UTF8.self).printable
+        identifier = printable(String(decoding: sector[start..<start + 32], as: UTF8.self))
         deviceSize = sector.littleEndian(at: start + 32)
         guard let (_, afterData) = Self.locations(in: sector, from: start + 40),
             let (metadata, _) = Self.locations(in: sector, from: afterData)

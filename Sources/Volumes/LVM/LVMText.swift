@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// Text in lvm's configuration syntax, as metadata areas hold it: `name = value` and `name { … }`.
 enum LVMText {
     /// A value, or a section of named values.
@@ -112,7 +114,7 @@ private struct Parser {
                 position += 1
                 append(name, try parseValue(), to: &open)
             default:
-                throw error("expected = or { after \(name.printable)")
+                throw error("expected = or { after \(printable(name))")
             }
         }
     }

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A volume group, as the text of its metadata describes it.
 struct LVMVolumeGroup {
     /// A physical volume of the group.
@@ -70,7 +72,7 @@ struct LVMVolumeGroup {
         }
         name = group.name
         guard let identifier = section["id"]?.string else {
-            throw Fault(message: "volume group \(name.printable) has no id")
+            throw Fault(message: "volume group \(printable(name)) has no id")
         }
         self.identifier = identifier
         sequenceNumber = try Self.integer("seqno", of: section, in: name, atLeast: 0)
@@ -110,7 +112,7 @@ struct LVMVolumeGroup {
         _ section: LVMText.Section, named name: String
     ) throws(Fault) -> PhysicalVolume {
         guard let identifier = section["id"]?.string else {
-            throw Fault(message: "physical volume \(name.printable) has no id")
+            throw Fault(message: "physical volume \(printable(name)) has no id")
         }
         let start = try integer("pe_start", of: section, in: name, atLeast: 0)
         return PhysicalVolume(
@@ -139,7 +141,7 @@ struct LVMVolumeGroup {
     private static func segment(_ section: LVMText.Section, named name: String) throws(Fault) -> Segment {
         let firstExtent = try integer("start_extent", of: section, in: name, atLeast: 0)
         let extentCount = try integer("extent_count", of: section, in: name, atLeast: 1)
-        guard let type = section["type"]?.string else { throw Fault(message: "\(name.printable) has no type") }
+        guard let type = section["type"]?.string else { throw Fault(message: "\(printable(name)) has no type") }
         let kind = try kind(of: section, type: String(type.prefix { $0 != "+" }), named: name)
         return Segment(firstExtent: firstExtent, extentCount: extentCount, kind: kind)
     }
@@ -161,19 +163,19 @@ struct LVMVolumeGroup {
             return .mirrored(legs: try wholeVolumes(images(of: section), "raids", named: name))
         case "cache", "writecache", "integrity":
             guard let origin = section["origin"]?.string else {
-                throw Fault(message: "\(name.printable) has no origin")
+                throw Fault(message: "\(printable(name)) has no origin")
             }
             return .cached(origin: Segment.Column(volume: origin, firstExtent: 0))
         case "snapshot":
             let (store, origin) = (section["cow_store"]?.string, section["origin"]?.string)
             return .unsupported(
                 reason:
-                    "\((store ?? "it").printable) is a snapshot of \((origin ?? "?").printable): what it keeps back is not"
+                    "\(printable(store ?? "it")) is a snapshot of \(printable(origin ?? "?")): what it keeps back is not"
                     + " mapped")
         case "thin", "thin-pool":
             return .unsupported(reason: "a \(type) volume: which blocks of its pool it has is not mapped")
         default:
-            return .unsupported(reason: "segment type \(type.printable) is not mapped")
+            return .unsupported(reason: "segment type \(printable(type)) is not mapped")
         }
     }
 
@@ -182,7 +184,7 @@ struct LVMVolumeGroup {
     ) throws(Fault) -> Segment.Kind {
         let count = try integer("stripe_count", of: section, in: name, atLeast: 1)
         guard columns.count == count else {
-            throw Fault(message: "\(name.printable): \(columns.count) stripes, expected the \(count) of stripe_count")
+            throw Fault(message: "\(printable(name)): \(columns.count) stripes, expected the \(count) of stripe_count")
         }
         guard count > 1 else { return .striped(columns: columns, stripeSize: 0) }
         let sectors = try integer("stripe_size", of: section, in: name, atLeast: 1)
@@ -208,12 +210,12 @@ struct LVMVolumeGroup {
     ) throws(Fault) -> [Segment.Column] {
         guard list.count.isMultiple(of: 2), !list.isEmpty else {
             throw Fault(
-                message: "\(name.printable): \(list.count) members of \(key), expected a volume and an extent each")
+                message: "\(printable(name)): \(list.count) members of \(key), expected a volume and an extent each")
         }
         var columns: [Segment.Column] = []
         for index in 0..<list.count / 2 {
             guard let volume = list[2 * index].string, let extent = list[2 * index + 1].integer, extent >= 0 else {
-                throw Fault(message: "\(name.printable): member \(index) of \(key) is not a volume and an extent")
+                throw Fault(message: "\(printable(name)): member \(index) of \(key) is not a volume and an extent")
             }
             columns.append(Segment.Column(volume: volume, firstExtent: extent))
         }
@@ -223,9 +225,9 @@ struct LVMVolumeGroup {
     private static func integer(
         _ key: String, of section: LVMText.Section, in name: String, atLeast minimum: Int
     ) throws(Fault) -> Int {
-        guard let value = section[key] else { throw Fault(message: "\(name.printable) has no \(key)") }
+        guard let value = section[key] else { throw Fault(message: "\(printable(name)) has no \(key)") }
         guard let number = value.integer, number >= minimum else {
-            throw Fault(message: "\(name.printable): \(key) is \(value.shortText), expected a number from \(minimum)")
+            throw Fault(message: "\(printable(name)): \(key) is \(value.shortText), expected a number from \(minimum)")
         }
         return number
     }
@@ -233,7 +235,7 @@ struct LVMVolumeGroup {
     private static func product(_ value: Int, _ unit: Int, _ key: String, in name: String) throws(Fault) -> Int {
         let (product, overflow) = value.multipliedReportingOverflow(by: unit)
         guard !overflow else {
-            throw Fault(message: "\(name.printable): \(key) is \(value) sectors, more than any disk has")
+            throw Fault(message: "\(printable(name)): \(key) is \(value) sectors, more than any disk has")
         }
         return product
     }
@@ -243,9 +245,9 @@ extension LVMText.Value {
     /// The value for a message.
     fileprivate var shortText: String {
         switch self {
-        case .string(let text): "\"\(text.prefix(40).description.printable)\""
+        case .string(let text): "\"\(printable(String(text.prefix(40))))\""
         case .integer(let number): String(number)
-        case .other(let text): text.prefix(40).description.printable
+        case .other(let text): printable(String(text.prefix(40)))
         case .list: "an array"
         case .section: "a section"
         }

@@ -25,7 +25,7 @@ extension LayoutReader {
         for description in descriptions {
             let group = description.group
             for logicalVolume in group.logicalVolumes where logicalVolume.isVisible {
-                let name = "\(group.name)/\(logicalVolume.name)".printable
+                let name = printable("\(group.name)/\(logicalVolume.name)")
                 guard names.insert(name).inserted else {
                     report(description.offset, "\(name): a second logical volume of this name; left out")
                     continue
@@ -66,7 +66,7 @@ extension LayoutReader {
             newest[index] = new
             report(
                 old.offset,
-                "LVM2 metadata of \(old.group.name.printable) with seqno \(old.group.sequenceNumber), expected the"
+                "LVM2 metadata of \(printable(old.group.name)) with seqno \(old.group.sequenceNumber), expected the"
                     + " \(new.group.sequenceNumber) found at \(new.offset); the older one is ignored")
         }
         return newest

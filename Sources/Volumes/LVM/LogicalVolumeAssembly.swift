@@ -142,7 +142,9 @@ struct LogicalVolumeAssembly {
             let pieces = try map(column, over: ByteRange(offset: 0, length: length), depth: depth)
             guard let only = pieces.segments.first, pieces.segments.count == 1, only.columns.count == 1,
                 only.length == length
-            else { throw LVMVolumeGroup.Fault(message: "\(column.volume.printable) is a stripe and in several pieces") }
+            else {
+                throw LVMVolumeGroup.Fault(message: "\(printable(column.volume)) is a stripe and in several pieces")
+            }
             offsets.append(only.columns[0])
         }
         return VolumeMap.Segment(
@@ -194,13 +196,13 @@ struct LogicalVolumeAssembly {
     private func diskOffset(
         of column: LVMVolumeGroup.Segment.Column, extentCount: Int
     ) throws(LVMVolumeGroup.Fault) -> Int {
-        let name = column.volume.printable
+        let name = printable(column.volume)
         guard let physicalVolume = group.physicalVolumes[column.volume] else {
             throw LVMVolumeGroup.Fault(message: "physical volume \(name) is not in the group's list")
         }
         guard let place = places[physicalVolume.identifier] else {
             throw LVMVolumeGroup.Fault(
-                message: "physical volume \(name) (\(physicalVolume.identifier.printable)) is not on this disk")
+                message: "physical volume \(name) (\(printable(physicalVolume.identifier))) is not on this disk")
         }
         guard column.firstExtent <= physicalVolume.extentCount,
             extentCount <= physicalVolume.extentCount - column.firstExtent

@@ -1,3 +1,5 @@
+import BlockStorage
+
 /// A master or extended boot record: four partition entries at byte 446 and the signature 55 AA.
 struct BootRecord {
     /// One of the four entries.
