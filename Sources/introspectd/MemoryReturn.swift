@@ -1,5 +1,6 @@
 import BlockStorage
 import CLinux
+import Dispatch
 import SunRPC
 
 /// Gives memory back to the system that calls and replies do not use any more.
@@ -31,7 +32,8 @@ final class MemoryReturn: Sendable {
                     isLoaded = isLoaded || mostUsed >= Self.load
                     guard isLoaded, used <= Self.rest, mostUsed <= Self.rest else { continue }
                     isLoaded = false
-                    linux_give_back_memory(Self.kept)
+                    // That takes a moment, for which none of the threads that tasks share is to be missing.
+                    DispatchQueue.global(qos: .utility).async { linux_give_back_memory(Self.kept) }
                 }
             }
         }
