@@ -32,15 +32,17 @@ struct MarkHolders {
     /// Whether every process was looked into.
     private(set) var areAllSeen = Self.seesAllProcesses
 
-    /// Of the search for who has a mark and is no server.
-    private static let longestSearch = Duration.seconds(1)
-
     private let descriptor: Int32
     private let marks: ClosedRange<Int64>
 
     /// Looks for those who have marked the open directory `descriptor`, but not by that descriptor, with one of `marks`
     /// for the sake of the open directory `export`.
-    init(of descriptor: Int32, _ marks: ClosedRange<Int64>, export: Int32, _ impersonation: Impersonation) {
+    ///
+    /// - Parameter end: until when those are looked for who are no servers.
+    init(
+        of descriptor: Int32, _ marks: ClosedRange<Int64>, export: Int32, _ impersonation: Impersonation,
+        strangersUntil end: ContinuousClock.Instant
+    ) {
         (self.descriptor, self.marks) = (descriptor, marks)
         guard let mine = OpenDescriptor(descriptor, in: "/proc/self")?.file else {
             areAllSeen = false
@@ -61,9 +63,8 @@ struct MarkHolders {
             }
             others.append((process, user))
         }
-        let end = ContinuousClock.now + Self.longestSearch
         let found = others.first { other in
-            search(for: mine, other.process, descriptors(of: other.process) ?? [], until: end).hasMark
+            end > .now && search(for: mine, other.process, descriptors(of: other.process) ?? [], until: end).hasMark
         }
         stranger = found.map { "\(Self.name(of: $0.process)) of user \($0.user.real)" }
     }
@@ -177,9 +178,12 @@ private struct OpenDescriptor {
     /// The file that is marked.
     var file: Substring? { marks.first?.file }
 
+    /// A server has one lock by each of its descriptors; others may have them by the million.
+    private static let longestInfo = 4096
+
     /// Nil and `errno` when they cannot be read.
     init?(_ descriptor: Int32, in place: String) {
-        guard let bytes = ProcessFile.read("\(place)/fdinfo/\(descriptor)") else { return nil }
+        guard let bytes = ProcessFile.read("\(place)/fdinfo/\(descriptor)", upTo: Self.longestInfo) else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         for line in text.split(separator: "\n") where line.hasPrefix("lock:") {
             // lock: 1: OFDLCK ADVISORY READ -1 fe:00:253853 1 1
@@ -194,16 +198,14 @@ private struct OpenDescriptor {
 
 /// Files that the kernel writes as they are read.
 enum ProcessFile {
-    private static let mostBytes = 16 << 20
-
-    /// The bytes of a file; nil when it cannot be read.
-    static func read(_ path: String) -> [UInt8]? {
+    /// The first `limit` bytes of a file, or a few more; nil when it cannot be read.
+    static func read(_ path: String, upTo limit: Int = 16 << 20) -> [UInt8]? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 4096)
-        while bytes.count < mostBytes {
+        while bytes.count < limit {
             let count = Glibc.read(descriptor, &part, part.count)
             guard count > 0 else { break }
             bytes += part[..<count]

@@ -15,7 +15,11 @@ final class ServerLocks: Sendable {
     private static let attemptInterval: useconds_t = 20_000
     private static let longestNote = 4096
 
+    /// For all directories together: anybody can mark each of those above an export.
+    private static let patience = Duration.seconds(1)
+
     private let held = Locked<[Int32]>([])
+    private let patienceEnds = ContinuousClock.now + ServerLocks.patience
     private let impersonation: Impersonation
     private let ignoresUnseenMarks: Bool
     private let logger: Logger
@@ -140,11 +144,13 @@ final class ServerLocks: Sendable {
             }
             // Marked first and looked at then: of two that start at once, one at the least sees the other.
             guard mark.isExcluded(on: descriptor) else { return nil }
-            guard attempt < Self.mostAttempts else { break }
+            guard attempt < Self.mostAttempts, attempt == 1 || patienceEnds > .now else { break }
             DirectoryMark.clear(on: descriptor)
             usleep(Self.attemptInterval + useconds_t.random(in: 0..<Self.attemptInterval))
         }
-        let holders = MarkHolders(of: descriptor, mark.excluded, export: export.descriptor, impersonation)
+        let holders = MarkHolders(
+            of: descriptor, mark.excluded, export: export.descriptor, impersonation,
+            strangersUntil: patienceEnds + Self.patience)
         if let server = holders.server { return (server, "stop one of them, or kill that process if it is no server") }
         guard holders.areAllSeen || ignoresUnseenMarks else {
             let beside = holders.stranger.map { " (besides \($0))" } ?? ""
