@@ -118,6 +118,9 @@ extension RedirectRegister {
         return (newest, isInSameFile)
     }
 
+    /// Whether the log was opened since the state directory heard of it.
+    func isOlder(than label: LogLabel) -> Bool { notes.current.epoch.map { $0 < label.epoch } ?? false }
+
     /// Notes durably whether images may need the log on `devices` that do not stand here: was it opened since the state
     /// directory heard of it, that is an older copy. Of a copy that was made since the last start nothing tells.
     ///
@@ -129,7 +132,7 @@ extension RedirectRegister {
     func noteLacking(by devices: [LogOpening.File]) throws(DatastoreError) -> Bool {
         guard let (label, isInSameFile) = newest(of: devices) else { return false }
         let known = notes.current
-        let isOld = known.epoch.map { $0 < label.epoch } ?? false
+        let isOld = isOlder(than: label)
         guard isOld || mayLackImages else { return false }
         try noteLacking(areDoubtful: known.wasAway || !isInSameFile)
         // An administrator who gives up a log that cannot be opened gives up this one.

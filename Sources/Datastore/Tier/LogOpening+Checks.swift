@@ -61,6 +61,24 @@ extension LogOpening {
         return "the redirect log was made over more or less space, and \(options)"
     }
 
+    /// Throws when the log goes on in a file that the options do not name: those that they do name are an older copy.
+    func checkNoneIsNewer(_ elsewhere: [LogOpening.File], than files: [LogOpening.File]) throws(DatastoreError) {
+        func newest(_ files: [LogOpening.File]) -> (path: String, generation: UInt64)? {
+            files.filter { $0.label != nil && $0.label?.identity == register.log }
+                .compactMap { file in file.label.map { (file.path, $0.generation) } }.max { $0.1 < $1.1 }
+        }
+        guard !adopts, register.mayNeedLog, let own = newest(files), let other = newest(elsewhere),
+            other.generation > own.generation
+        else { return }
+        throw DatastoreError(
+            .serverFault,
+            """
+            \(own.path): is an older copy, of generation \(own.generation), than the redirect log in \(other.path), of \
+            generation \(other.generation): blocks that were acknowledged may be missing; name that directory with --ssd, or go \
+            on with the older copy by introspectctl tier adopt
+            """)
+    }
+
     /// The devices that are not what they were, if others of the mirror are; throws when none is, unless an administrator
     /// has said that they count.
     func suspects(_ devices: [Device]) throws(DatastoreError) -> Set<Int> {

@@ -42,7 +42,9 @@ struct LogOpening {
     /// The log; nil when none is configured or needed. A mirror that misses a side, or cannot read it, has failed.
     func open() throws(DatastoreError) -> RedirectLog? {
         // Whether images need the log decides over all that follows.
-        try noteLacking(by: filesElsewhere())
+        let elsewhere = filesElsewhere()
+        try noteLacking(by: elsewhere.filter { !isOlder(than: $0) || mayHaveBlocks($0, on: nil) })
+        if let file = elsewhere.first(where: { isUnknown($0) }) { try noteUnknown(file.path) }
         guard let configuration else {
             guard !register.mayNeedLog else {
                 let paths = register.notedPaths.joined(separator: " and ")
@@ -50,32 +52,37 @@ struct LogOpening {
                     .serverFault,
                     "no directory of a redirect log is named" + (paths.isEmpty ? "" : " (it was in \(paths))"))
             }
-            // The images change without the log from now on.
-            try register.retire()
+            // The images change without the log from now on, and have everything themselves. It is not fenced: were this an
+            // older copy of the state directory, nobody would ask whose blocks count when the log is back.
+            try register.noteAway()
             return nil
         }
-        if !configuration.directories.contains(where: { access("\($0)/\(LogFile.fileName)", F_OK) == 0 }) {
-            let paths = configuration.directories.map { "\($0)/\(LogFile.fileName)" }.joined(separator: " and ")
-            guard !register.mayNeedLog else { throw DatastoreError(.serverFault, "\(paths) is missing") }
-            try register.retire()
+        let paths = configuration.directories.map(LogFile.path)
+        if !paths.contains(where: { access($0, F_OK) == 0 }) {
+            guard !register.mayNeedLog else {
+                throw DatastoreError(.serverFault, "\(paths.joined(separator: " and ")) is missing")
+            }
+            try register.noteAway()
             if configuration.takesNothing { return nil }
         }
         let start = ContinuousClock.now
-        let log = try open(configuration)
+        let log = try open(configuration, elsewhere)
         try register.use(log.identity)
-        try register.note(log, in: configuration.directories.map { "\($0)/\(LogFile.fileName)" })
+        try register.note(log, in: paths)
         let images = log.images.count
-        let paths = configuration.directories.joined(separator: " and ")
+        let directories = configuration.directories.joined(separator: " and ")
         logger.info(
-            "\(paths): recovered in \(start.duration(to: .now)): \(log.liveByteCount) bytes of \(images) images")
+            "\(directories): recovered in \(start.duration(to: .now)): \(log.liveByteCount) bytes of \(images) images")
         return log
     }
 
-    private func open(_ configuration: DatastoreConfiguration.Tier) throws(DatastoreError) -> RedirectLog {
+    private func open(
+        _ configuration: DatastoreConfiguration.Tier, _ elsewhere: [File]
+    ) throws(DatastoreError) -> RedirectLog {
         var devices: [Device] = []
         var failure: StorageError?
         for (index, directory) in configuration.directories.enumerated() {
-            let path = "\(directory)/\(LogFile.fileName)"
+            let path = LogFile.path(in: directory)
             do throws(StorageError) {
                 let device = try openDevice(directory, configuration, mayMake: !register.mayNeedLog)
                 let label = try RedirectLog.label(of: device)
@@ -88,7 +95,13 @@ struct LogOpening {
         if let failure, !configuration.isMirrored || devices.isEmpty {
             throw DatastoreError(.serverFault, "\(failure)")
         }
+        try checkNoneIsNewer(elsewhere, than: devices.map(\.file))
         try noteLacking(by: devices.map(\.file))
+        // Where nothing needs a log the start ends with that.
+        if register.mayNeedLog, let device = devices.first(where: { isUnknown($0.file, on: $0.device) }) {
+            try noteUnknown(device.path)
+            throw DatastoreError(.serverFault, "\(unknown(device.path))")
+        }
         let isAsked = try isLaidOutAsAsked(devices)
         let suspects = try isAsked ? suspects(devices) : []
         let sides = sides(of: devices, configuration)
@@ -128,6 +141,44 @@ struct LogOpening {
         return [StripedDevice(devices.map(\.device), headerSize: headerSize ?? StripedDevice.headerSize)]
     }
 
+    private func isOlder(than file: File) -> Bool { file.label.map(register.isOlder) ?? false }
+
+    /// Whether a file belongs to a log with blocks of which the state directory knows nothing at all: an older copy, from
+    /// before that log was made.
+    private func isUnknown(_ file: File, on device: (any BlockDevice)? = nil) -> Bool {
+        guard let label = file.label, label.identity != register.log, !label.isNew,
+            !register.isVoid(label.identity, epoch: label.epoch)
+        else { return false }
+        return mayHaveBlocks(file, on: device)
+    }
+
+    /// The logs that the state directory does not know, in the files that the options name, and where it has known others.
+    func unknownLogs() -> [LogLabel] {
+        let named = (configuration?.directories ?? []).map(LogFile.path)
+        let files = named.compactMap { path in (try? LogFile.label(at: path)).map { File(path: path, label: $0) } }
+        return (files + filesElsewhere()).filter { isUnknown($0) }.compactMap(\.label)
+    }
+
+    /// Notes durably that the log in the file at `path` may have blocks of any image.
+    private func noteUnknown(_ path: String) throws(DatastoreError) {
+        try register.noteLacking(areDoubtful: true)
+        logger.error(
+            """
+            \(path): the redirect log has blocks of images that \(register.path), an older copy, does not know: put the state \
+            directory back that belongs to it
+            """)
+    }
+
+    /// Whether a log that the state directory does not know as it is now may have blocks.
+    ///
+    /// - Parameter device: the file, if it is open.
+    private func mayHaveBlocks(_ file: File, on device: (any BlockDevice)?) -> Bool {
+        guard let label = file.label, label.place?.layout != .stripe,
+            let device = device ?? (try? FileDevice(path: file.path, access: .readOnly, mode: .directIfPossible))
+        else { return true }
+        return (try? RedirectLog(recovering: [UntouchedDevice(device: device)], of: .max).liveByteCount) != 0
+    }
+
     /// Opens the log's file in a directory; readers that still hold one that was taken out of use end soon.
     private func openDevice(
         _ directory: String, _ configuration: DatastoreConfiguration.Tier, mayMake: Bool
@@ -157,12 +208,15 @@ struct LogOpening {
     /// The files that the log was in last, but for those that the options name: though it is left out, what they say tells
     /// whether the state directory is an older copy.
     private func filesElsewhere() -> [File] {
-        let named = (configuration?.directories ?? []).map { "\($0)/\(LogFile.fileName)" }
+        let named = (configuration?.directories ?? []).map(LogFile.path)
         return register.notedPaths.filter { !named.contains($0) }.compactMap { path in
             do throws(StorageError) {
                 return File(path: path, label: try LogFile.label(at: path))
             } catch {
-                logger.warning("\(error): whether images need the redirect log that was there cannot be told")
+                // Of one that was taken out of use nobody asks.
+                if register.log != nil {
+                    logger.warning("\(error): whether images need the redirect log that was there cannot be told")
+                }
                 return nil
             }
         }

@@ -182,14 +182,18 @@ final class RedirectRegister: Sendable {
 
     /// The log does not count any more, durably, and no image needs it: it is empty, its blocks are in the images, or
     /// they are given up.
-    func retire() throws(DatastoreError) {
+    ///
+    /// - Parameter others: logs that this register does not know, and that count as little.
+    func retire(with others: [LogLabel] = []) throws(DatastoreError) {
         let notes = notes.current
         try register.change { content in
             content.images.removeAll()
             content.endLacking()
-            guard let log = content.log else { return }
-            let void = VoidLog(identity: log, epoch: notes.identity == log ? notes.epoch : nil)
-            content.voidLogs = content.voidLogs.suffix(Self.mostVoidLogs - 1) + [void]
+            var void = others.map { VoidLog(identity: $0.identity, epoch: $0.epoch) }
+            if let log = content.log {
+                void.append(VoidLog(identity: log, epoch: notes.identity == log ? notes.epoch : nil))
+            }
+            content.voidLogs = (content.voidLogs + void).suffix(Self.mostVoidLogs)
             content.log = nil
         }
     }

@@ -126,7 +126,7 @@ extension RedirectTier {
                         "the redirect log is not at hand, and \(refused.count) images need it\(others): see tier list")
                 }
                 // What the register calls void is never read again: from here on it is on record what was said.
-                try register.retire()
+                try register.retire(with: LogOpening(configuration, register, logger).unknownLogs())
                 if areAllRefused {
                     logger.error(
                         """

@@ -108,7 +108,12 @@ extension RedirectTier {
     func stop() {
         stopping.store(true, ordering: .relaxed)
         thread.shutDown()
-        guard let attachment, !attachment.log.isAbandoned else { return }
+        guard let attachment, !attachment.log.isAbandoned else {
+            if state.withLock({ !$0.refused.isEmpty || $0.areAllRefused }) {
+                logger.warning("the newest blocks of images are, or may be, in a redirect log that is not at hand")
+            }
+            return
+        }
         let deadline = ContinuousClock.now + (configuration?.drainTimeout ?? .zero)
         do throws(StorageError) {
             try attachment.destager.pass(sparing: 0) { ContinuousClock.now > deadline }

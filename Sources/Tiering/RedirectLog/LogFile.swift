@@ -10,6 +10,13 @@ public final class LogFile: BlockDevice {
     public static let smallestSize = 64 << 20
     private static let chunk = 4 << 20
 
+    /// The path of the log's file in a directory, the same however the directory is spelled, if it is there.
+    public static func path(in directory: String) -> String {
+        guard let resolved = realpath(directory, nil) else { return "\(directory)/\(fileName)" }
+        defer { free(resolved) }
+        return "\(String(cString: resolved))/\(fileName)"
+    }
+
     private let device: FileDevice
     private let lock: Int32
 

@@ -184,8 +184,8 @@ struct TierStateTests {
         }
     }
 
-    /// By an older copy nothing in the log is needed, and while it is away it is called void: what was acknowledged since the
-    /// copy was made is in it all the same.
+    /// By an older copy nothing in the log is needed, and while it is away another takes its place: what was acknowledged since
+    /// the copy was made is in it all the same.
     @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil])
     func aLogThatAnOlderStateDirectoryCalledVoidIsNotWrittenOver(mode: DatastoreConfiguration.TierMode?) throws {
         let (copy, kept) = ("\(bed.directory)/copy", "\(bed.directory)/kept")
@@ -198,7 +198,15 @@ struct TierStateTests {
         rename(log, elsewhere)
         try bed.serve(mode) { _, _ in }
         try #require(rename(elsewhere, log) == 0)
-        #expect(throws: DatastoreError.self) { try bed.serve(.writeback) { _, _ in } }
+        if mode == nil {
+            // It is not fenced, and whose blocks count is for an administrator to say.
+            try bed.serve(.writeback) { datastore, handle in
+                #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+                #expect(datastore.tierStatus().images.map(\.isRefused) == [true])
+            }
+        } else {
+            #expect(throws: DatastoreError.self) { try bed.serve(.writeback) { _, _ in } }
+        }
         try restoreState(from: kept)
         try bed.serve(.writeback) { datastore, handle in
             try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
@@ -224,6 +232,125 @@ struct TierStateTests {
         }
         try bed.serve(.writeback) { datastore, handle in
             try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// What the options name was restored from a backup, and so was the state directory; the log goes on elsewhere.
+    @Test func anOlderCopyOfTheLogIsNotTakenWhileTheLogIsElsewhere() throws {
+        let copy = "\(bed.directory)/copy"
+        mkdir("\(bed.directory)/older", 0o700)
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        try runTool("cp", ["--sparse=never", log, "\(bed.directory)/older/redirect.log"])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        try bed.serve(.writeback, ssd: ["older"]) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            #expect(datastore.tierStatus().failure?.contains("than the redirect log in \(log)") == true)
+        }
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// The log was made anew since, so that the copy knows of another one.
+    @Test(arguments: [DatastoreConfiguration.TierMode.writeback, nil], [0, 1])
+    func anOlderStateDirectoryServesNothingWithoutALogThatIsNewer(
+        mode: DatastoreConfiguration.TierMode?, copied: Int
+    ) throws {
+        let copy = "\(bed.directory)/copy"
+        try bed.serve(.writeback) { datastore, _ in
+            let other = try bed.handle("other.img", datastore)
+            try bed.write(7, at: bed.inodeTable(datastore, other, "other.img"), other, datastore)
+        }
+        func copyState() throws { try runTool("cp", ["-a", "\(bed.directory)/state", copy]) }
+        if copied == 0 { try copyState() }
+        try bed.serve(.writeback) { datastore, _ in
+            try datastore.detachTier()
+            if copied == 1 { try copyState() }
+            try datastore.attachTier()
+        }
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try runTool("cp", ["-a", "\(bed.directory)/state", "\(bed.directory)/kept"])
+        try restoreState(from: copy)
+        if copied == 1, mode != nil {
+            #expect(throws: DatastoreError.self) { try bed.serve(mode) { _, _ in } }
+        } else {
+            for _ in 0..<2 {
+                try bed.serve(mode) { datastore, handle in
+                    for name in ["disk.img", "other.img"] {
+                        #expect(failure { try bed.read(offset, bed.handle(name, datastore), datastore) } == .io)
+                    }
+                }
+            }
+            #expect(bed.log.contains("\(log): the redirect log has blocks of images that"))
+        }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        try restoreState(from: "\(bed.directory)/kept")
+        try bed.serve(.writeback) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+        guard copied == 0 || mode == nil else { return }
+        // An administrator gives it up under the older copy: that is so for good.
+        try restoreState(from: copy)
+        try bed.serve(mode) { datastore, handle in
+            try datastore.detachTier(givingUp: true)
+            try bed.write(2, at: offset, handle, datastore)
+        }
+        for mode in [nil, DatastoreConfiguration.TierMode.writeback] {
+            try bed.serve(mode) { datastore, handle in
+                try #expect(bed.read(offset, handle, datastore).first == 2)
+            }
+        }
+    }
+
+    /// A log that a newer state directory has taken out of use has nothing of any image.
+    @Test func anEmptyLogKeepsNoImageFromBeingServed() throws {
+        let copy = "\(bed.directory)/copy"
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        try bed.serve(.writeback) { datastore, _ in try datastore.detachTier() }
+        try restoreState(from: copy)
+        try bed.serve(nil) { datastore, handle in _ = try bed.read(0, handle, datastore) }
+        try bed.serve(.writeback) { datastore, handle in _ = try bed.redirect(datastore, handle) }
+    }
+
+    /// That is no proof that nothing is needed of it (invariant 11); a log that others can write to is not believed.
+    @Test(arguments: [false, true]) func aLogThatCannotBeLookedIntoIsNotFenced(isLink: Bool) throws {
+        let (copy, real) = ("\(bed.directory)/copy", "\(bed.directory)/real")
+        try bed.serve(.writeback) { _, _ in }
+        try runTool("cp", ["-a", "\(bed.directory)/state", copy])
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try restoreState(from: copy)
+        if isLink {
+            try #require(rename(log, real) == 0 && symlink(real, log) == 0)
+        } else {
+            chmod(log, 0o666)
+        }
+        try bed.serve(nil) { _, _ in }
+        #expect(bed.log.contains("whether images need the redirect log that was there cannot be told"))
+        if isLink { try #require(rename(real, log) == 0) } else { chmod(log, 0o600) }
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.resolve(bed.path("disk.img"), keepingLog: true)
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// A directory may be named in many ways.
+    @Test func aCopyOfTheLogIsToldHoweverItsDirectoryIsNamed() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try runTool("cp", ["--sparse=never", log, elsewhere])
+        try #require(rename(elsewhere, log) == 0)
+        for name in ["ssd", "ssd/", "state/../ssd"] {
+            try bed.serve(.writeback, ssd: [name]) { datastore, handle in
+                #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+                #expect(datastore.tierStatus().failure?.contains("is another file than before") == true)
+            }
         }
     }
 
