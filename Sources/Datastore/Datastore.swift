@@ -89,7 +89,10 @@ public final class Datastore: Sendable {
         files = OpenFiles(
             introspects: configuration.introspects, maps: configuration.mapsDirectory, cache: cache, verifier: verifier,
             logger: logger, lookInterval: configuration.lookInterval,
-            noteMoves: { reference.datastore?.noteMoves(of: $0) }
+            noteMoves: { moved in
+                reference.datastore?.noteMoves(of: moved)
+                reference.datastore?.refuseReplacements()
+            }
         ) { descriptor in
             guard let handle = try? handles.handle(of: descriptor), let identity = ImageIdentity(handle) else {
                 return nil

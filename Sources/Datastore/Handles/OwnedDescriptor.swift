@@ -43,8 +43,12 @@ final class OwnedDescriptor: Sendable {
 
     /// A path by which the kernel knows the file now, for messages; nil when it knows none.
     ///
-    /// As ``ByteString/description`` shows it, which no two paths do alike.
-    var currentPath: String? { Self.path(of: rawValue).map { ByteString($0).description } }
+    /// As ``ByteString/description`` shows it, which no two paths do alike. Of a file that was opened by its handle, and that
+    /// nobody has looked up by a name since, the kernel says `/`.
+    var currentPath: String? {
+        guard let path = Self.path(of: rawValue), path != [0x2F] || type == .directory else { return nil }
+        return ByteString(path).description
+    }
 
     /// The path of an open file as bytes; nil with `errno` set when the kernel knows none, or none that it can say.
     static func path(of descriptor: Int32) -> [UInt8]? {

@@ -150,9 +150,9 @@ final class OpenFile: Sendable {
     /// The number of the file's pages in the cache; 0, under which none are kept, for files that are no images.
     var cacheID: UInt32 { cacheNumber.load(ordering: .acquiring) }
 
-    /// Whether the file has got another path since it was opened, or since this was asked last.
+    /// Whether the file has got another path since it was opened, or since this was asked last, as far as the kernel knows.
     func takeRename() -> Bool {
-        let path = descriptor.currentPath
+        guard let path = descriptor.currentPath else { return false }
         return state.withLock { state in
             guard state.lastPath != path else { return false }
             state.lastPath = path

@@ -57,7 +57,7 @@ final class OpenFiles: Sendable {
     ///
     /// - Parameters:
     ///   - lookInterval: how often files are looked after, in seconds.
-    ///   - noteMoves: is told of files that have got other paths.
+    ///   - noteMoves: is told, each time that files are looked after, of those that have got other paths.
     ///   - fileState: finds what the server keeps of a file while it is not open.
     init(
         introspects: Bool, maps: String?, cache: PageCache, verifier: WriteVerifier, logger: Logger,
@@ -409,7 +409,7 @@ final class OpenFiles: Sendable {
         let renamed = files.filter { $0.takeRename() }
         // The image is known by its path, and a descriptor names its other files.
         for file in renamed where file.member != nil { file.requestIdentification() }
-        if !renamed.isEmpty { noteMoves(renamed) }
+        noteMoves(renamed)
     }
 
     /// Closes a file that somebody else has removed: it takes room on the disk and in the cache until then.

@@ -167,5 +167,6 @@ extension Datastore {
             guard status == 0 else { throw DatastoreError.lastSystemError("link") }
         }
         files.noteNameChange(of: file)
+        if let entry = (try? existingEntry(name, of: directory)) ?? nil { noteLink(entry) }
     }
 }

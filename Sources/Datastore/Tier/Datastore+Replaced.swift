@@ -15,9 +15,7 @@ extension Datastore {
             }
             tier.replacements.withLock { $0.watch(image, at: entry.path.endForMessages) }
             for file in filesThatStand(at: entry.path) {
-                guard let other = images.identity(of: file), !images.isSameFile(other, image),
-                    !tier.mayHaveBlocks(of: other)
-                else { continue }
+                guard let other = images.identity(of: file), !images.isSameFile(other, image) else { continue }
                 note(other, for: [image], path: file.currentPath ?? "\(entry.path)")
             }
         }
@@ -69,41 +67,75 @@ extension Datastore {
     /// Whether a file that is about to be opened stands where such an image was, in whose place there may have been none at
     /// the start (invariant 1).
     func noteReplacement(by file: OwnedDescriptor) -> Bool {
-        guard tier.replacements.withLock({ !$0.orphans.isEmpty }), let path = file.currentPath else { return false }
-        let place = ByteString(escaped: path).endForMessages
-        guard let orphans = tier.replacements.withLock({ $0.orphans[place] }), let other = images.identity(of: file),
-            !tier.mayHaveBlocks(of: other)
+        guard hasOrphans else { return false }
+        guard let path = file.currentPath else {
+            refuseReplacements()
+            return images.identity(of: file).map { !tier.replaced(by: $0).isEmpty } ?? false
+        }
+        return noteReplacement(by: file, at: ByteString(escaped: path).endForMessages)
+    }
+
+    private func noteReplacement(by file: OwnedDescriptor, at place: ByteString) -> Bool {
+        guard let orphans = tier.replacements.withLock({ $0.orphans[place] }), let other = images.identity(of: file)
         else { return false }
         let found = orphans.filter {
             tier.mayHaveBlocks(of: $0) && contents(of: $0) == nil && !images.isSameFile(other, $0)
         }
         guard !found.isEmpty else { return false }
+        guard tier.replacements.withLock({ !found.isSubset(of: $0.files[other] ?? []) }) else { return true }
         // One that was in the place before and is gone: clients can put any number there, one after the other.
         let before = tier.replacements.withLock { $0.files.filter { !$0.value.isDisjoint(with: found) }.keys }
         let gone = before.filter { contents(of: $0) == nil }
         tier.replacements.withLock { $0.forget(gone) }
-        note(other, for: found, path: path)
+        note(other, for: found, path: file.currentPath ?? "\(place)")
         return true
+    }
+
+    private var hasOrphans: Bool { tier.replacements.withLock { !$0.orphans.isEmpty } }
+
+    /// Refuses what stands in the places of such images now, open or not, whoever has put it there, and however: an open
+    /// file need not know its path. Of a place that is kept in part only opening finds out.
+    func refuseReplacements() {
+        guard hasOrphans else { return }
+        for place in tier.replacements.withLock({ Array($0.orphans.keys) }) where place.shortenedEnd == nil {
+            for file in filesThatStand(at: place) { refuseIfReplacement(file, at: place) }
+        }
+    }
+
+    private func refuseIfReplacement(_ file: OwnedDescriptor, at place: ByteString) {
+        guard noteReplacement(by: file, at: place) else { return }
+        files.forget(OpenFile.Identity(device: file.device, inode: file.inode))
     }
 
     /// Takes note that a file, or a directory and all that is in it, has got another name, before the client is told: by its
     /// path the next start finds what stands in an image's place, and it may stand in one's place itself now (invariant 1).
+    ///
+    /// - Parameter moved: opened by a name, so that the kernel knows its path.
     func noteMove(of moved: OwnedDescriptor) {
         guard tier.isInUse else { return }
-        let file = files.file(device: moved.device, inode: moved.inode)
-        noteMoves(of: moved.type == .directory ? files.openFiles : [file].compactMap(\.self))
+        guard moved.type != .directory else {
+            noteMoves(of: files.openFiles)
+            return refuseReplacements()
+        }
+        guard let path = moved.currentPath else { return }
+        if let file = files.file(device: moved.device, inode: moved.inode) { noteMoves(of: [file], to: path) }
+        refuseIfReplacement(moved, at: ByteString(escaped: path).endForMessages)
+    }
+
+    /// Takes note that a file has got one more name, by which it is open here.
+    func noteLink(_ entry: OwnedDescriptor) {
+        guard tier.isInUse, let path = entry.currentPath else { return }
+        refuseIfReplacement(entry, at: ByteString(escaped: path).endForMessages)
     }
 
     /// The same of open files that may have got other paths.
-    func noteMoves(of open: [OpenFile]) {
+    func noteMoves(of open: [OpenFile], to path: String? = nil) {
         var renamed: [FileRedirects] = []
         for file in open {
-            guard let redirects = file.redirects, let path = file.descriptor.currentPath, path != redirects.path else {
-                continue
-            }
+            guard let redirects = file.redirects, let path = path ?? file.descriptor.currentPath, path != redirects.path
+            else { continue }
             redirects.noteRename(to: path)
             renamed.append(redirects)
-            if noteReplacement(by: file.descriptor) { files.forget(file.identity) }
         }
         tier.noteRenames(renamed)
     }

@@ -32,7 +32,7 @@ final class FileRedirects: Sendable {
         openedIdentity = OpenFile.Identity(device: file.device, inode: file.inode)
         mark = file.root.fileSystemMark
         isStranded = images.isStranded(image)
-        setMode(path: file.currentPath ?? "")
+        setMode(path: file.currentPath ?? tier.register.entry(image)?.path.description ?? "")
     }
 
     deinit {

@@ -140,6 +140,117 @@ struct ReplacedImagesTests {
         }
     }
 
+    /// The kernel forgets names while the file system is not mounted: a file that is opened by its handle has no path then.
+    private func remount() throws {
+        try runTool("umount", [bed.path("")])
+        try runTool("mount", ["-o", "loop", "\(bed.directory)/image", bed.path("")])
+    }
+
+    /// Waits until somebody has found that the file must not be served.
+    private func waitForRefusal(_ handle: HandleAlias, at offset: Int, _ datastore: Datastore) {
+        for _ in 0..<6000 where failure({ try bed.read(offset, handle, datastore) }) == nil { usleep(10_000) }
+    }
+
+    @Test(arguments: [false, true], [false, true])
+    func aFileWithoutAPathThatIsMovedIntoThePlaceIsRefused(byClient: Bool, isOpen: Bool) throws {
+        try bed.withFileSystem { _ in
+            var offset = 0
+            var other: HandleAlias?
+            try bed.serve(.writeback) { datastore, handle in
+                offset = try bed.redirect(datastore, handle)
+                other = try bed.handle("other.img", datastore)
+            }
+            try #require(unlink(bed.path("disk.img")) == 0 && mkdir(bed.path("d"), 0o755) == 0)
+            try remount()
+            try bed.serve(.writeback, handleOf: "d") { datastore, _ in
+                let handle = try #require(other)
+                if isOpen { _ = try bed.read(offset, handle, datastore) }
+                if byClient {
+                    let root = try bed.root(datastore)
+                    _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+                } else {
+                    try #require(rename(bed.path("other.img"), bed.path("disk.img")) == 0)
+                    if isOpen { waitForRefusal(handle, at: offset, datastore) }
+                }
+                expectRefusal(handle, at: offset, datastore)
+            }
+        }
+    }
+
+    /// Any client can rename a directory, whatever else is open.
+    @Test func anImageWithoutAPathKeepsItsPlaceOnRecord() throws {
+        try bed.withFileSystem { _ in
+            var offset = 0
+            var image: HandleAlias?
+            try bed.serve(.writeback) { datastore, handle in
+                offset = try bed.redirect(datastore, handle)
+                image = handle
+            }
+            try #require(mkdir(bed.path("d"), 0o755) == 0)
+            try remount()
+            try bed.serve(.writeback, modes: [("disk.img", .writethrough)], handleOf: "d") { datastore, _ in
+                let (root, handle) = try (bed.root(datastore), #require(image))
+                _ = try bed.inodeTable(datastore, handle)
+                for (from, to) in [("d", "e"), ("e", "f")] {
+                    _ = try datastore.rename(root, FileName(from), to: root, FileName(to), as: .root)
+                    let paths = datastore.tier.register.images.values.map(\.path.description)
+                    #expect(paths == [bed.path("disk.img")])
+                    try bed.write(4, at: offset, handle, datastore)
+                    try #expect(bed.readFile(offset)[0] == 4)
+                }
+            }
+        }
+    }
+
+    /// A round that began before may have taken note of the new path, and not of what it means.
+    @Test func aFileWhosePathIsKnownAlreadyIsRefused() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            _ = try bed.read(offset, handle, datastore)
+            datastore.files.file(for: handle)?.redirects?.noteRename(to: bed.path("disk.img"))
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+            expectRefusal(handle, at: offset, datastore)
+        }
+    }
+
+    @Test func aFileThatIsLinkedIntoThePlaceIsRefused() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            _ = try bed.read(offset, handle, datastore)
+            let root = try bed.root(datastore)
+            _ = try datastore.link(handle, root, "disk.img", as: .root)
+            expectRefusal(handle, at: offset, datastore)
+            _ = try datastore.remove(root, "other.img", as: .root)
+            expectRefusal(handle, at: offset, datastore)
+        }
+    }
+
+    /// Whether it is refused does not depend on what the log has of the file itself, which stays as it is.
+    @Test(arguments: [false, true]) func anImageWithBlocksThatIsMovedIntoThePlaceIsRefused(isServed: Bool) throws {
+        var (offset, place) = (0, 0)
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            place = try bed.inodeTable(datastore, handle, "other.img")
+            try bed.write(7, at: place, handle, datastore)
+            guard isServed else { return }
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+        }
+        if !isServed { try #require(rename(bed.path("other.img"), bed.path("disk.img")) == 0) }
+        try bed.serve(.writeback) { datastore, handle in
+            #expect(failure { try bed.read(offset, handle, datastore) } == .io)
+            try datastore.resolve(bed.path("disk.img"), keepingLog: false)
+            try #expect(bed.read(place, handle, datastore).first == 7)
+        }
+    }
+
     @Test func anOpenFileThatAnAdministratorMovesIntoThePlaceIsRefused() throws {
         var offset = 0
         try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
