@@ -62,12 +62,9 @@ import Testing
         #expect(failure { try test.lookup("..", in: inner) } == .stale)
     }
 
-    /// Deeper than a path can be long; and one level of it at a time is never asked for.
-    @Test func directoriesAboveAreFoundAtAnyDepth() throws {
-        let test = try TestDatastore()
-        defer { _ = try? runTool("rm", ["-rf", test.local("d"), "\(test.directory)/outside"]) }
-        try test.makeDirectory("d")
-        var handles = [try test.lookup("d")]
+    /// Makes 5,000 directories one in the other; returns the handles of the first and of those at `depths` below it.
+    private func makeDeepDirectories(_ test: TestDatastore, handlesAt depths: Set<Int>) throws -> [HandleAlias] {
+        var handles = [try test.makeDirectory("d")]
         var place = open(test.local("d"), O_RDONLY | O_DIRECTORY)
         defer { close(place) }
         for depth in 1...5000 {
@@ -75,8 +72,38 @@ import Testing
             let next = openat(place, "d", O_RDONLY | O_DIRECTORY)
             close(place)
             place = next
-            if depth >= 4998 || depth == 200 { handles.append(try test.handle(of: place)) }
+            if depths.contains(depth) { handles.append(try test.handle(of: place)) }
         }
+        return handles
+    }
+
+    /// Reading a directory costs about as much at any depth: the kernel says where the directory above is, and where its
+    /// path is too long for that, one of each 256 above is asked.
+    @Test(arguments: [DirectoryDetail.names, .attributesAndHandles])
+    func readingADirectoryDoesNotClimbToTheTop(detail: DirectoryDetail) throws {
+        let test = try TestDatastore()
+        defer { _ = try? runTool("rm", ["-rf", test.local("d")]) }
+        let root = try #require(test.datastore.roots.values.first)
+        // A path of 1,000 levels can be said, one of 5,000 cannot: until it can, the kernel is asked 12 times.
+        for (handle, most) in zip(try makeDeepDirectories(test, handlesAt: [1000, 5000]), [1, 1, 14]) {
+            let before = root.climbs.load(ordering: .relaxed)
+            var names = 0
+            _ = try test.datastore.readDirectory(handle, cookie: 1, verifier: 0, detail: detail, as: .root) { entry in
+                names += 1
+                #expect(detail == .names || entry.handle != nil)
+                return true
+            }
+            #expect(names > 0)
+            let climbs = root.climbs.load(ordering: .relaxed) - before
+            #expect((1...most).contains(climbs), "\(climbs) directories were opened")
+        }
+    }
+
+    /// Deeper than a path can be long; and one level of it at a time is never asked for.
+    @Test func directoriesAboveAreFoundAtAnyDepth() throws {
+        let test = try TestDatastore()
+        defer { _ = try? runTool("rm", ["-rf", test.local("d"), "\(test.directory)/outside"]) }
+        let handles = try makeDeepDirectories(test, handlesAt: [200, 4998, 4999, 5000])
         let deepest = handles[handles.count - 1]
         #expect(try test.lookup("..", in: deepest) == handles[handles.count - 2])
         var parent: FileHandle?

@@ -3,6 +3,7 @@ import CLinux
 import CNettle
 import DiskImages
 import Glibc
+import Synchronization
 
 /// An export with its directory open, and what its file system can do.
 final class ExportRoot: Sendable {
@@ -21,6 +22,8 @@ final class ExportRoot: Sendable {
     let callerLimits: CallerLimits
     /// Whether a directory's fsync makes the new objects in it durable as well: all metadata is in one journal.
     let hasOneJournal: Bool
+    /// How many directories were opened from below: what `..` has cost.
+    let climbs = Atomic(0)
 
     /// Opens the directory that `configuration` names.
     init(
@@ -181,6 +184,7 @@ final class ExportRoot: Sendable {
     private func openDirectoryAbove(
         _ directory: OwnedDescriptor, levels: Int = 1
     ) throws(DatastoreError) -> OwnedDescriptor {
+        climbs.add(1, ordering: .relaxed)
         let flags = linux_o_path | O_DIRECTORY | O_CLOEXEC
         let path = Array(repeating: "..", count: levels).joined(separator: "/")
         let parent = linux_openat2(
