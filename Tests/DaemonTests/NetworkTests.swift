@@ -2,6 +2,8 @@ import Glibc
 import TestBed
 import Testing
 
+@testable import introspect_bench
+
 /// Who may connect, what that costs when there are many, and what rpcbind is told.
 struct NetworkTests {
     /// Any local user can have such a port, and say that he is root.
@@ -51,6 +53,53 @@ struct NetworkTests {
             let lines = server.process.log.split(separator: "\n").count { $0.contains("connection refused") }
             #expect(lines < 300, "\(lines) lines")
             #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// A client that goes on writing where there is no room fills no log with that.
+    @Test func writesThatFailDoNotFillTheLog() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export")
+            try run("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", export)
+            bed.register("unmount \(export)") { () throws(TestBedError) in try run("umount", "--lazy", export) }
+            try run("touch", "\(export)/file")
+            _ = try? run("dd", "if=/dev/zero", "of=\(export)/rest", "bs=4k", "status=none")
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            let (nfs, file) = try server.open("file")
+            let record =
+                NFSCalls.write(file, offset: 0, count: 4096, isStable: true) + [UInt8](repeating: 7, count: 4096)
+            func fail() {
+                #expect(throws: NFSClientError.self) { try nfs.call(record, "WRITE") }
+            }
+            for _ in 0..<1000 { fail() }
+            sleep(2)
+            fail()
+            try server.waitForLog("more like it were left out)")
+            let lines = server.process.log.split(separator: "\n").filter { $0.contains("No space left") }
+            #expect((100..<300).contains(lines.count), "\(lines.count) lines")
+            #expect(lines.contains { $0.contains("more like it were left out)") })
+            #expect(server.process.stop() == 0)
+        }
+    }
+
+    /// Without `tcp` a client asks rpcbind for the ports, and hangs for minutes where there is none.
+    @Test(arguments: [true, false]) func whatClientsNeedWithoutRPCBindIsSaid(isAsked: Bool) throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            // Nobody answers there.
+            let network = try NetworkNamespace(on: bed)
+            let server = try BackgroundProcess(
+                network.wrap(
+                    [
+                        try Executable.path(of: "introspectd"), "serve", try temporary.makeDirectory("export"),
+                        "--port", "3049", "--mount-port", "3050", "--state", temporary.file("state"),
+                    ] + (isAsked ? [] : ["--no-rpcbind"])), logPath: temporary.file("log"), on: bed)
+            let options = "-o vers=3,nolock,tcp,port=3049,mountport=3050"
+            let said = isAsked ? "clients have to mount with \(options)" : "clients mount it with \(options) "
+            try server.wait(upTo: 60, for: said) { server.log.contains(said) }
+            #expect(server.stop() == 0)
+            #expect(server.log.contains("clients have to mount") == isAsked)
         }
     }
 
