@@ -104,6 +104,36 @@ struct ControlTests {
         }
     }
 
+    /// Nor does one write to the terminal of who looks on, by names of images or of what is exported.
+    @Test func namesAreShownEscapedByTopAndStatus() throws {
+        try Bed.with { bed in
+            let temporary = try TemporaryDirectory(on: bed)
+            let export = try temporary.makeDirectory("export\r\nforged\u{1B}[2J")
+            let name = "a\r\nforged\u{1B}[31m\u{202E}.img"
+            try run("mke2fs", "-q", "-F", "-t", "ext4", "\(export)/\(name)", "16M")
+            let server = try LocalServer(serving: export, in: temporary, on: bed)
+            try server.waitForLog(".img: scanned in")
+            let program = try Executable.path(of: "introspectctl")
+            let socket = temporary.file("state/control")
+            func expectEscaped(_ words: [String], _ shown: String) throws {
+                let result = try Command([program] + words + ["--control", socket], timeLimit: 30).result()
+                #expect(result.status == 0)
+                #expect(result.output.contains(shown), "\(result.output)")
+                let steering = "\r\u{1B}\u{202E}".unicodeScalars
+                #expect(!result.output.unicodeScalars.contains { steering.contains($0) })
+                #expect(!result.output.split(separator: "\n").contains { $0.hasPrefix("forged") })
+            }
+            try expectEscaped(["status"], #"/export\x0D\x0Aforged\x1B[2J"#)
+            let reader = ImageReader(of: name, on: server)
+            defer { reader.end() }
+            try server.process.wait(upTo: 30, for: "a READ") { reader.count > 0 }
+            try expectEscaped(
+                ["top", "--count", "2", "--interval", "0.5"], #"/a\x0D\x0Aforged\x1B[31m\xE2\x80\xAE.img "#)
+            reader.end()
+            #expect(server.process.stop() == 0)
+        }
+    }
+
     /// What is not looked into, or is damaged, is listed with the reason.
     @Test func imagesThatAreNotFollowedAreListedWithTheReason() throws {
         try Bed.with { bed in
