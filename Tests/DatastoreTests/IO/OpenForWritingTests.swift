@@ -44,6 +44,28 @@ import Testing
         #expect(try run())
     }
 
+    /// Whoever writes to it is told what the opening was answered, each time anew, and the next write after its end succeeds.
+    @Test func aFileThatIsExecutedCanBeReadAndIsWrittenWhenThatEnds() throws {
+        try runTool("cp", ["/bin/sleep", test.local("program")])
+        let file = try test.lookup("program")
+        _ = try read(file)
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: test.local("program"))
+        process.arguments = ["600"]
+        try process.run()
+        // It may have inherited that it takes no other signal.
+        func end() { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+        defer { end() }
+        for _ in 0..<2 {
+            #expect(failure { try write(file) } == .access)
+            #expect(try read(file).readableBytes == 4096)
+        }
+        end()
+        process.waitUntilExit()
+        try write(file)
+        #expect(failure { try write(file) } == nil)
+    }
+
     @Test func aFileThatIsReadKeepsNoFileSystemFromBecomingReadOnly() throws {
         try runTool("mount", ["-t", "tmpfs", "tmpfs", test.local("")])
         defer { _ = try? runTool("umount", ["--lazy", test.local("")]) }
