@@ -91,6 +91,46 @@ import Tiering
         }
     }
 
+    /// Where late times are all that is known of files, they need the key of the handles as much as redirected blocks do; the
+    /// start after a crash sees to them, and the one after that finds nothing to do.
+    @Test func lateTimesAloneNeedTheKeyAndAreRestoredOnce() throws {
+        try withFileSystem(hasJournal: true) { export, path, _ in
+            let then = "\(path)/state-then"
+            let (file, _) = try writeOften(export, state: "\(path)/state") {
+                try runTool("cp", ["-r", "\(path)/state", then])
+                return 0
+            }
+            func modification(of file: HandleAlias, _ datastore: Datastore) throws -> Int64 {
+                try datastore.getAttributes(file, as: .root).modificationTime.seconds
+            }
+            func setBack() throws { try runTool("touch", ["-m", "-d", "@1000000000", "\(export)/disk"]) }
+            let key = "\(then)/handle-key"
+            rename(key, "\(key).away")
+            do throws(DatastoreError) {
+                try Datastore(exports: [.init(path: export)], state: then).close()
+                Issue.record("was started")
+            } catch {
+                #expect(error.message.contains("\(key) is missing"))
+            }
+            #expect(access(key, F_OK) != 0)
+            rename("\(key).away", key)
+            try setBack()
+            let again = "\(path)/state-again"
+            try {
+                let next = try Datastore(exports: [.init(path: export)], state: then)
+                defer { next.close() }
+                #expect(try modification(of: file, next) > 1_000_000_000)
+                #expect(next.lateTimes.entries.isEmpty)
+                // This one does not end cleanly, either.
+                try runTool("cp", ["-r", then, again])
+            }()
+            try setBack()
+            let last = try Datastore(exports: [.init(path: export)], state: again)
+            defer { last.close() }
+            #expect(try modification(of: file, last) == 1_000_000_000)
+        }
+    }
+
     /// Files that are gone, or that nobody has used for a while, make room in the register for others; the times of the latter
     /// are on the disk then.
     @Test func timesAreNoLongerLateOfFilesThatAreClosedOrGone() throws {
