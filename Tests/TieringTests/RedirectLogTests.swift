@@ -271,6 +271,26 @@ struct RedirectLogTests {
         #expect(log.failure != nil)
     }
 
+    #if DEBUG
+        /// A checkpoint is of megabytes, and others read and write while its records are made. See ``LockRank``.
+        @Test func aCheckpointIsPutTogetherWithoutTheLogsLock() async {
+            await #expect(processExitsWith: .success) {
+                let device = MemoryDevice(size: 8 << 20)
+                try RedirectLog.format(device, identity: 5)
+                let log = try RedirectLog(recovering: device)
+                let image = try #require(ImageIdentity([7]))
+                let before = log.generation
+                let bytes = [UInt8](repeating: 5, count: 4096)
+                for round in 0..<400 {
+                    _ = try bytes.withUnsafeBytes {
+                        try log.write($0, to: image, at: round % 16 * 4096, priority: 1, isWanted: true)
+                    }
+                }
+                #expect(log.generation > before, "no checkpoint was made")
+            }
+        }
+    #endif
+
     @Test func aRottenRecordIsReportedAndNeverServed() throws {
         let device = try emptyLog()
         let disk = MemoryDevice(size: 1 << 20)

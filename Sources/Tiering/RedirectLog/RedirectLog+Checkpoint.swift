@@ -68,6 +68,7 @@ extension RedirectIndex {
     ///
     /// - Parameter identities: those of the images, by their numbers.
     func checkpoint(_ identities: [ImageIdentity], _ geometry: LogGeometry) -> LogBatch {
+        LockRank.willWait(for: "the records of a checkpoint")
         let batch = LogBatch(capacity: geometry.checkpointSize(extents: count, images: identities.count))
         var entries: [UInt64] = []
         var image: UInt32?
