@@ -54,6 +54,38 @@ extension GuestTests {
             try #expect(blocks("data") < 2 * reserved, "\(said)")
         }
 
+        /// A user whom the file system gives 8 MiB gets no more from the server, whose own root no quota binds.
+        @Test func quotasBindTheUser() throws {
+            let limit = 8192
+            let said = try runInGuest(
+                """
+                capabilities=$(awk '/CapEff/ { print $2 }' /proc/self/status)
+                # Without CAP_SYS_RESOURCE quotas would bind the server, too, and nothing were tested.
+                [ $((0x$capabilities >> 24 & 1)) = 1 ]
+                device=$(findmnt -n -o SOURCE /mnt/local)
+                # quotactl(Q_SETQUOTA of a user, QIF_BLIMITS): there is no tool for it here.
+                perl -e 'syscall(179, 0x80000800, $ARGV[0], 1001, pack("Q8 L2", \(limit), (0) x 7, 1, 0)) == 0
+                    or die "quotactl: $!"' "$device"
+                ! setpriv --reuid 1001 --regid 1001 --clear-groups \\
+                    dd if=/dev/zero of=/mnt/nfs/fill bs=64k count=512 conv=fsync status=none
+                sync -f /mnt/local
+                echo "used $(du -k /mnt/local/open/fill | cut -f 1)"
+                setpriv --reuid 1002 --regid 1002 --clear-groups \\
+                    dd if=/dev/zero of=/mnt/nfs/other bs=64k count=512 conv=fsync status=none
+                # What is root's to write counts for the owner, and is not refused.
+                dd if=/dev/zero of=/mnt/nfs/fill bs=64k count=16 seek=256 conv=notrunc,fsync status=none
+                sync -f /mnt/local
+                echo "after $(du -k /mnt/local/open/fill | cut -f 1)"
+                """, quotas: true)
+            func kibibytes(_ what: String) throws -> Int {
+                let line = said.split(separator: "\n").first { $0.hasPrefix("\(what) ") }
+                return try #require(line.flatMap { Int($0.dropFirst(what.count + 1)) }, "\(said)")
+            }
+            #expect(said.contains("quota exceeded"), "\(said)")
+            try #expect((limit / 2...limit).contains(kibibytes("used")), "\(said)")
+            try #expect(kibibytes("after") >= kibibytes("used") + 1024, "\(said)")
+        }
+
         /// What a client does otherwise, whoever serves it.
         private static let differences: [(local: String, client: String)] = [
             // The client does not ask for a size that the file has: its times stay.
@@ -80,44 +112,42 @@ extension GuestTests {
         }
 
         /// Runs `script` where `/mnt/local` is a file system with a fifth of it kept for root, whose directories `open` and
-        /// `squashed` are served and mounted on `/mnt/nfs` and `/mnt/squashed`.
-        private func runInGuest(_ script: String) throws -> String {
+        /// `squashed` are served and mounted on `/mnt/nfs` and `/mnt/squashed`; with `quotas`, users may have any.
+        private func runInGuest(_ script: String, quotas: Bool = false) throws -> String {
             try Bed.with { bed in
                 let temporary = try TemporaryDirectory(on: bed)
                 let guest = UserModeLinux(on: try NetworkNamespace(on: bed), in: temporary)
                 let result = try guest.result(
-                    of: try Self.preparation + script + "\n", timeLimit: 600)
+                    of: try Self.preparation(quotas: quotas) + script + "\n", timeLimit: 600)
                 guard result.status == 0 else { throw TestBedError("status \(result.status)\n\(result.output)") }
                 return result.output
             }
         }
 
-        private static var preparation: String {
-            get throws {
-                """
-                trap 'cat /mnt/images/*.log' ERR
-                mkdir /mnt/local /mnt/images /mnt/squashed
-                truncate -s 256M /mnt/images/disk
-                mkfs.ext4 -q -m 20 /mnt/images/disk
-                mount -o loop /mnt/images/disk /mnt/local
-                mkdir /mnt/local/{open,squashed,plain,plain-nobody}
-                chmod 777 /mnt/local /mnt/local/*
-                serve() {
-                    name=$1; shift
-                    '\(try Executable.path(of: "introspectd"))' serve /mnt/local/$name --listen 127.0.0.1 --no-rpcbind \
-                        --cache 8M --state /mnt/images/$name "$@" > /mnt/images/$name.log 2>&1 &
-                }
-                serve open --port 2049 --mount-port 20048
-                serve squashed --port 2050 --mount-port 20049 --root-squash
-                for port in 2049 20048 2050 20049; do
-                    until (exec 3<> /dev/tcp/127.0.0.1/$port) 2> /dev/null; do sleep 0.1; done
-                done
-                options=vers=3,nolock,tcp,addr=127.0.0.1,noac,lookupcache=none
-                mount -i -t nfs -o $options,port=2049,mountport=20048 127.0.0.1:/mnt/local/open /mnt/nfs
-                mount -i -t nfs -o $options,port=2050,mountport=20049 127.0.0.1:/mnt/local/squashed /mnt/squashed
-
-                """
+        private static func preparation(quotas: Bool) throws -> String {
+            """
+            trap 'cat /mnt/images/*.log' ERR
+            mkdir /mnt/local /mnt/images /mnt/squashed
+            truncate -s 256M /mnt/images/disk
+            mkfs.ext4 -q -m 20 \(quotas ? "-O quota" : "") /mnt/images/disk
+            mount -o loop\(quotas ? ",usrquota" : "") /mnt/images/disk /mnt/local
+            mkdir /mnt/local/{open,squashed,plain,plain-nobody}
+            chmod 777 /mnt/local /mnt/local/*
+            serve() {
+                name=$1; shift
+                '\(try Executable.path(of: "introspectd"))' serve /mnt/local/$name --listen 127.0.0.1 --no-rpcbind \
+                    --cache 8M --state /mnt/images/$name "$@" > /mnt/images/$name.log 2>&1 &
             }
+            serve open --port 2049 --mount-port 20048
+            serve squashed --port 2050 --mount-port 20049 --root-squash
+            for port in 2049 20048 2050 20049; do
+                until (exec 3<> /dev/tcp/127.0.0.1/$port) 2> /dev/null; do sleep 0.1; done
+            done
+            options=vers=3,nolock,tcp,addr=127.0.0.1,noac,lookupcache=none
+            mount -i -t nfs -o $options,port=2049,mountport=20048 127.0.0.1:/mnt/local/open /mnt/nfs
+            mount -i -t nfs -o $options,port=2050,mountport=20049 127.0.0.1:/mnt/local/squashed /mnt/squashed
+
+            """
         }
     }
 }
