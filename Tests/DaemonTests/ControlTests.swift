@@ -134,6 +134,33 @@ struct ControlTests {
         }
     }
 
+    /// Of a server that escapes nothing, too.
+    @Test func topShowsEscapedWhateverTheServerSays() throws {
+        try withStand { stand, temporary in
+            func statistics() throws -> String {
+                let client = try LocalSocket(connectedTo: stand.socket)
+                client.send(Array("{\"command\":\"statistics\"}\n".utf8))
+                client.endSending()
+                return client.receive(within: 10).replacing("disk.img", with: #"a\r\nforged\u001B[31m.img"#)
+            }
+            let before = try statistics()
+            let reader = ImageReader(of: "disk.img", on: stand.server)
+            defer { reader.end() }
+            try stand.server.process.wait(upTo: 30, for: "a READ") { reader.count > 0 }
+            let after = try statistics()
+            let other = temporary.file("other")
+            let listener = try LocalSocket(listeningAt: other)
+            let answers = Thread { for answer in [before, after] { listener.answerOnce(with: answer) } }
+            answers.start()
+            let words = ["top", "--count", "1", "--interval", "0.1", "--control", other]
+            let result = try Command([try Executable.path(of: "introspectctl")] + words, timeLimit: 30).result()
+            #expect(result.status == 0, "\(result.errorOutput)")
+            #expect(result.output.contains(#"/a\x0D\x0Aforged\x1B[31m.img "#), "\(result.output)")
+            let steering = "\r\u{1B}".unicodeScalars
+            #expect(!result.output.unicodeScalars.contains { steering.contains($0) })
+        }
+    }
+
     /// What is not looked into, or is damaged, is listed with the reason.
     @Test func imagesThatAreNotFollowedAreListedWithTheReason() throws {
         try Bed.with { bed in
