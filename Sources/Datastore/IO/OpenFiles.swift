@@ -519,7 +519,9 @@ final class OpenFiles: Sendable {
     }
 
     /// Has images read as one whose LVM2 volume groups reach over several of them.
-    private func joinVolumeGroups() {
+    ///
+    /// - Returns: whether there was anything to look at since the last time.
+    @discardableResult func joinVolumeGroups() -> Bool {
         let sessions = sessions.filter { (!$0.isBusy || $0.hasFailed) && $0.lastScan != nil }
         let now = sessions.map {
             ScannedSession(session: ObjectIdentifier($0), path: $0.image.path, scanCount: $0.scanCount)
@@ -528,13 +530,13 @@ final class OpenFiles: Sendable {
             defer { known = now }
             return known != now
         }
-        guard isNew else { return }
+        guard isNew else { return false }
         let disks = sessions.map {
             VolumeGroupDisk(path: $0.image.path, volumes: $0.lastScan?.physicalVolumes ?? PhysicalVolumeSet())
         }
-        guard let group = VolumeGroupDisk.firstGroup(of: disks) else { return }
+        guard let group = VolumeGroupDisk.firstGroup(of: disks) else { return true }
         let members = group.map { sessions[$0] }
-        guard let image = DiskImage(joining: members.map(\.image)) else { return }
+        guard let image = DiskImage(joining: members.map(\.image)) else { return true }
         members.forEach(end)
         logger.info(
             "\(members.map(\.image.path).joined(separator: ", ")): read as one, their volume groups belong together")
@@ -542,6 +544,7 @@ final class OpenFiles: Sendable {
             image: image, files: members.flatMap(\.files), map: nil, cache: cache, background: background,
             logger: logger)
         serve(session)
+        return true
     }
 
     private func session(_ path: String) -> ImageSession? {

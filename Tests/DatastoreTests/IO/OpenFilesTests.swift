@@ -133,6 +133,24 @@ import Testing
         }
     }
 
+    /// As long as no scan has ended, the disks of thousands of images are not compared with one another twice a second.
+    @Test func volumeGroupsAreLookedForAfterScansAlone() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/disk.img", "8192k"])
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            _ = try read(try datastore.lookup(root, "disk.img", as: .root).handle, datastore)
+            func isScanned() -> Bool { datastore.files.sessions.contains { $0.lastScan != nil && !$0.isBusy } }
+            #expect(eventually { isScanned() && !datastore.files.joinVolumeGroups() })
+            for _ in 0..<20 { #expect(!datastore.files.joinVolumeGroups()) }
+        }
+    }
+
     /// The kernel knows no name of a file that was opened by its handle alone.
     @Test func anImageThatIsOpenedByAnOldHandleIsLookedInto() throws {
         try withTemporaryDirectory { path in
