@@ -355,6 +355,7 @@ final class OpenFiles: Sendable {
     }
 
     private func makeFile(_ descriptor: OwnedDescriptor) -> OpenFile {
+        LockRank.willWait(for: "what is known of a file")
         let file = OpenFile(
             descriptor, cache: cache, buffers: buffers, verifier: verifier, state: fileState(descriptor))
         // This may wait for the disk here: then the kernel knows it, and a READ on an event loop waits for nothing.

@@ -151,6 +151,17 @@ import Testing
         }
     }
 
+    #if DEBUG
+        /// What is known of a file may have to be read: nobody waits for that under the lock that all take. See ``LockRank``.
+        @Test func aFileIsEnteredWithoutWaitingUnderTheTablesLock() async {
+            await #expect(processExitsWith: .success) {
+                let test = try TestDatastore()
+                let file = try test.datastore.openFile(try test.createFile("file"))
+                #expect(test.datastore.files.openFiles.contains { $0 === file })
+            }
+        }
+    #endif
+
     /// The kernel knows no name of a file that was opened by its handle alone.
     @Test func anImageThatIsOpenedByAnOldHandleIsLookedInto() throws {
         try withTemporaryDirectory { path in
