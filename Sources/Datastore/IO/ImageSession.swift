@@ -406,7 +406,10 @@ final class ImageSession: Sendable {
     /// cache that is gone through.
     private func reclassify(_ result: DigestResult) {
         let pages = result.changes.reduce(0) { $0 + $1.range.length / PageCache.pageSize + 1 }
-        guard !result.hasMoreChanges, pages <= cache.pageCount else { return reclassifyCachedPages() }
+        guard !result.hasMoreChanges, pages <= cache.pageCount else {
+            reclassifyCachedPages()
+            return
+        }
         for change in result.changes { reclassify(change.range, as: change.blockClass) }
     }
 
@@ -414,15 +417,20 @@ final class ImageSession: Sendable {
     ///
     /// A scan reads over small gaps between metadata, and classes change while pages are cached. It is the cache that is
     /// gone through, which is small whatever size the disk has.
-    private func reclassifyCachedPages() {
+    ///
+    /// - Returns: how many ranges of the disk were looked up.
+    @discardableResult func reclassifyCachedPages() -> Int {
+        var count = 0
         for (index, file) in files.enumerated() {
             for range in cache.cachedRanges(of: file.cacheID) {
-                guard !isCancelled else { return }
+                guard !isCancelled else { return count }
                 image.forEachDiskRange(ofFile: index, range) { disk, _ in
                     introspector.forEachClass(in: disk) { reclassify($0, as: $1) }
+                    count += 1
                 }
             }
         }
+        return count
     }
 
     private func reclassify(_ diskRange: ByteRange, as blockClass: BlockClass) {

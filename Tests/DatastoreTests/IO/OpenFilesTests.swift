@@ -1,3 +1,4 @@
+import DiskImages
 import Foundation
 import Glibc
 import Logging
@@ -148,6 +149,36 @@ import Testing
             func isScanned() -> Bool { datastore.files.sessions.contains { $0.lastScan != nil && !$0.isBusy } }
             #expect(eventually { isScanned() && !datastore.files.joinVolumeGroups() })
             for _ in 0..<20 { #expect(!datastore.files.joinVolumeGroups()) }
+        }
+    }
+
+    /// What follows a scan goes through what is cached, not through half a pebibyte of disk.
+    @Test func aScanOfTheLargestDiskIsFollowedByWorkForWhatIsCachedAlone() throws {
+        try withTemporaryDirectory { path in
+            let export = "\(path)/export"
+            mkdir(export, 0o755)
+            try runTool("mke2fs", ["-q", "-t", "ext3", "-F", "\(export)/a-flat.img", "8192k"])
+            let rest = (DiskImage.largestSize >> 9) - 16384
+            let descriptor =
+                "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                + "createType=\"monolithicFlat\"\nRW 16384 FLAT \"a-flat.img\" 0\nRW \(rest) ZERO\n"
+            try descriptor.write(toFile: "\(export)/a.vmdk", atomically: false, encoding: .utf8)
+            var configuration = DatastoreConfiguration(exports: [.init(path: export)], stateDirectory: "\(path)/state")
+            configuration.cacheSize = 4 << 20
+            let datastore = try Datastore(configuration: configuration, logger: .init(label: "test"))
+            defer { datastore.close() }
+            let root = try datastore.mount(export, client: .loopback)
+            _ = try read(try datastore.lookup(root, "a.vmdk", as: .root).handle, datastore)
+            func session() -> ImageSession? {
+                datastore.files.sessions.first { $0.image.size == DiskImage.largestSize && $0.lastScan != nil }
+            }
+            try #require(eventually { session()?.isBusy == false })
+            let flat = try datastore.lookup(root, "a-flat.img", as: .root).handle
+            // The superblock.
+            var bytes = ByteBuffer()
+            _ = try datastore.read(flat, offset: 0, count: 4096, as: .root, into: &bytes)
+            let count = try #require(session()).reclassifyCachedPages()
+            #expect((1...datastore.files.cache.pageCount).contains(count), "\(count) ranges were looked up")
         }
     }
 
