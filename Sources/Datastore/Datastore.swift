@@ -81,7 +81,7 @@ public final class Datastore: Sendable {
             throw DatastoreError(.noSpace, "no memory for a cache of \(configuration.cacheSize) bytes")
         }
         let reference = DatastoreReference()
-        let tier = try Self.openTier(configuration, registers.redirects, reference, logger)
+        let tier = try Self.openTier(configuration, registers.redirects, handles, reference, logger)
         self.tier = tier
         let (handles, lateTimes) = (handles, lateTimes)
         let images = ImageIdentities(handles, roots: opened, known: tier.knownImages)
@@ -118,6 +118,7 @@ public final class Datastore: Sendable {
         noteStrandedImages()
         restoreTimes()
         tier.start()
+        files.start()
     }
 
     /// The key of the handles, made on the first start.

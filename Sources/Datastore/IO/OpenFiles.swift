@@ -33,6 +33,7 @@ final class OpenFiles: Sendable {
     let logger: Logger
     private let verifier: WriteVerifier
     private let fileState: @Sendable (OwnedDescriptor) -> FileState?
+    private let lookInterval: Double
     private let noteMoves: @Sendable ([OpenFile]) -> Void
     private let buffers = BufferPool()
     let table = Locked(OpenFileTable(), .openFiles)
@@ -71,7 +72,12 @@ final class OpenFiles: Sendable {
         self.cache = cache
         self.verifier = verifier
         self.logger = logger
-        rounds.submit { [weak self, background] in
+        self.lookInterval = lookInterval
+    }
+
+    /// Has files looked after from now on.
+    func start() {
+        rounds.submit { [weak self, background, lookInterval] in
             while !background.isStopping {
                 self?.lookAfterFiles()
                 background.pause(seconds: lookInterval)

@@ -1,5 +1,6 @@
 import BlockStorage
 import CLinux
+import Glibc
 import Tiering
 
 /// Files that stand where an image was that has blocks in the redirect log, and whose own file cannot be opened: a copy on
@@ -94,16 +95,30 @@ extension Datastore {
     private var hasOrphans: Bool { tier.replacements.withLock { !$0.orphans.isEmpty } }
 
     /// Refuses what stands in the places of such images now, open or not, whoever has put it there, and however: an open
-    /// file need not know its path. Of a place that is kept in part only opening finds out.
-    func refuseReplacements() {
+    /// file need not know its path. Of a place that is kept in part opening finds out, and who is told of a move. What has
+    /// stood there, and surely does no more, is served again.
+    ///
+    /// - Parameter directory: in which it is looked at places; nil for all.
+    func refuseReplacements(in directory: ByteString? = nil) {
         guard hasOrphans else { return }
         for place in tier.replacements.withLock({ Array($0.orphans.keys) }) where place.shortenedEnd == nil {
-            for file in filesThatStand(at: place) { refuseIfReplacement(file, at: place) }
+            if let directory, !place.bytes.starts(with: directory.bytes) { continue }
+            let found = filesThatStand(at: place)
+            for file in found { refuseIfReplacement(file, at: place) }
+            let standing = found.compactMap(images.identity)
+            if !standing.isEmpty || isNothing(at: place) {
+                tier.replacements.withLock { $0.keep(standing, at: place) }
+            }
         }
     }
 
+    private func isNothing(at place: ByteString) -> Bool {
+        var status = stat()
+        return FileName(bytes: place.bytes).withCString { lstat($0, &status) } != 0 && errno == ENOENT
+    }
+
     private func refuseIfReplacement(_ file: OwnedDescriptor, at place: ByteString) {
-        guard noteReplacement(by: file, at: place) else { return }
+        guard file.type == .regular, noteReplacement(by: file, at: place) else { return }
         files.forget(OpenFile.Identity(device: file.device, inode: file.inode))
     }
 
@@ -113,11 +128,11 @@ extension Datastore {
     /// - Parameter moved: opened by a name, so that the kernel knows its path.
     func noteMove(of moved: OwnedDescriptor) {
         guard tier.isInUse else { return }
+        guard let path = moved.currentPath else { return }
         guard moved.type != .directory else {
             noteMoves(of: files.openFiles)
-            return refuseReplacements()
+            return refuseReplacements(in: ByteString(escaped: path))
         }
-        guard let path = moved.currentPath else { return }
         if let file = files.file(device: moved.device, inode: moved.inode) { noteMoves(of: [file], to: path) }
         refuseIfReplacement(moved, at: ByteString(escaped: path).endForMessages)
     }
@@ -132,10 +147,14 @@ extension Datastore {
     func noteMoves(of open: [OpenFile], to path: String? = nil) {
         var renamed: [FileRedirects] = []
         for file in open {
-            guard let redirects = file.redirects, let path = path ?? file.descriptor.currentPath, path != redirects.path
+            // The name that it was opened by, as long as it has that one: others come and go.
+            let own = file.descriptor.currentPath.flatMap { $0.hasSuffix(" (deleted)") ? nil : $0 }
+            guard let redirects = file.redirects, let path = own ?? path ?? file.descriptor.currentPath,
+                path != redirects.path
             else { continue }
             redirects.noteRename(to: path)
             renamed.append(redirects)
+            refuseIfReplacement(file.descriptor, at: ByteString(escaped: path).endForMessages)
         }
         tier.noteRenames(renamed)
     }

@@ -241,8 +241,8 @@ extension Datastore {
 
     /// Opens the tier.
     static func openTier(
-        _ configuration: DatastoreConfiguration, _ register: RedirectRegister, _ reference: DatastoreReference,
-        _ logger: Logger
+        _ configuration: DatastoreConfiguration, _ register: RedirectRegister, _ handles: HandleCodec,
+        _ reference: DatastoreReference, _ logger: Logger
     ) throws(DatastoreError) -> RedirectTier {
         try checkTierDirectory(configuration)
         return try RedirectTier(
@@ -254,6 +254,7 @@ extension Datastore {
                 return try datastore.openForDestaging(image)
             },
             contents: { reference.datastore?.contents(of: $0) },
+            isOurs: { image in FileHandle(image.bytes).map { (try? handles.open($0)) != nil } ?? false },
             yield: { reference.datastore?.files.background.yieldToReaders() })
     }
 

@@ -60,7 +60,7 @@ struct LogNotes: RegisterContent {
         case "file" where line.words.count == 5:
             guard let inode = UInt64(line.text(2)), let seconds = Int64(line.text(3)), let rest = Int64(line.text(4))
             else { return "a path, an inode number, seconds and nanoseconds" }
-            files[line.words[1]] = FileMark(inode: inode, birth: [seconds, rest])
+            files[LogFile.sameSpelling(of: line.words[1])] = FileMark(inode: inode, birth: [seconds, rest])
             return nil
         case "away" where line.words.count == 1:
             wasAway = true

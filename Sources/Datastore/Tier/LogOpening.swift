@@ -26,13 +26,16 @@ struct LogOpening {
     let configuration: DatastoreConfiguration.Tier?
     let register: RedirectRegister
     let logger: Logger
+    /// Whether an image is known by a handle of this server.
+    let isOurs: @Sendable (ImageIdentity) -> Bool
     /// Whether an administrator has said that the log that is there is the one that counts.
     let adopts: Bool
 
     init(
         _ configuration: DatastoreConfiguration.Tier?, _ register: RedirectRegister, _ logger: Logger,
-        adopts: Bool = false
+        isOurs: @escaping @Sendable (ImageIdentity) -> Bool, adopts: Bool = false
     ) {
+        self.isOurs = isOurs
         self.adopts = adopts
         self.configuration = configuration
         self.register = register
@@ -97,8 +100,10 @@ struct LogOpening {
         }
         try checkNoneIsNewer(elsewhere, than: devices.map(\.file))
         try noteLacking(by: devices.map(\.file))
-        // Where nothing needs a log the start ends with that.
-        if register.mayNeedLog, let device = devices.first(where: { isUnknown($0.file, on: $0.device) }) {
+        // Where nothing needs a log the start ends with that; a mirror may have had another one's device as its side.
+        if register.mayNeedLog, !devices.contains(where: { $0.label?.identity == register.log }),
+            let device = devices.first(where: { isUnknown($0.file, on: $0.device) })
+        {
             try noteUnknown(device.path)
             throw DatastoreError(.serverFault, "\(unknown(device.path))")
         }
@@ -143,8 +148,8 @@ struct LogOpening {
 
     private func isOlder(than file: File) -> Bool { file.label.map(register.isOlder) ?? false }
 
-    /// Whether a file belongs to a log with blocks of which the state directory knows nothing at all: an older copy, from
-    /// before that log was made.
+    /// Whether a file belongs to a log that the state directory knows nothing of and that has blocks of images by handles of
+    /// this server: an older copy, from before that log was made, which has the same key.
     private func isUnknown(_ file: File, on device: (any BlockDevice)? = nil) -> Bool {
         guard let label = file.label, label.identity != register.log, !label.isNew,
             !register.isVoid(label.identity, epoch: label.epoch)
@@ -176,7 +181,9 @@ struct LogOpening {
         guard let label = file.label, label.place?.layout != .stripe,
             let device = device ?? (try? FileDevice(path: file.path, access: .readOnly, mode: .directIfPossible))
         else { return true }
-        return (try? RedirectLog(recovering: [UntouchedDevice(device: device)], of: .max).liveByteCount) != 0
+        guard let log = try? RedirectLog(recovering: [UntouchedDevice(device: device)], of: .max) else { return true }
+        // Another server may have its log there now.
+        return log.liveByteCounts.contains { $0.value > 0 && isOurs($0.key) }
     }
 
     /// Opens the log's file in a directory; readers that still hold one that was taken out of use end soon.

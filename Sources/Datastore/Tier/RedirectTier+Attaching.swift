@@ -26,7 +26,7 @@ extension RedirectTier {
                 }
                 state.withLock { $0 = State(isDetached: true) }
             }
-            guard let log = try LogOpening(configuration, register, logger, adopts: adopting).open() else {
+            guard let log = try logOpening(adopting: adopting).open() else {
                 if byAdministrator { throw noLog }
                 return []
             }
@@ -42,6 +42,10 @@ extension RedirectTier {
             isFailureLogged.store(false, ordering: .relaxed)
             return images
         }
+    }
+
+    private func logOpening(adopting: Bool = false) -> LogOpening {
+        LogOpening(configuration, register, logger, isOurs: isOurs, adopts: adopting)
     }
 
     /// Forgets, durably, what the log has of images that the register does not name: they have everything themselves, and
@@ -126,7 +130,7 @@ extension RedirectTier {
                         "the redirect log is not at hand, and \(refused.count) images need it\(others): see tier list")
                 }
                 // What the register calls void is never read again: from here on it is on record what was said.
-                try register.retire(with: LogOpening(configuration, register, logger).unknownLogs())
+                try register.retire(with: logOpening().unknownLogs())
                 if areAllRefused {
                     logger.error(
                         """

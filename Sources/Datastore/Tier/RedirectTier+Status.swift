@@ -33,12 +33,13 @@ extension RedirectTier {
             line.identity = image.hexadecimal
             line.isOrphaned = failure != nil
             line.isRefused =
-                failure != nil && isReplaced(image) || state.refused[image] != nil
+                failure != nil && isReplaced(image) || state.refused[image] != nil || !replaced(by: image).isEmpty
                 || entries[image].map { $0.isQuarantined || $0.stopped != nil } == true
             line.reason =
                 reason(
                     entries[image], failure, isMissing: state.refused[image] != nil, state.cause,
                     isReplaced: isReplaced(image))
+                ?? (line.isRefused ? "it has the place of another image: see there" : nil)
                 ?? log?.failure.map { "the log has failed (\($0)); tier detach --give-up loses what it cannot give" }
             status.images.append(line)
         }

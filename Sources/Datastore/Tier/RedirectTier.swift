@@ -38,6 +38,7 @@ final class RedirectTier: Sendable {
     let logger: Logger
     let openImage: Destager.OpenImage
     let contents: @Sendable (ImageIdentity) -> RedirectRegister.Contents?
+    let isOurs: @Sendable (ImageIdentity) -> Bool
     let yield: @Sendable () -> Void
     let state = Locked(State())
     /// How many open files of an image there are that the log takes nothing of, and keeps nothing of.
@@ -63,10 +64,12 @@ final class RedirectTier: Sendable {
     /// - Parameters:
     ///   - openImage: finds the device of an image for the destager.
     ///   - contents: what an image looks like now; nil when it cannot be reached.
+    ///   - isOurs: whether an image is known by a handle of this server.
     init(
         _ configuration: DatastoreConfiguration.Tier?, register: RedirectRegister, logger: Logger,
         openImage: @escaping Destager.OpenImage,
         contents: @escaping @Sendable (ImageIdentity) -> RedirectRegister.Contents?,
+        isOurs: @escaping @Sendable (ImageIdentity) -> Bool,
         yield: @escaping @Sendable () -> Void
     ) throws(DatastoreError) {
         self.configuration = configuration
@@ -75,6 +78,7 @@ final class RedirectTier: Sendable {
         self.logger = logger
         self.openImage = openImage
         self.contents = contents
+        self.isOurs = isOurs
         self.yield = yield
         do throws(DatastoreError) {
             _ = try attach()

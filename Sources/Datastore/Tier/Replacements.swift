@@ -16,6 +16,15 @@ struct Replacements {
         files[file, default: []].formUnion(images)
     }
 
+    /// Of those that have stood at a place only `standing` do.
+    mutating func keep(_ standing: [ImageIdentity], at place: ByteString) {
+        guard let images = orphans[place] else { return }
+        for (file, places) in files where !places.isDisjoint(with: images) && !standing.contains(file) {
+            let others = places.subtracting(images)
+            files[file] = others.isEmpty ? nil : others
+        }
+    }
+
     /// Forgets files that are gone.
     mutating func forget(_ gone: some Sequence<ImageIdentity>) {
         for file in gone { files[file] = nil }

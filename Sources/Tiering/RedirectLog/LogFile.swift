@@ -17,6 +17,13 @@ public final class LogFile: BlockDevice {
         return "\(String(cString: resolved))/\(fileName)"
     }
 
+    /// A log file's path as ``path(in:)`` gives it; the same where its directory is not there.
+    public static func sameSpelling(of path: [UInt8]) -> [UInt8] {
+        guard let end = path.lastIndex(of: UInt8(ascii: "/")) else { return path }
+        let directory = end == 0 ? "/" : String(decoding: path[..<end], as: UTF8.self)
+        return Array(Self.path(in: directory).utf8)
+    }
+
     private let device: FileDevice
     private let lock: Int32
 

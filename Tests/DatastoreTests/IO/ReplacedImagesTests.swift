@@ -251,6 +251,94 @@ struct ReplacedImagesTests {
         }
     }
 
+    /// It is in no wrong place any more, and has its own blocks.
+    @Test(arguments: [false, true]) func whatIsMovedOutOfThePlaceIsServedAgain(isLink: Bool) throws {
+        try bed.serve(.writeback) { datastore, handle in _ = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            let place = try bed.inodeTable(datastore, handle, "other.img")
+            try bed.write(7, at: place, handle, datastore)
+            let root = try bed.root(datastore)
+            if isLink {
+                _ = try datastore.link(handle, root, "disk.img", as: .root)
+            } else {
+                _ = try datastore.rename(root, "other.img", to: root, "disk.img", as: .root)
+            }
+            #expect(failure { try bed.read(place, handle, datastore) } == .io)
+            let reasons = datastore.tierStatus().images.compactMap(\.reason)
+            #expect(reasons.contains { $0.contains("it has the place of another image") }, "\(reasons)")
+            if isLink {
+                _ = try datastore.remove(root, "disk.img", as: .root)
+            } else {
+                _ = try datastore.rename(root, "disk.img", to: root, "other.img", as: .root)
+            }
+            for _ in 0..<6000 where failure({ try bed.read(place, handle, datastore) }) != nil { usleep(10_000) }
+            try #expect(bed.read(place, handle, datastore).first == 7)
+            #expect(datastore.tierStatus().images.filter { $0.isRefused && !$0.isOrphaned }.isEmpty)
+        }
+    }
+
+    /// Of a long path only the end is kept: it is not looked there twice a second.
+    @Test(arguments: [false, true]) func whatIsMovedIntoALongPlaceIsRefused(byClient: Bool) throws {
+        let names = ["D", "E"].map { String(repeating: $0, count: 200) }
+        let image = String(repeating: "i", count: 200)
+        for name in names { try #require(mkdir(bed.path(name), 0o755) == 0) }
+        try #require(rename(bed.path("disk.img"), bed.path("\(names[0])/\(image)")) == 0)
+        try #require(rename(bed.path("other.img"), bed.path("\(names[1])/\(image)")) == 0)
+        func handle(_ directory: String, _ datastore: Datastore) throws -> HandleAlias {
+            let root = try bed.root(datastore)
+            let parent = try datastore.lookup(root, FileName(directory), as: .root).handle
+            return try datastore.lookup(parent, FileName(image), as: .root).handle
+        }
+        var offset = 0
+        try bed.serve(.writeback, handleOf: names[0]) { datastore, _ in
+            let handle = try handle(names[0], datastore)
+            offset = try bed.place(of: .inodeTable, length: 16384, datastore, handle, image) + 8192
+            try bed.write(RedirectBed.content[0], at: offset, handle, datastore)
+        }
+        try #require(unlink(bed.path("\(names[0])/\(image)")) == 0 && rmdir(bed.path(names[0])) == 0)
+        try bed.serve(.writeback, handleOf: names[1]) { datastore, _ in
+            let handle = try handle(names[1], datastore)
+            _ = try bed.read(offset, handle, datastore)
+            if byClient {
+                let root = try bed.root(datastore)
+                _ = try datastore.rename(root, FileName(names[1]), to: root, FileName(names[0]), as: .root)
+            } else {
+                try #require(rename(bed.path(names[1]), bed.path(names[0])) == 0)
+                waitForRefusal(handle, at: offset, datastore)
+            }
+            expectRefusal(handle, at: offset, datastore)
+        }
+    }
+
+    /// A link is no image, whatever it is called.
+    @Test func aSymbolicLinkInThePlaceIsNotTakenForAnImage() throws {
+        try bed.serve(.writeback) { datastore, handle in _ = try bed.redirect(datastore, handle) }
+        try #require(unlink(bed.path("disk.img")) == 0 && symlink("other.img", bed.path("link")) == 0)
+        try bed.serve(.writeback, handleOf: "other.img") { datastore, handle in
+            let root = try bed.root(datastore)
+            _ = try datastore.rename(root, "link", to: root, "disk.img", as: .root)
+            _ = try bed.read(0, handle, datastore)
+            #expect(datastore.tier.replacements.withLock { $0.files.isEmpty })
+            #expect(!bed.log.contains("refused, it is another file"))
+        }
+    }
+
+    /// As `ln -f` does it; the name that goes is not the one that the image is known by.
+    @Test func anImageStaysOnRecordByTheNameThatItHas() throws {
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+            let root = try bed.root(datastore)
+            _ = try datastore.link(handle, root, "new", as: .root)
+            _ = try datastore.rename(root, "new", to: root, "latest.img", as: .root)
+            #expect(datastore.tier.register.images.values.map(\.path.description) == [bed.path("disk.img")])
+            _ = try datastore.remove(root, "latest.img", as: .root)
+        }
+        try replace()
+        try bed.serve(.writeback) { datastore, handle in expectRefusal(handle, at: offset, datastore) }
+    }
+
     @Test func anOpenFileThatAnAdministratorMovesIntoThePlaceIsRefused() throws {
         var offset = 0
         try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }

@@ -306,6 +306,48 @@ struct TierStateTests {
         }
     }
 
+    /// What is noted of a log is of its directory, which may be reached in many ways.
+    @Test func theFilesOfALogAreNotedByOneSpelling() throws {
+        try #require(symlink("\(bed.directory)/ssd", "\(bed.directory)/link") == 0)
+        var notes = LogNotes()
+        let words = ["file", "\(bed.directory)/link/../link/redirect.log", "1", "2", "3"].map { Array($0.utf8) }
+        #expect(notes.take(RegisterForm.Line(number: 1, words: words)) == nil)
+        mkdir("\(bed.directory)/ssd", 0o700)
+        #expect(notes.take(RegisterForm.Line(number: 1, words: words)) == nil)
+        #expect(notes.files.keys.contains(Array(log.utf8)))
+    }
+
+    /// A mirror's other side was another server's.
+    @Test func aSideOfAnotherServersMirrorKeepsNoImageFromBeingServed() throws {
+        let (state, other) = ("\(bed.directory)/state", "\(bed.directory)/other")
+        for name in ["theirs", "ssd2"] { mkdir("\(bed.directory)/\(name)", 0o700) }
+        try bed.serve(.writeback, ssd: ["theirs"]) { datastore, handle in
+            try bed.write(7, at: bed.inodeTable(datastore, handle), handle, datastore)
+        }
+        try #require(rename(state, other) == 0)
+        var offset = 0
+        try bed.serve(.writeback, ssd: ["ssd", "ssd2"], isMirrored: true) { datastore, handle in
+            offset = try bed.redirect(datastore, handle)
+        }
+        try runTool("rm", ["\(bed.directory)/ssd2/redirect.log"])
+        try runTool("cp", ["\(bed.directory)/theirs/redirect.log", "\(bed.directory)/ssd2/redirect.log"])
+        try bed.serve(.writeback, ssd: ["ssd", "ssd2"], isMirrored: true) { datastore, handle in
+            try #expect(bed.read(offset, handle, datastore) == RedirectBed.content)
+        }
+    }
+
+    /// Another server may have its log now where this one's was.
+    @Test func aLogOfAnotherServerKeepsNoImageFromBeingServed() throws {
+        let (state, other) = ("\(bed.directory)/state", "\(bed.directory)/other")
+        try bed.serve(.writeback) { datastore, _ in try datastore.detachTier() }
+        try #require(rename(state, other) == 0)
+        var offset = 0
+        try bed.serve(.writeback) { datastore, handle in offset = try bed.redirect(datastore, handle) }
+        try #require(rename(state, "\(bed.directory)/second") == 0 && rename(other, state) == 0)
+        try bed.serve(nil) { datastore, handle in _ = try bed.read(offset, handle, datastore) }
+        #expect(throws: DatastoreError.self) { try bed.serve(.writeback) { _, _ in } }
+    }
+
     /// A log that a newer state directory has taken out of use has nothing of any image.
     @Test func anEmptyLogKeepsNoImageFromBeingServed() throws {
         let copy = "\(bed.directory)/copy"
