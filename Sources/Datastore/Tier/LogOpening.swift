@@ -100,10 +100,8 @@ struct LogOpening {
         }
         try checkNoneIsNewer(elsewhere, than: devices.map(\.file))
         try noteLacking(by: devices.map(\.file))
-        // Where nothing needs a log the start ends with that; a mirror may have had another one's device as its side.
-        if register.mayNeedLog, !devices.contains(where: { $0.label?.identity == register.log }),
-            let device = devices.first(where: { isUnknown($0.file, on: $0.device) })
-        {
+        // Where nothing needs a log the start ends with that.
+        if register.mayNeedLog, let device = devices.first(where: { isUnknown($0.file, on: $0.device) }) {
             try noteUnknown(device.path)
             throw DatastoreError(.serverFault, "\(unknown(device.path))")
         }
