@@ -64,8 +64,9 @@ extension LogOpening {
     /// Throws when the log goes on in a file that the options do not name: those that they do name are an older copy.
     func checkNoneIsNewer(_ elsewhere: [LogOpening.File], than files: [LogOpening.File]) throws(DatastoreError) {
         func newest(_ files: [LogOpening.File]) -> (path: String, generation: UInt64)? {
-            files.filter { $0.label != nil && $0.label?.identity == register.log }
-                .compactMap { file in file.label.map { (file.path, $0.generation) } }.max { $0.1 < $1.1 }
+            files.compactMap { file in
+                file.label.flatMap { $0.identity == register.log ? (file.path, $0.generation) : nil }
+            }.max { $0.1 < $1.1 }
         }
         guard !adopts, register.mayNeedLog, let own = newest(files), let other = newest(elsewhere),
             other.generation > own.generation
